@@ -1,0 +1,277 @@
+"""A published checkpoint, read without running anything in it, recognised from its weights, and checked name by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from claprt.bundle import MelSpec, sha256_of
+from claprt.mel import mel_filters
+from torch import Tensor, nn
+
+from claprt_export.architecture import AudioArchitecture, TextArchitecture
+from claprt_export.errors import CheckpointError, CheckpointNotFoundError
+from claprt_export.naming import NOT_NEEDED, Weights, canonical, is_transformers_layout, other_model
+from claprt_export.recognise import audio_architecture, text_architecture
+from claprt_export.towers import AudioTower, TextTower, freeze
+
+INITIAL_LOGIT_SCALE = 1 / 0.07
+"""exp(logit_scale) before training."""
+
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Weights under canonical names, and what was read from them and from the files beside them."""
+
+    name: str
+    layout: Literal["laion", "transformers", "seeded"]
+    sha256: str
+    weights: Weights
+    audio: AudioArchitecture
+    text: TextArchitecture
+    mel: MelSpec
+    fill: Literal["repeatpad", "repeat", "pad"] = "repeatpad"
+    folder: Path | None = None
+    """Where a tokenizer may lie beside the weights."""
+
+    @property
+    def logit_scales(self) -> tuple[float, float]:
+        """exp(logit_scale_a) and exp(logit_scale_t)."""
+        return math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
+
+    @property
+    def trained(self) -> bool:
+        """Whether the logit scale has left the value that CLIP and CLAP begin with."""
+        return abs(self.logit_scales[0] - INITIAL_LOGIT_SCALE) > 1e-3
+
+    def audio_tower(self) -> AudioTower:
+        """The audio tower with these weights, ready for inference."""
+        with torch.device("meta"):
+            tower = AudioTower(self.audio)
+        return _filled(tower, self.weights)
+
+    def text_tower(self) -> TextTower:
+        """The text tower with these weights, ready for inference."""
+        with torch.device("meta"):
+            tower = TextTower(self.text)
+        return _filled(tower, self.weights)
+
+
+def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
+    """Reads a LAION `.pt` file, a transformers folder, or the weight file of one.
+
+    Args:
+        path: the file or folder.
+        name: what to call it; by default the file's or folder's own name.
+
+    Raises:
+        CheckpointNotFoundError: there is nothing at the path, or a folder without weights.
+        CheckpointError: it cannot be read safely, or is not a CLAP with HTSAT and RoBERTa, whole and in shape.
+    """
+    file = _weight_file(path)
+    stored = _read_weights(file)
+    weights = canonical(stored)
+    folder = path if path.is_dir() else None
+    config = _read_json(path / "config.json") if folder else {}
+    audio, text = _architectures(file, weights, config)
+    checkpoint = Checkpoint(
+        name=name or (path.name if folder else path.stem),
+        layout="transformers" if is_transformers_layout(stored) else "laion",
+        sha256=sha256_of(file),
+        weights={key: _as_float32(tensor) for key, tensor in weights.items()},
+        audio=audio,
+        text=text,
+        mel=_mel_spec(path, audio),
+        fill=_fill(path),
+        folder=folder,
+    )
+    check_weights(checkpoint)
+    return checkpoint
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Compares the checkpoint's names and shapes with what the two towers need, and its constants with their definition.
+
+    Raises:
+        CheckpointError: something is missing, unexpected, of another shape, or defined otherwise.
+    """
+    with torch.device("meta"):
+        towers: tuple[nn.Module, ...] = (AudioTower(checkpoint.audio), TextTower(checkpoint.text))
+    needed = {
+        name: tuple(tensor.shape)
+        for tower in towers
+        for name, tensor in tower.state_dict().items()
+        if not NOT_NEEDED.fullmatch(name)
+    } | {"logit_scale_a": (), "logit_scale_t": ()}
+    have = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    missing = sorted(needed.keys() - have.keys())
+    unexpected = sorted(name for name in have.keys() - needed.keys() if not NOT_NEEDED.fullmatch(name))
+    reshaped = sorted(f"{name} {have[name]}, not {needed[name]}" for name in needed.keys() & have.keys()
+                      if have[name] != needed[name])  # fmt: skip
+    if missing or unexpected or reshaped:
+        raise CheckpointError(
+            f"{checkpoint.name} was recognised as {checkpoint.audio.name} with {checkpoint.text.name}, and its weights do "
+            f"not fit that: {_listed('missing', missing)}; {_listed('unexpected', unexpected)}; "
+            f"{_listed('of another shape', reshaped)}. Export the published file, or retrain with LAION's own names."
+        )
+    _check_mel_filters(checkpoint)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"{len(names)} {what}" + (f" ({shown})" if names else "")
+
+
+def _check_mel_filters(checkpoint: Checkpoint) -> None:
+    """A non-fused LAION checkpoint carries its mel filters; they say whether the front end is the one assumed."""
+    stored = checkpoint.weights.get("audio_branch.logmel_extractor.melW")
+    if stored is None or checkpoint.audio.fused:
+        return
+    expected = mel_filters(checkpoint.mel)
+    if stored.shape != expected.shape or np.abs(stored.numpy() - expected).max() > 1e-5 * expected.max():
+        raise CheckpointError(
+            f"{checkpoint.name} was trained on another front end: the mel filters stored in it {tuple(stored.shape)} are "
+            f"not those of a {checkpoint.mel.n_fft}-point transform, {checkpoint.mel.f_min:g} to "
+            f"{checkpoint.mel.f_max:g} Hz, Slaney. Only LAION's own front end is known here."
+        )
+
+
+def _weight_file(path: Path) -> Path:
+    if path.is_dir():
+        for name in _WEIGHT_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointNotFoundError(
+            f"{path} is a folder without {' or '.join(_WEIGHT_FILES)}. Give a LAION .pt file, or a folder that "
+            "ClapModel.save_pretrained wrote."
+        )
+    if not path.is_file():
+        raise CheckpointNotFoundError(f"A checkpoint was asked for at {path}, and there is no such file.")
+    return path
+
+
+def _read_weights(file: Path) -> Weights:
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{file} holds no state_dict of weights; it is not a CLAP checkpoint.")
+    return content
+
+
+def _read_safetensors(file: Path) -> dict[Any, Any]:
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load_file(file)
+    except Exception as error:  # its errors have no common parent but Exception
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def _read_pickle(file: Path) -> Any:
+    """Unpickles tensors and plain values only: nothing in the file is run."""
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"{file} is not loaded, because it is no checkpoint or holds more than tensors, and unpickling that could "
+            f"run code: {reason} If you trust it, load it yourself and save its state_dict with torch.save."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{file} is not a checkpoint, or not a whole one: {error}") from error
+
+
+def _is_zip(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _numpy_scalars() -> list[Any]:
+    """What LAION's files hold beside tensors: numpy scalars, in the names that numpy 1 pickled them under."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _architectures(file: Path, weights: Weights, config: dict[str, Any]) -> tuple[AudioArchitecture, TextArchitecture]:
+    what = other_model(weights)
+    if what is not None:
+        raise CheckpointError(f"{file} cannot be exported: {what}.")
+    try:
+        return audio_architecture(weights, config), text_architecture(weights, config)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{file} is not a CLAP with HTSAT and RoBERTa: it has no weight {error}. Its first names are "
+            f"{', '.join(list(weights)[:4])}."
+        ) from error
+
+
+def _mel_spec(path: Path, audio: AudioArchitecture) -> MelSpec:
+    """LAION's front end; where a folder states its own, that."""
+    stated = _read_json(path / "preprocessor_config.json") if path.is_dir() else {}
+    try:
+        return MelSpec(
+            sample_rate=stated.get("sampling_rate", 48_000),
+            n_fft=stated.get("fft_window_size", 1024),
+            hop=stated.get("hop_length", 480),
+            mels=stated.get("feature_size", audio.mels),
+            f_min=float(stated.get("frequency_min", 50)),
+            f_max=float(stated.get("frequency_max", 14_000)),
+            scale="htk" if audio.fused else "slaney",
+            norm="none" if audio.fused else "slaney",
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / 'preprocessor_config.json'} states no usable front end: {error}") from error
+
+
+def _fill(path: Path) -> Any:
+    stated = _read_json(path / "preprocessor_config.json") if path.is_dir() else {}
+    fill = stated.get("padding", "repeatpad")
+    if fill not in ("repeatpad", "repeat", "pad"):
+        raise CheckpointError(f"{path / 'preprocessor_config.json'} states padding {fill!r}, which is not known.")
+    return fill
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+Tower = TypeVar("Tower", bound=nn.Module)
+
+
+def _filled(tower: Tower, weights: Weights) -> Tower:
+    wanted = {name: weights[name] for name in tower.state_dict() if not name.endswith("num_batches_tracked")}
+    counters = {name: torch.zeros((), dtype=torch.long) for name in tower.state_dict() if name not in wanted}
+    tower.load_state_dict(wanted | counters, strict=True, assign=True)
+    freeze(tower)
+    return tower
+
+
+def digest_of_weights(weights: Weights) -> str:
+    """sha256 over names and values, for weights that came from no file."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

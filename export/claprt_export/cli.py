@@ -1,0 +1,94 @@
+"""`claprt-export`: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from claprt.bundle import Manifest, Precision
+from claprt.errors import ClaprtError
+
+from claprt_export.variants import VARIANTS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; the exit status is 0, or 1 where no bundle was written."""
+    options = _parser().parse_args(arguments)
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"[{time.monotonic() - started:5.1f} s] {line}", file=sys.stderr, flush=True)
+
+    try:
+        from claprt_export.pipeline import export_bundle
+
+        manifest = export_bundle(
+            options.out,
+            name=options.variant,
+            checkpoint=options.checkpoint,
+            tokenizer=options.tokenizer,
+            precisions=options.precision,
+            force=options.force,
+            report=report,
+        )
+    except ClaprtError as error:
+        print(f"claprt-export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("claprt-export: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    report("done")
+    _print_result(options.out, manifest)
+    return 0
+
+
+def _print_result(out: Path, manifest: Manifest) -> None:
+    print(f"{out}: {manifest.name}, {manifest.audio.architecture}, {manifest.text.architecture}")
+    for row in manifest.parity:
+        cosine = "" if row.min_cosine is None else f", minimum cosine {row.min_cosine:.9f}"
+        print(f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}")
+    if not manifest.source.trained:
+        print("  untrained weights: vectors cost what a checkpoint's do and mean nothing")
+
+
+def _precisions(value: str) -> list[Precision]:
+    try:
+        return [Precision(word) for word in value.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; known are {', '.join(Precision)}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(f"  {row.name:45} {row.about}" for row in VARIANTS.values())
+    parser = argparse.ArgumentParser(
+        prog="claprt-export",
+        description="Exports a LAION-CLAP checkpoint to a verified bundle of ONNX graphs.",
+        epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "variant", nargs="?", metavar="VARIANT", help="a published checkpoint or untrained weights, see below"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="a .pt file or a transformers folder (or set CLAP_CHECKPOINT_PATH)",
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="PATH",
+        help="a tokenizer.json or a folder with one; by default the checkpoint folder's, then roberta-base from the hub",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,…]", help="graphs to write (fp32)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

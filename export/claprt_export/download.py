@@ -1,0 +1,104 @@
+"""Published files from the Hugging Face hub, through its own client: its cache, its resuming, its progress bar."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlparse
+
+from claprt.bundle import sha256_of
+
+from claprt_export.errors import CheckpointError, DownloadError, ExportError
+from claprt_export.variants import Variant
+
+ROBERTA_REPOSITORY = "FacebookAI/roberta-base"
+ROBERTA_REVISION = "e2da8e2f811d1448a5b465c236feacd80ffbac7b"
+CHECKPOINT_VARIABLE = "CLAP_CHECKPOINT_PATH"
+
+_BESIDE_WEIGHTS = ("config.json", "preprocessor_config.json", "tokenizer.json")
+
+
+def download_checkpoint(variant: Variant) -> Path:
+    """The published file, or the folder, of a variant: from the hub's cache, else from the hub.
+
+    Raises:
+        DownloadError: it is in no cache and the hub cannot be reached.
+        CheckpointError: the file is not the one that was published.
+    """
+    if variant.repository is None or variant.weights is None:
+        raise DownloadError(f"{variant.name} is not published anywhere; it is made here.")
+    what = f"the checkpoint {variant.name} ({variant.weights} of huggingface.co/{variant.repository})"
+    file = _fetch(variant.repository, variant.weights, variant.revision, what)
+    check_published(file, variant)
+    if variant.layout == "laion":
+        return file
+    for name in _BESIDE_WEIGHTS:
+        _fetch(variant.repository, name, variant.revision, what)
+    return file.parent
+
+
+def check_published(file: Path, variant: Variant) -> None:
+    """Compares a file with the sha256 that is known of the variant, if one is.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    if variant.sha256 is not None and (digest := sha256_of(file)) != variant.sha256:
+        raise CheckpointError(
+            f"{file} is not the published {variant.name}: its sha256 begins {digest[:12]}, the published one's "
+            f"{variant.sha256[:12]}. Fetch it again, or export it under its own name with --checkpoint alone."
+        )
+
+
+def download_tokenizer() -> Path:
+    """RoBERTa-base's `tokenizer.json`, from the hub's cache, else from the hub.
+
+    Raises:
+        DownloadError: it is in no cache and the hub cannot be reached.
+    """
+    what = f"the tokenizer of {ROBERTA_REPOSITORY}"
+    return _fetch(ROBERTA_REPOSITORY, "tokenizer.json", ROBERTA_REVISION, what)
+
+
+def _fetch(repository: str, file: str, revision: str | None, what: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    if not _reachable(huggingface_hub.constants.ENDPOINT):
+        raise _no_way(what)
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+    except Exception as error:  # the client's errors come from several libraries
+        raise _no_way(what) from error
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether trying is worth the client's half minute of retries. A proxy is always worth trying."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
+        return True
+    address = urlparse(endpoint)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _no_way(what: str) -> ExportError:
+    if "tokenizer" in what:
+        return DownloadError(
+            f"This needs {what}, which is in no cache, and the hub could not be reached; name a tokenizer.json, or a "
+            "folder that holds one, with --tokenizer PATH."
+        )
+    return DownloadError(
+        f"This needs {what}, which is in no cache, and the hub could not be reached; give a copy of it with --checkpoint "
+        f"PATH, or name one in {CHECKPOINT_VARIABLE}, or export weights that need no download with the variant "
+        "untrained-tiny."
+    )

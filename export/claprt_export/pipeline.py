@@ -1,0 +1,277 @@
+"""From a checkpoint to a bundle: load, trace, verify, write; and nothing is left behind unless all of it went well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import claprt
+import onnx
+import tokenizers
+from claprt.bundle import (
+    MANIFEST_FILE,
+    SCHEMA,
+    TOKENIZER_FILE,
+    AudioFacts,
+    FileFacts,
+    Manifest,
+    ParityFacts,
+    Precision,
+    Source,
+    Stage,
+    TextFacts,
+    read_bundle,
+    sha256_of,
+)
+
+from claprt_export.architecture import TextArchitecture
+from claprt_export.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.download import CHECKPOINT_VARIABLE, check_published, download_checkpoint, download_tokenizer
+from claprt_export.errors import ExportError, OutputError
+from claprt_export.frontend import log_mel_graph
+from claprt_export.graphs import OPSET, finished, graph_facts
+from claprt_export.parity import check_audio, check_log_mel, check_text
+from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint
+from claprt_export.to_onnx import audio_graph, text_graph
+from claprt_export.tokenizer import byte_level_tokenizer, check_tokenizer, read_tokenizer
+from claprt_export.variants import Variant, variant
+
+Report = Callable[[str], None]
+
+
+def _say_nothing(line: str) -> None:
+    del line
+
+
+_TOOLS = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "tokenizers")
+
+
+def export_bundle(
+    out: Path,
+    *,
+    name: str | None = None,
+    checkpoint: Path | None = None,
+    tokenizer: Path | None = None,
+    precisions: Sequence[Precision] = (Precision.FP32,),
+    force: bool = False,
+    report: Report = _say_nothing,
+) -> Manifest:
+    """Exports one checkpoint.
+
+    Args:
+        out: folder of the bundle; it appears when the export has succeeded, whole.
+        name: a variant. May be left out where a checkpoint is given.
+        checkpoint: a `.pt` file or a folder; by default what `CLAP_CHECKPOINT_PATH` names, then the variant's own.
+        tokenizer: a `tokenizer.json` or a folder with one; by default the checkpoint's, then RoBERTa-base's.
+        precisions: which graphs to write; fp32 is always among them.
+        force: replaces a bundle that is already there.
+        report: is told what is being done.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        ExportError: nothing was written; the message says why.
+    """
+    row = variant(name) if name else None
+    _check_precisions(precisions)
+    _check_out(out, force=force)
+    found = _load(row, checkpoint, tokenizer, report)
+    with _written_whole(out) as folder:
+        manifest = _fill(folder, found, report)
+        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        read_bundle(folder).verify()
+    return manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    checkpoint: Checkpoint
+    tokenizer: tokenizers.Tokenizer
+    source: Source
+
+
+def _check_precisions(precisions: Sequence[Precision]) -> None:
+    later = [precision for precision in precisions if precision is not Precision.FP32]
+    if later:
+        raise ExportError(f"--precision {','.join(later)} cannot be exported yet; fp32 can.")
+
+
+def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report: Report) -> _Loaded:
+    if row is not None and row.layout == "seeded" and path is None:
+        return _load_seeded(row, tokenizer, report)
+    if path is None and os.environ.get(CHECKPOINT_VARIABLE):
+        path = Path(os.environ[CHECKPOINT_VARIABLE])
+    if path is None and row is None:
+        raise ExportError(
+            f"Nothing to export: name a variant, or a file with --checkpoint or {CHECKPOINT_VARIABLE}. "
+            "untrained-tiny needs neither a file nor a network."
+        )
+    if path is None:
+        assert row is not None
+        path = download_checkpoint(row)
+    elif row is not None and path.is_file():
+        check_published(path, row)
+    report(f"reading {path.name}")
+    checkpoint = read_checkpoint(path, row.name if row else None)
+    report(f"recognised {checkpoint.audio.name} with {checkpoint.text.name}")
+    return _Loaded(
+        checkpoint=checkpoint,
+        tokenizer=_tokenizer(checkpoint, tokenizer),
+        source=Source(
+            name=checkpoint.name,
+            sha256=checkpoint.sha256,
+            layout=checkpoint.layout,
+            trained=True,
+            repository=row.repository if row else None,
+            revision=row.revision if row else None,
+            licence=row.licence if row else None,
+        ),
+    )
+
+
+def _load_seeded(row: Variant, tokenizer: Path | None, report: Report) -> _Loaded:
+    found = byte_level_tokenizer() if tokenizer is None else read_tokenizer(tokenizer)
+    text = TextArchitecture(vocabulary=found.get_vocab_size(with_added_tokens=True))
+    check_tokenizer(found, text)
+    report(f"drawing untrained weights for {row.name}")
+    checkpoint = seeded_checkpoint(row.name, ARCHITECTURES[row.name], text)
+    source = Source(name=row.name, sha256=checkpoint.sha256, layout="seeded", trained=False)
+    return _Loaded(checkpoint=checkpoint, tokenizer=found, source=source)
+
+
+def _tokenizer(checkpoint: Checkpoint, given: Path | None) -> tokenizers.Tokenizer:
+    beside = checkpoint.folder
+    if (
+        given is None
+        and beside is not None
+        and not ((beside / "tokenizer.json").is_file() or (beside / "vocab.json").is_file())
+    ):
+        beside = None
+    tokenizer = read_tokenizer(given or beside or download_tokenizer())
+    check_tokenizer(tokenizer, checkpoint.text)
+    return tokenizer
+
+
+def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
+    checkpoint = loaded.checkpoint
+    audio = AudioFacts(
+        architecture=checkpoint.audio.name, mel=checkpoint.mel, fused=checkpoint.audio.fused, fill=checkpoint.fill
+    )
+    text = TextFacts(
+        architecture=checkpoint.text.name,
+        pad_token_id=checkpoint.text.pad_token_id,
+        vocabulary=checkpoint.text.vocabulary,
+    )
+    paths = {stage: folder / _graph_file(stage, Precision.FP32) for stage in Stage}
+    parity: list[ParityFacts] = []
+
+    report("writing the log-mel graph")
+    _save(log_mel_graph(audio, OPSET), paths[Stage.LOG_MEL], Stage.LOG_MEL, loaded.source)
+    parity.append(check_log_mel(paths[Stage.LOG_MEL], audio))
+
+    report(f"tracing and checking {audio.architecture}")
+    audio_tower = checkpoint.audio_tower()
+    _save(audio_graph(audio_tower, audio.frames), paths[Stage.AUDIO], Stage.AUDIO, loaded.source)
+    parity.append(check_audio(paths[Stage.AUDIO], audio_tower, audio, Precision.FP32, trained=checkpoint.trained))
+
+    report(f"tracing and checking {text.architecture}")
+    text_tower = checkpoint.text_tower()
+    _save(text_graph(text_tower), paths[Stage.TEXT], Stage.TEXT, loaded.source)
+    parity.append(
+        check_text(
+            paths[Stage.TEXT],
+            text_tower,
+            loaded.tokenizer,
+            text.max_tokens,
+            Precision.FP32,
+            trained=checkpoint.trained,
+        )
+    )
+
+    tokenizer_file = folder / TOKENIZER_FILE
+    loaded.tokenizer.save(str(tokenizer_file))
+    scale_a, scale_t = checkpoint.logit_scales
+    return Manifest(
+        schema=SCHEMA,
+        name=checkpoint.name,
+        source=loaded.source,
+        embedding_dim=checkpoint.audio.joint_dim,
+        logit_scale_a=scale_a,
+        logit_scale_t=scale_t,
+        audio=audio,
+        text=text,
+        opset=OPSET,
+        graphs={stage: {Precision.FP32: graph_facts(path)} for stage, path in paths.items()},
+        files={TOKENIZER_FILE: FileFacts(sha256=sha256_of(tokenizer_file), bytes=tokenizer_file.stat().st_size)},
+        parity=tuple(parity),
+        tools={"claprt": claprt.__version__, **{tool: version(tool) for tool in _TOOLS}},
+    )
+
+
+def _graph_file(stage: Stage, precision: Precision) -> str:
+    return f"{stage}.onnx" if stage is Stage.LOG_MEL else f"{stage}.{precision}.onnx"
+
+
+def _save(model: onnx.ModelProto, path: Path, stage: Stage, source: Source) -> None:
+    metadata = {
+        "claprt": claprt.__version__,
+        "stage": str(stage),
+        "precision": str(Precision.FP32),
+        "checkpoint": source.name,
+        "checkpoint_sha256": source.sha256,
+        "trained": "yes" if source.trained else "no: seeded weights, vectors mean nothing",
+    }
+    onnx.save(finished(model, metadata), path)
+
+
+def _check_out(out: Path, *, force: bool) -> None:
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists already; add --force to replace it, or choose another folder.")
+    if force and out.exists() and not _replaceable(out):
+        raise OutputError(f"{out} is not a bundle, and --force replaces only bundles and empty folders.")
+
+
+def _replaceable(out: Path) -> bool:
+    return out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))
+
+
+@contextmanager
+def _written_whole(out: Path) -> Generator[Path]:
+    """A temporary folder beside `out` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: the disk is full or the place is not writable.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
+    try:
+        yield folder
+        folder.chmod(0o755)
+        _take_place(folder, out)
+    except OSError as error:
+        if isinstance(error, claprt.ClaprtError):
+            raise
+        reason = error.strerror or str(error)
+        raise OutputError(f"{out} cannot be written: {reason}. Nothing was left there; make room and try again.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_place(folder: Path, out: Path) -> None:
+    if not out.exists():
+        folder.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+    out.rename(old / out.name)
+    folder.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""Constants derived from weights: computed afresh while training, computed once for inference."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Folding(nn.Module):
+    """A module whose forward pass needs constants derived from its parameters.
+
+    `fold` derives them. `freeze` stores what it gives as buffers, so that an exported graph holds the constants
+    themselves and not the arithmetic that makes them.
+    """
+
+    folded_names: ClassVar[tuple[str, ...]]
+
+    def fold(self) -> tuple[Tensor, ...]:
+        """The constants, in the order of `folded_names`."""
+        raise NotImplementedError
+
+    def folded(self) -> tuple[Tensor, ...]:
+        """The stored constants where the module is frozen, fresh ones otherwise."""
+        if self.folded_names[0] in self._buffers:
+            return tuple(self.get_buffer(name) for name in self.folded_names)
+        return self.fold()
+
+
+def normalisation(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift that a batch normalisation amounts to with its running statistics."""
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
+
+
+@torch.no_grad()
+def freeze(tower: nn.Module) -> nn.Module:
+    """Puts a tower into inference mode: derived constants stored, no gradients, running statistics used."""
+    for module in tower.modules():
+        if isinstance(module, Folding):
+            for name, tensor in zip(module.folded_names, module.fold(), strict=True):
+                module.register_buffer(name, tensor.contiguous(), persistent=False)
+    return tower.eval().requires_grad_(False)

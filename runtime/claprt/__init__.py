@@ -1,0 +1,18 @@
+"""CLAP embeddings without PyTorch: sounds and texts as unit vectors of one space.
+
+import claprt
+
+clap = claprt.load("bundle")
+sound = clap.embed_audio("dog.wav")
+texts = clap.embed_text(["a dog barking", "rain on a roof"])
+similarity = texts @ sound
+"""
+
+from claprt.bundle import Manifest, Precision, read_bundle
+from claprt.errors import ClaprtError
+from claprt.model import Clap, load
+from claprt.results import EmbeddedSound
+
+__all__ = ["Clap", "ClaprtError", "EmbeddedSound", "Manifest", "Precision", "__version__", "load", "read_bundle"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,49 @@
+"""The `claprt` command: parse, call, print. Each subcommand is one module of this package."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from claprt.cli import embed, inspect, latency
+from claprt.errors import ClaprtError
+
+_EPILOG = """\
+A bundle is the folder that claprt-export writes. Commands that need one take --bundle FOLDER, or the folder that the
+environment variable CLAPRT_BUNDLE names.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except ClaprtError as error:
+        print(f"claprt: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("claprt: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `claprt`."""
+    from claprt import __version__
+
+    command = argparse.ArgumentParser(
+        prog="claprt",
+        description="CLAP embeddings without PyTorch: sounds and texts as unit vectors of one space.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--version", action="version", version=f"claprt {__version__}")
+    commands = command.add_subparsers(metavar="COMMAND", required=True)
+    for module in (embed, inspect, latency):
+        module.add(commands)
+    return command

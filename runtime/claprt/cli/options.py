@@ -1,0 +1,69 @@
+"""Options that several commands share, and the bundle that they lead to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from claprt.clip import LongMode
+from claprt.errors import BundleNotFoundError
+from claprt.model import Clap, load
+from claprt.preprocess import RECIPES
+from claprt.providers import Provider
+
+BUNDLE_VARIABLE = "CLAPRT_BUNDLE"
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Adds what decides which model runs, and how."""
+    model = command.add_argument_group("model")
+    model.add_argument("--bundle", metavar="FOLDER", help=f"bundle to use (or set {BUNDLE_VARIABLE})")
+    model.add_argument("--provider", default="auto", choices=["auto", *Provider], help="what to run on (auto)")
+    model.add_argument("--precision", default="fp32", help="precision of the graphs (fp32)")
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
+    model.add_argument("--fallback", action="store_true", help="let the CPU take over if the provider cannot be had")
+
+
+def add_sound_options(command: argparse.ArgumentParser) -> None:
+    """Adds what decides how sounds are prepared."""
+    sound = command.add_argument_group("sounds")
+    sound.add_argument("--preprocess", default="laion", choices=list(RECIPES), help="whose vectors to reproduce (laion)")
+    sound.add_argument(
+        "--long", choices=list(LongMode), help="what to do with clips over 10 s (fusion if fused, else windows)"
+    )
+    sound.add_argument("--hop", type=float, metavar="SECONDS", help="for windows: from one to the next (10)")
+    sound.add_argument("--seed", type=int, metavar="N", help="for random and fusion: the crops LAION draws for a seed")
+
+
+def bundle_path(options: argparse.Namespace) -> str:
+    """The bundle that was asked for.
+
+    Raises:
+        BundleNotFoundError: none was named.
+    """
+    path = options.bundle or os.environ.get(BUNDLE_VARIABLE)
+    if not path:
+        raise BundleNotFoundError(
+            f"No bundle was named: give --bundle FOLDER or set {BUNDLE_VARIABLE}. "
+            "`claprt-export untrained-tiny --out FOLDER` writes one without any download."
+        )
+    return str(path)
+
+
+def load_model(options: argparse.Namespace) -> Clap:
+    """The model that the options describe; says so on standard error where its weights are untrained."""
+    clap = load(
+        bundle_path(options),
+        provider=options.provider,
+        precision=options.precision,
+        threads=options.threads,
+        preprocess=getattr(options, "preprocess", "laion"),
+        long=getattr(options, "long", None),
+        hop_s=getattr(options, "hop", None),
+        seed=getattr(options, "seed", None),
+        fallback=options.fallback,
+    )
+    if not clap.manifest.source.trained:
+        print(f"note: {clap.manifest.name} has untrained weights; its vectors mean nothing.", file=sys.stderr)
+    return clap

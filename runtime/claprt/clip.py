@@ -1,0 +1,176 @@
+"""One prepared sound to what the audio tower takes: log-mels with their start, window by window.
+
+What a clip longer than a window becomes is the caller's choice (`LongClips`); what a shorter one becomes is the
+checkpoint's. Either way the result depends on this clip alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from claprt.arrays import LogMel, LogMels, Waveform
+from claprt.bundle import AudioFacts
+from claprt.errors import OptionError
+from claprt.mel import log_mel, log_mel_of_blocks
+from claprt.preprocess import Recipe
+from claprt.windows import center_start, cut_windows, fill, fusion_starts, random_start, shrink
+
+
+class LongMode(StrEnum):
+    """What happens to clips longer than a window."""
+
+    WINDOWS = "windows"
+    """Windows that cover the clip; their vectors are averaged and the mean is brought back to length 1."""
+    CENTER = "center"
+    """The window in the middle."""
+    HEAD = "head"
+    """The first window; the rest is not even decoded."""
+    RANDOM = "random"
+    """The window that LAION draws for a seed."""
+    FUSION = "fusion"
+    """Four views for a fused checkpoint: the whole shrunk, and three crops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongClips:
+    """The choice for clips longer than a window.
+
+    `hop_s` is for `windows` (seconds between window starts), `seed` for `random` and `fusion`. Without a seed, `fusion`
+    takes the middle of each third.
+    """
+
+    mode: LongMode
+    hop_s: float = 10.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode is LongMode.RANDOM and self.seed is None:
+            raise OptionError('long="random" needs a seed, so that the same sound gives the same vector: seed=0.')
+        if self.seed is not None and not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
+            raise OptionError(f"seed={self.seed!r} is not a whole number from 0 to 2^32 - 1.")
+        if self.seed is not None and self.mode not in (LongMode.RANDOM, LongMode.FUSION):
+            raise OptionError(f'seed={self.seed} has no use with long="{self.mode}"; it is for "random" and "fusion".')
+
+    @property
+    def label(self) -> str:
+        """The choice in one word, as it stands in fingerprints.
+
+        Example:
+            >>> LongClips(mode=LongMode.WINDOWS, hop_s=5.0).label
+            'windows-5s'
+        """
+        if self.mode is LongMode.WINDOWS:
+            return f"windows-{self.hop_s:g}s"
+        return self.mode if self.seed is None else f"{self.mode}-{self.seed}"
+
+
+def long_clips(mode: str | None, facts: AudioFacts, hop_s: float | None, seed: int | None) -> LongClips:
+    """The choice from its parts; `None` for the mode means the checkpoint's own way.
+
+    Raises:
+        OptionError: no such mode, or the checkpoint cannot do it, or the hop leaves gaps.
+    """
+    if mode is None:
+        mode = LongMode.FUSION if facts.fused else LongMode.WINDOWS
+    if mode not in tuple(LongMode):
+        raise OptionError(f"long={mode!r} is not known; choose one of {', '.join(LongMode)}.")
+    if mode == LongMode.FUSION and not facts.fused:
+        raise OptionError('long="fusion" needs a fused checkpoint, and this bundle is not one; "windows" is its way.')
+    if hop_s is not None and mode != LongMode.WINDOWS:
+        raise OptionError(f'hop_s={hop_s} has no use with long="{mode}"; it is for "windows".')
+    hop_s = facts.window_s if hop_s is None else hop_s
+    if not 1 / facts.mel.sample_rate <= hop_s <= facts.window_s:
+        raise OptionError(f"hop_s={hop_s} must be more than 0 and at most a window of {facts.window_s:g} s.")
+    return LongClips(mode=LongMode(mode), hop_s=hop_s, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One input of the audio tower: log-mels [views, frames, mels] in dB."""
+
+    log_mels: LogMels
+    is_longer: bool
+    start_s: float
+    """Where in the clip it begins."""
+
+
+def views(blocks: Iterator[Waveform], facts: AudioFacts, recipe: Recipe, long: LongClips) -> Iterator[View]:
+    """The inputs of the audio tower for one clip, in order.
+
+    Args:
+        blocks: the clip at the model's rate, prepared by the recipe.
+        facts: what the checkpoint expects.
+        recipe: the recipe the blocks were prepared by.
+        long: what to do if the clip is longer than a window.
+    """
+    if long.mode is LongMode.FUSION:
+        yield _fusion_view(blocks, facts, recipe, long.seed)
+        return
+    for start, waveform in _windows(blocks, facts, long):
+        yield _plain_view(log_mel(_as_heard(waveform, facts), facts.mel), facts, recipe, start / facts.mel.sample_rate)
+
+
+def _as_heard(waveform: Waveform, facts: AudioFacts) -> Waveform:
+    """One window as the log-mel takes it: filled up if short; without the last sample if longer by only that.
+
+    One sample more than a window is the zero that librosa's rounding appends to ten seconds at 44.1 kHz.
+    """
+    if waveform.size == facts.window_samples + 1:
+        return waveform[:-1]
+    if waveform.size < facts.window_samples:
+        return fill(waveform, facts.window_samples, facts.fill)
+    return waveform
+
+
+def _plain_view(mel: LogMel, facts: AudioFacts, recipe: Recipe, start_s: float) -> View:
+    copies = np.broadcast_to(mel, (facts.views, *mel.shape))
+    return View(copies, facts.fused and recipe.short_is_longer, start_s)
+
+
+def _windows(blocks: Iterator[Waveform], facts: AudioFacts, long: LongClips) -> Iterator[tuple[int, Waveform]]:
+    window = facts.window_samples
+    if long.mode is LongMode.WINDOWS:
+        yield from cut_windows(blocks, window, max(1, round(long.hop_s * facts.mel.sample_rate)), slack=facts.mel.hop)
+    elif long.mode is LongMode.HEAD:
+        yield 0, np.concatenate(list(_take(blocks, window)))[:window]
+    else:
+        held = list(blocks)
+        samples = sum(block.size for block in held)
+        start = 0
+        if samples > window:
+            drawn = long.mode is LongMode.RANDOM and long.seed is not None
+            start = random_start(samples, window, long.seed or 0) if drawn else center_start(samples, window)
+        yield start, _cut_out(held, start, window)
+
+
+def _cut_out(blocks: list[Waveform], start: int, samples: int) -> Waveform:
+    """`np.concatenate(blocks)[start : start + samples]` without a second copy of the rest."""
+    parts: list[Waveform] = []
+    for block in blocks:
+        parts.append(block[max(0, start) : max(0, start + samples)])
+        start -= block.size
+    return np.concatenate(parts)
+
+
+def _take(blocks: Iterator[Waveform], samples: int) -> Iterator[Waveform]:
+    """Blocks until they hold at least this many samples."""
+    while samples > 0 and (block := next(blocks, None)) is not None:
+        yield block
+        samples -= block.size
+
+
+def _fusion_view(blocks: Iterator[Waveform], facts: AudioFacts, recipe: Recipe, seed: int | None) -> View:
+    head = np.concatenate(list(_take(blocks, facts.window_samples + 1)))
+    if head.size <= facts.window_samples:
+        return _plain_view(log_mel(fill(head, facts.window_samples, facts.fill), facts.mel), facts, recipe, 0.0)
+    mel = log_mel_of_blocks(itertools.chain([head], blocks), facts.mel)
+    if len(mel) == facts.frames:  # longer than a window by less than one hop
+        return _plain_view(mel, facts, recipe, 0.0)
+    crops = [mel[start : start + facts.frames] for start in fusion_starts(len(mel), facts.frames, seed)]
+    shrunk = shrink(mel, facts.frames, antialias=recipe.antialiased_shrink)
+    return View(np.stack([shrunk, *crops]), True, 0.0)

@@ -1,0 +1,90 @@
+"""Strings to token ids, and the order in which a batch of texts is best run.
+
+The tokenizer is the bundle's own `tokenizer.json`, run by Hugging Face's `tokenizers`; nothing here knows which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from claprt.arrays import AttentionMask, TokenIds
+from claprt.bundle import TextFacts
+from claprt.errors import BundleCorruptError, TextError, TextTypeError
+
+
+class Tokenizer:
+    """Turns texts into token ids, at most `facts.max_tokens` each, beginning and end marks included."""
+
+    def __init__(self, path: Path, facts: TextFacts) -> None:
+        """Reads `tokenizer.json`.
+
+        Raises:
+            BundleCorruptError: it is no tokenizer, or has ids that the text tower has no embedding for.
+        """
+        import tokenizers
+
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise BundleCorruptError(f"{path} is not a tokenizer: {error}. Export the bundle again.") from error
+        entries = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        if entries > facts.vocabulary:
+            raise BundleCorruptError(
+                f"{path} has {entries} entries and the text tower embeds {facts.vocabulary}: they do not belong together."
+            )
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(facts.max_tokens)
+        self._facts = facts
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text.
+
+        Raises:
+            TextTypeError: one is not a string.
+            TextError: one is empty or cannot be encoded as UTF-8.
+        """
+        for text in texts:
+            _check_text(text)
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise TextTypeError(f"A text is a string; got {type(text).__name__} ({text!r:.60}).")
+    if not text.strip():
+        raise TextError(f"A text needs at least one word; got {text!r}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(f"The text {text!r:.60} cannot be encoded as UTF-8 ({error.reason}).") from error
+
+
+def batches_by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Positions of the texts in batches of similar length, so that short texts are not padded to the longest.
+
+    Example:
+        >>> list(batches_by_length([[0, 5, 2], [0, 5, 6, 7, 2], [0, 2]], 2))
+        [[2, 0], [1]]
+    """
+    order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def pad(ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[TokenIds, AttentionMask]:
+    """Token ids [batch, tokens] padded on the right to the longest, and the mask that says what is real.
+
+    Example:
+        >>> pad([[0, 5, 2], [0, 2]], 1)[0].tolist()
+        [[0, 5, 2], [0, 2, 1]]
+    """
+    tokens = max(map(len, ids))
+    token_ids = np.full((len(ids), tokens), pad_token_id, np.int64)
+    mask = np.zeros((len(ids), tokens), np.int64)
+    for row, text in enumerate(ids):
+        token_ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return token_ids, mask

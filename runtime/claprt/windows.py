@@ -1,0 +1,136 @@
+"""How a clip of any length becomes windows of one length: index arithmetic, deterministic, no sound.
+
+A clip shorter than a window is filled up; a longer one is cut. Every choice here depends on the clip's own length (and
+on a seed where the caller gave one), never on its neighbours in a batch or on a global random state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.arrays import Waveform
+
+
+def fill(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
+    """A waveform of 1 to `samples` samples filled up to exactly `samples`.
+
+    Args:
+        waveform: [n], 1 ≤ n ≤ samples.
+        samples: length of the result.
+        how: `repeatpad` tiles as often as the clip fits whole and pads with zeros (LAION's way), `repeat` tiles and
+            cuts, `pad` only pads.
+
+    Example:
+        >>> fill(np.array([1, 2, 3], np.float32), 8).tolist()
+        [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0, 0.0]
+        >>> fill(np.array([1, 2, 3], np.float32), 8, "repeat").tolist()
+        [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]
+    """
+    if waveform.size == samples:
+        return waveform
+    repeats = {"pad": 1, "repeatpad": samples // waveform.size, "repeat": samples // waveform.size + 1}[how]
+    filled = np.zeros(samples, waveform.dtype)
+    tiled = np.tile(waveform, repeats)[:samples]
+    filled[: tiled.size] = tiled
+    return filled
+
+
+def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, slack: int = 1) -> Iterator[tuple[int, Waveform]]:
+    """Windows that cover a clip, each with its first sample's position, from blocks of any size.
+
+    Windows follow each other every `hop` samples for as long as they fit; if the end is then not covered, one more
+    window ends exactly with the clip. So every sample is seen and none is invented. A clip shorter than a window gives
+    one shorter window; a clip without samples gives none.
+
+    Fewer than `slack` samples beyond a window are not worth a window of their own: that window is given longer instead.
+    (Ten seconds at 44.1 kHz become 480001 samples at 48 kHz under librosa's rounding, and the log-mel has the same
+    number of frames for 480000 to 480479.)
+
+    Example:
+        >>> [start for start, _ in cut_windows([np.zeros(18, np.float32), np.zeros(7, np.float32)], 10, 10)]
+        [0, 10, 15]
+        >>> [start for start, _ in cut_windows([np.zeros(20, np.float32)], 10, 5)]
+        [0, 5, 10]
+        >>> [part.size for _, part in cut_windows([np.zeros(22, np.float32)], 10, 10, slack=3)]
+        [10, 12]
+    """
+    held, first, following = np.empty(0, np.float32), 0, 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while following + window + slack <= first + held.size:
+            yield following, held[following - first :][:window]
+            following += hop
+        # the last `window` samples stay, for the window that ends with the clip
+        drop = max(0, min(following, first + held.size - window) - first)
+        held, first = held[drop:], first + drop
+    end = first + held.size
+    if following + window <= end:
+        yield following, held[following - first :]
+    elif not following or following - hop + window < end:
+        start = max(0, end - window)
+        if end:
+            yield start, held[start - first :]
+
+
+def center_start(samples: int, window: int) -> int:
+    """First sample of the middle window.
+
+    Example:
+        >>> center_start(25, 10)
+        7
+    """
+    return (samples - window) // 2
+
+
+def random_start(samples: int, window: int, seed: int) -> int:
+    """First sample of the window that LAION's code draws right after `numpy.random.seed(seed)`.
+
+    Source: `get_audio_features` in `laion_clap/training/data.py` of laion-clap 1.1.7 (`rand_trunc`).
+    """
+    return int(np.random.RandomState(seed).randint(0, samples - window + 1))
+
+
+def fusion_starts(total_frames: int, frames: int, seed: int | None) -> tuple[int, int, int]:
+    """First frames of the three local views of a long clip: front, middle, back.
+
+    The possible positions are cut into thirds. With a seed, one of each third is drawn as LAION's code draws it right
+    after `numpy.random.seed(seed)`; without one, the middle of each third is taken. Clips with fewer than three possible
+    positions use position 0 where a third is empty.
+
+    Example:
+        >>> fusion_starts(1301, 1001, None)
+        (50, 150, 250)
+    """
+    positions = np.arange(total_frames - frames + 1)
+    thirds = [third if third.size else np.zeros(1, np.int64) for third in np.array_split(positions, 3)]
+    if seed is None:
+        front, middle, back = (int(third[(third.size - 1) // 2]) for third in thirds)
+    else:
+        random = np.random.RandomState(seed)
+        front, middle, back = (int(random.choice(third)) for third in thirds)
+    return front, middle, back
+
+
+def shrink(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -> NDArray[np.float32]:
+    """A log-mel [total_frames, mels] resized to [frames, mels] along time, bilinear, half-pixel centres.
+
+    Args:
+        log_mel: [total_frames, mels] in dB, with total_frames > frames.
+        frames: frames of the result.
+        antialias: True averages over all frames that fall together, as `torchvision.transforms.Resize` does on tensors
+            and LAION with it; False reads two frames only, as `torch.nn.functional.interpolate` does and transformers
+            with it.
+    """
+    scale = len(log_mel) / frames
+    support = scale if antialias else 1.0
+    resized = np.empty((frames, log_mel.shape[1]), np.float32)
+    for frame in range(frames):
+        center = scale * (frame + 0.5)
+        first = max(int(center - support + 0.5), 0)
+        last = min(int(center + support + 0.5), len(log_mel))
+        weights = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) + 0.5 - center) / support))
+        resized[frame] = np.einsum("f,fm->m", weights / weights.sum(), log_mel[first:last])
+    return resized
