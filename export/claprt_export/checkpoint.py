@@ -6,16 +6,18 @@ import hashlib
 import json
 import math
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from claprt.bundle import MelSpec, sha256_of
-from claprt.mel import mel_filters
 from torch import Tensor, nn
 
+from claprt.bundle import sha256_of
+from claprt.manifest import MelSpec
+from claprt.mel import mel_filters
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
 from claprt_export.naming import NOT_NEEDED, Weights, canonical, is_transformers_layout, other_model
@@ -180,7 +182,8 @@ def _read_safetensors(file: Path) -> dict[Any, Any]:
 def _read_pickle(file: Path) -> Any:
     """Unpickles tensors and plain values only: nothing in the file is run."""
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, which the outcome speaks for
             return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]

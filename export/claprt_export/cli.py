@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from claprt.bundle import Manifest, Precision
 from claprt.errors import ClaprtError
-
+from claprt.manifest import Manifest, Precision
 from claprt_export.variants import VARIANTS
 
 
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def report(line: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {line}", file=sys.stderr, flush=True)
 
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         from claprt_export.pipeline import export_bundle
 
@@ -43,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report("done")
     _print_result(options.out, manifest)
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    """Ends an export that is told to stop as Ctrl-C does, so that what it has begun is cleared away."""
+    raise KeyboardInterrupt
 
 
 def _print_result(out: Path, manifest: Manifest) -> None:

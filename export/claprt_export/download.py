@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from claprt.bundle import sha256_of
-
 from claprt_export.errors import CheckpointError, DownloadError, ExportError
 from claprt_export.variants import Variant
 

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from claprt.bundle import AudioFacts, MelSpec
-from claprt.mel import hann_window, mel_filters, used_bins
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from claprt.manifest import AudioFacts, MelSpec
+from claprt.mel import hann_window, mel_filters, used_bins
 
 _RADIX = 32
 

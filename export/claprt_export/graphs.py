@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-from claprt.bundle import GraphFacts, TensorFacts, sha256_of
 from onnx import TensorProto
 
+from claprt.bundle import sha256_of
+from claprt.manifest import GraphFacts, TensorFacts
 from claprt_export.errors import ExportError
 
 OPSET = 20

@@ -17,12 +17,12 @@ import numpy as np
 import onnxruntime
 import tokenizers
 import torch
-from claprt.bundle import AudioFacts, ParityFacts, Precision, Stage
+from numpy.typing import NDArray
+
+from claprt.manifest import AudioFacts, ParityFacts, Precision, Stage
 from claprt.mel import log_mel
 from claprt.synthetic import SOUNDS
 from claprt.text import pad
-from numpy.typing import NDArray
-
 from claprt_export.errors import CollapsedTowerError, ParityError
 from claprt_export.towers import AudioTower, TextTower
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import claprt
 import onnx
 import tokenizers
-from claprt.bundle import (
+
+import claprt
+from claprt.bundle import read_bundle, sha256_of
+from claprt.manifest import (
     MANIFEST_FILE,
     SCHEMA,
     TOKENIZER_FILE,
@@ -26,10 +28,7 @@ from claprt.bundle import (
     Source,
     Stage,
     TextFacts,
-    read_bundle,
-    sha256_of,
 )
-
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.download import CHECKPOINT_VARIABLE, check_published, download_checkpoint, download_tokenizer
@@ -82,8 +81,8 @@ def export_bundle(
     row = variant(name) if name else None
     _check_precisions(precisions)
     _check_out(out, force=force)
-    found = _load(row, checkpoint, tokenizer, report)
     with _written_whole(out) as folder:
+        found = _load(row, checkpoint, tokenizer, report)
         manifest = _fill(folder, found, report)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         read_bundle(folder).verify()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import torch
-from claprt.bundle import MelSpec
 from torch import nn
 
+from claprt.manifest import MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoint import INITIAL_LOGIT_SCALE, Checkpoint, digest_of_weights
 from claprt_export.naming import Weights

@@ -8,8 +8,9 @@ texts = clap.embed_text(["a dog barking", "rain on a roof"])
 similarity = texts @ sound
 """
 
-from claprt.bundle import Manifest, Precision, read_bundle
+from claprt.bundle import read_bundle
 from claprt.errors import ClaprtError
+from claprt.manifest import Manifest, Precision
 from claprt.model import Clap, load
 from claprt.results import EmbeddedSound
 

@@ -14,8 +14,8 @@ from enum import StrEnum
 import numpy as np
 
 from claprt.arrays import LogMel, LogMels, Waveform
-from claprt.bundle import AudioFacts
 from claprt.errors import OptionError
+from claprt.manifest import AudioFacts
 from claprt.mel import log_mel, log_mel_of_blocks
 from claprt.preprocess import Recipe
 from claprt.windows import center_start, cut_windows, fill, fusion_starts, random_start, shrink

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import LogMel, Waveform
-from claprt.bundle import MelSpec
+from claprt.manifest import MelSpec
 
 Float64s = NDArray[np.float64]
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound, source_name
-from claprt.bundle import Bundle, Manifest, Precision, read_bundle
+from claprt.bundle import Bundle, read_bundle
 from claprt.clip import LongClips, View, long_clips, views
 from claprt.engine import Engine
 from claprt.errors import AudioError, OptionError, SkippedSourcesWarning
+from claprt.manifest import Manifest, Precision
 from claprt.preprocess import Recipe, prepared_blocks, recipe
 from claprt.results import EmbeddedSound
 from claprt.text import Tokenizer, batches_by_length, pad

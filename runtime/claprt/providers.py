@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from claprt.bundle import GraphFacts
 from claprt.errors import OptionError, ProviderUnavailableError
+from claprt.manifest import GraphFacts
 
 
 class Provider(StrEnum):

@@ -4,13 +4,14 @@ Three things are done here that a bare `InferenceSession` does not do. The provi
 compared with the one asked for, since onnxruntime falls back without a word. Sessions are created in a thread of their
 own, because flush-to-zero, which the towers profit from, stays switched on in the thread that creates a session. And a
 process that forks after loading gets fresh sessions: onnxruntime's threads do not survive a fork, and a call into the old
-session would wait for them for ever.
+session, or its end, would wait for them for ever.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
-from claprt.bundle import Bundle, GraphFacts, Precision, Stage, TensorFacts
+from claprt.bundle import Bundle
 from claprt.errors import BundleCorruptError, MissingDependencyError, OptionError, ProviderUnavailableError
+from claprt.manifest import GraphFacts, Precision, Stage, TensorFacts
 from claprt.providers import (
     ORT_NAMES,
     Choice,
@@ -157,6 +159,20 @@ _engines: weakref.WeakSet[OrtEngine] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     for engine in list(_engines):
         engine.abandon()
+    if "onnxruntime" in sys.modules:
+        _end_without_exit_handlers()
+
+
+def _end_without_exit_handlers() -> None:
+    """Makes this process end with `_exit` once Python is done.
+
+    onnxruntime 1.31 waits in an exit handler for threads that only the parent has, so a forked child that has merely
+    imported it never ends. glibc's `on_exit` runs what was registered last first and hands it the exit status, which is
+    all that `_exit` needs; Python has flushed its streams by then. Where there is no `on_exit`, nothing is done.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

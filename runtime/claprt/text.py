@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from claprt.arrays import AttentionMask, TokenIds
-from claprt.bundle import TextFacts
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
+from claprt.manifest import TextFacts
 
 
 class Tokenizer:

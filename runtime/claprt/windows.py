@@ -123,14 +123,18 @@ def shrink(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -> NDA
         antialias: True averages over all frames that fall together, as `torchvision.transforms.Resize` does on tensors
             and LAION with it; False reads two frames only, as `torch.nn.functional.interpolate` does and transformers
             with it.
+
+    Positions are rounded to float32, as torch rounds them.
     """
-    scale = len(log_mel) / frames
-    support = scale if antialias else 1.0
+    one, half = np.float32(1), np.float32(0.5)
+    scale = np.float32(len(log_mel)) / np.float32(frames)
+    support = scale if antialias else one
     resized = np.empty((frames, log_mel.shape[1]), np.float32)
     for frame in range(frames):
-        center = scale * (frame + 0.5)
-        first = max(int(center - support + 0.5), 0)
-        last = min(int(center + support + 0.5), len(log_mel))
-        weights = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) + 0.5 - center) / support))
+        center = scale * (np.float32(frame) + half)
+        first = max(int(center - support + half), 0)
+        last = min(int(center + support + half), len(log_mel))
+        distance = np.abs((np.arange(first, last, dtype=np.float32) - center + half) / support)
+        weights = np.maximum(np.float32(0), one - distance)
         resized[frame] = np.einsum("f,fm->m", weights / weights.sum(), log_mel[first:last])
     return resized

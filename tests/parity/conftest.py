@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+from tests.conftest import SHARED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +84,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     bars = max(len(row.bar) for row in _ROWS)
     for row in _ROWS:
         terminalreporter.write_line(f"{row.what:{wide}}  {row.bar:{bars}}  {row.measured}")
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of shared data; tests that need it skip without it."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the shared data beside the checkout (../shared/data)")
-    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import tokenizers
-from claprt.bundle import MelSpec
+
+from claprt.manifest import MelSpec
 from claprt.mel import log_mel
 from claprt.windows import fill
 

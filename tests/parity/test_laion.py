@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import claprt
 import numpy as np
 import pytest
 import soundfile
-from claprt.synthetic import SOUNDS
 
+import claprt
+from claprt.synthetic import SOUNDS
 from tests.parity.sounds import RATE, real_files, short_waveforms
 
 TEXTS = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import claprt
 import numpy as np
 import pytest
-from claprt.synthetic import SOUNDS
 
+import claprt
+from claprt.synthetic import SOUNDS
 from tests.parity.sounds import RATE, short_waveforms
 
 

@@ -186,10 +186,13 @@ class PatchEmbedding(nn.Module):
 
 
 def resize_matrix(frames: int, resized: int) -> Tensor:
-    """The bicubic resize (align_corners) of the time axis as a float32 matrix [resized, frames]."""
-    identity = torch.eye(frames, dtype=torch.float64, device="cpu")[None, None]
-    matrix = F.interpolate(identity, size=(resized, frames), mode="bicubic", align_corners=True)
-    return matrix[0, 0].float()
+    """The bicubic resize (align_corners) of the time axis as a float32 matrix [resized, frames].
+
+    Made in float32 because the reference resizes in float32: positions near 1000 are rounded by up to 3e-5 there, and the
+    same rounding belongs into the matrix.
+    """
+    identity = torch.eye(frames, device="cpu")[None, None]
+    return F.interpolate(identity, size=(resized, frames), mode="bicubic", align_corners=True)[0, 0]
 
 
 class AudioBranch(Folding):

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
     options = parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
     except ClaprtError as error:
         print(f"claprt: {error}", file=sys.stderr)
         return 1
@@ -28,8 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("claprt: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 141
+    except OSError as error:
+        print(f"claprt: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        _discard_output()
+        return 1
+    return status
+
+
+def _discard_output() -> None:
+    """Lets Python's last flush of standard output succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,251 @@
+"""The manifest: every fact about a bundle, as frozen dataclasses that validate themselves.
+
+It is the contract between the exporter, the runtime and the servers, and never consulted for a model's name: whatever
+differs between checkpoints stands in it as a number or a word. docs/bundle.md describes the format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
+
+SCHEMA = 1
+"""Manifest schema that this release writes and reads."""
+
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a graph. A bundle holds `fp32` and whatever else it was exported with."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class Stage(StrEnum):
+    """The three graphs of a bundle."""
+
+    LOG_MEL = "log_mel"
+    AUDIO = "audio"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelSpec:
+    """A log-mel front end. Frequencies in Hz, lengths in samples; the window is a periodic Hann of `n_fft` samples."""
+
+    sample_rate: int = 48_000
+    n_fft: int = 1024
+    hop: int = 480
+    mels: int = 64
+    f_min: float = 50.0
+    f_max: float = 14_000.0
+    scale: Literal["slaney", "htk"] = "slaney"
+    """Frequency scale on which the filters are equally spaced."""
+    norm: Literal["slaney", "none"] = "slaney"
+    """`slaney` divides each filter by half its width in Hz; `none` leaves every peak at 1."""
+    floor: float = 1e-10
+    """Smallest power; 10·log10 of it is the lowest value a log-mel can take."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(f"mel range {self.f_min}–{self.f_max} Hz does not fit a rate of {self.sample_rate} Hz")
+        if min(self.n_fft, self.hop, self.mels) < 1 or not self.floor > 0:
+            raise ValueError("n_fft, hop, mels and floor must be positive")
+
+    def frames(self, samples: int) -> int:
+        """Frames of a centred transform.
+
+        Example:
+            >>> MelSpec().frames(480_000)
+            1001
+        """
+        return samples // self.hop + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFacts:
+    """What the audio path of a checkpoint expects."""
+
+    architecture: str
+    mel: MelSpec
+    window_samples: int = 480_000
+    fused: bool = False
+    """Whether clips longer than a window are seen as four views (one shrunk, three cropped)."""
+    fill: Literal["repeatpad", "repeat", "pad"] = "repeatpad"
+    """How a clip shorter than a window is filled up."""
+
+    @property
+    def views(self) -> int:
+        """Log-mels that the audio tower takes for one clip."""
+        return 4 if self.fused else 1
+
+    @property
+    def frames(self) -> int:
+        """Frames of one window."""
+        return self.mel.frames(self.window_samples)
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.mel.sample_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFacts:
+    """What the text path of a checkpoint expects."""
+
+    architecture: str
+    max_tokens: int = 77
+    pad_token_id: int = 1
+    vocabulary: int = 50_265
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the weights came from."""
+
+    name: str
+    """Variant, or the file's name for a checkpoint given by path."""
+    sha256: str
+    """Of the checkpoint file; of the seed's description for untrained weights."""
+    layout: Literal["laion", "transformers", "seeded"]
+    trained: bool
+    """False for seeded weights: the vectors mean nothing."""
+    repository: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFacts:
+    """One input or output of a graph; a string in `shape` is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFacts:
+    """One graph: its file, its interface, and what the file must hash to."""
+
+    file: str
+    sha256: str
+    bytes: int
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """A file of the bundle that is no graph."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityFacts:
+    """What one comparison of a graph with its torch original measured when the bundle was exported."""
+
+    graph: str
+    precision: Precision
+    against: str
+    cases: int
+    max_abs: float
+    max_abs_limit: float
+    min_cosine: float | None = None
+    """None for the log-mel, which has no direction."""
+    min_cosine_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Every fact about a bundle."""
+
+    schema: int
+    name: str
+    source: Source
+    embedding_dim: int
+    logit_scale_a: float
+    """exp(logit_scale_a), the factor that training put on cosines; the one to classify with."""
+    logit_scale_t: float
+    """exp(logit_scale_t); training left it at its initial value."""
+    audio: AudioFacts
+    text: TextFacts
+    opset: int
+    graphs: dict[Stage, dict[Precision, GraphFacts]]
+    files: dict[str, FileFacts]
+    parity: tuple[ParityFacts, ...]
+    tools: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        for stage in Stage:
+            if Precision.FP32 not in self.graphs.get(stage, {}):
+                raise ValueError(f"no fp32 graph for {stage}")
+        if TOKENIZER_FILE not in self.files:
+            raise ValueError(f"{TOKENIZER_FILE} is not listed")
+
+    def graph(self, stage: Stage, precision: Precision) -> GraphFacts:
+        """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
+
+        Raises:
+            OptionError: the bundle was not exported in this precision.
+        """
+        graphs = self.graphs[stage]
+        if stage is Stage.LOG_MEL:
+            precision = Precision.FP32
+        if precision not in graphs:
+            have = ", ".join(sorted(graphs))
+            raise OptionError(
+                f"Precision {precision} was asked for, but bundle {self.name!r} holds {have} for its {stage} graph. "
+                f"Export it again with --precision {','.join(sorted({*graphs, precision}))}."
+            )
+        return graphs[precision]
+
+    def listed_files(self) -> dict[str, FileFacts]:
+        """Every file of the bundle but the manifest itself."""
+        graphs = (graph for stage in self.graphs.values() for graph in stage.values())
+        return {**self.files, **{graph.file: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for graph in graphs}}
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Decodes and validates the text of a manifest; `path` is for the messages.
+
+    Raises:
+        BundleVersionError: it follows another schema.
+        BundleCorruptError: it is not JSON, or a fact is missing or of the wrong type.
+    """
+    try:
+        schema = msgspec.json.decode(content, type=dict[str, object]).get("schema")
+    except msgspec.MsgspecError as error:
+        raise BundleCorruptError(f"{path} is not a manifest: {error}. Export the bundle again.") from error
+    if schema != SCHEMA:
+        raise BundleVersionError(
+            f"{path} follows manifest schema {schema!r}; this release reads schema {SCHEMA}. Export the checkpoint "
+            "again with this release, or install the release that wrote it."
+        )
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleCorruptError(f"{path} is not a valid manifest: {error}. Export the bundle again.") from error
+    for name in manifest.listed_files():
+        if Path(name).name != name:
+            raise BundleCorruptError(f"{path} lists the file {name!r}, which is not a plain name inside the bundle.")
+    return manifest

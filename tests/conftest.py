@@ -1,0 +1,44 @@
+"""Fixtures that every kind of test uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import claprt
+from tests.tiny import write_tiny_bundle
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy bundle; tests that alter it copy it first."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def fused_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy bundle of a fused checkpoint."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny-fused", fused=True)
+
+
+@pytest.fixture(scope="session")
+def clap(bundle: Path) -> claprt.Clap:
+    """The toy bundle, loaded."""
+    return claprt.load(bundle)
+
+
+@pytest.fixture(scope="session")
+def fused_clap(fused_bundle: Path) -> claprt.Clap:
+    """The fused toy bundle, loaded."""
+    return claprt.load(fused_bundle)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the shared data beside the checkout (../shared/data)")
+    return SHARED

@@ -1,0 +1,62 @@
+"""A checkpoint of the published layout with sizes so small that it is exported in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: the export extra")
+
+from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
+from claprt_export.checkpoint import Checkpoint  # noqa: E402
+from claprt_export.seeded import seeded_checkpoint  # noqa: E402
+from claprt_export.tokenizer import byte_level_tokenizer  # noqa: E402
+
+SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 2, 1, 1), heads=(2, 2, 4, 4))
+SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(2, 2, 4, 4), fused=True)
+SMALL_TEXT = TextArchitecture(vocabulary=261, width=64, layers=2, heads=1, hidden=128, positions=80)
+
+
+@pytest.fixture(scope="session")
+def small() -> Checkpoint:
+    return seeded_checkpoint("small", SMALL_AUDIO, SMALL_TEXT, seed=1)
+
+
+@pytest.fixture(scope="session")
+def small_fused() -> Checkpoint:
+    return seeded_checkpoint("small-fused", SMALL_FUSED, SMALL_TEXT, seed=2)
+
+
+def laion_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The weights as LAION publishes them, with what the towers do not need."""
+    state = {f"module.{name}": tensor for name, tensor in checkpoint.weights.items()}
+    state["module.text_branch.embeddings.position_ids"] = torch.arange(80)[None]
+    state["module.audio_branch.head.weight"] = torch.zeros(527, 527)
+    state["module.text_transform.sequential.0.bias"] = torch.zeros(512)
+    state["module.audio_branch.bn0.num_batches_tracked"] = torch.tensor(5)
+    return state
+
+
+@pytest.fixture(scope="session")
+def laion_file(small: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoints") / "small.pt"
+    torch.save({"epoch": 3, "state_dict": laion_state(small)}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    byte_level_tokenizer().save(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from claprt_export.pipeline import export_bundle
+
+    out = tmp_path_factory.mktemp("bundles") / "small"
+    export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file)
+    return out

@@ -1,0 +1,65 @@
+"""The log-mel graph against the runtime's front end and a float64 reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from claprt.manifest import AudioFacts, MelSpec
+from claprt.mel import log_mel
+from claprt.synthetic import SOUNDS
+from claprt_export.frontend import log_mel_graph
+from claprt_export.graphs import OPSET, finished, graph_facts
+
+RATE = 48_000
+onnxruntime = pytest.importorskip("onnxruntime")
+
+FACTS = {
+    "slaney": AudioFacts(architecture="x", mel=MelSpec()),
+    "htk": AudioFacts(architecture="x", mel=MelSpec(scale="htk", norm="none"), fused=True),
+    "from 0 Hz": AudioFacts(architecture="x", mel=MelSpec(f_min=0)),
+}
+
+
+@pytest.fixture(scope="module", params=list(FACTS))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioFacts, Path]:
+    path = tmp_path_factory.mktemp("mel") / "log_mel.onnx"
+    onnx.save(finished(log_mel_graph(FACTS[request.param], OPSET), {}), path)
+    return FACTS[request.param], path
+
+
+def test_graph_against_front_end_and_reference(case: tuple[AudioFacts, Path]) -> None:
+    """Every kind of sound at full scale and at 1e-3, and one that sweeps all bins; above -80 dB and everywhere."""
+    facts, path = case
+    session = onnxruntime.InferenceSession(path)
+    kinds = [make(480_000, RATE) for make in SOUNDS.values()]
+    time = np.arange(480_000) / RATE
+    sweep = np.sin(2 * np.pi * (50 * time + 690 * time**2)).astype(np.float32)
+    waveforms = np.stack([*kinds, *(kind * np.float32(1e-3) for kind in kinds), sweep])
+    for start in range(0, len(waveforms), 4):
+        batch = waveforms[start : start + 4]
+        found = session.run(None, {"waveforms": batch})[0]
+        assert found.shape == (len(batch), facts.views, 1001, 64)
+        assert np.array_equal(found, found[:, :1].repeat(facts.views, axis=1))
+        for row, waveform in zip(found[:, 0], batch, strict=True):
+            reference = log_mel(waveform, facts.mel, "float64")
+            assert np.abs(row - reference).max() < 1e-4
+            assert np.abs(row - log_mel(waveform, facts.mel)).max() < 1e-4
+
+
+def test_interface(case: tuple[AudioFacts, Path]) -> None:
+    facts, path = case
+    stated = graph_facts(path)
+    assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*stated.inputs, *stated.outputs)] == [
+        ("waveforms", "float32", ("batch", 480_000)),
+        ("log_mels", "float32", ("batch", facts.views, 1001, 64)),
+    ]
+
+
+@pytest.mark.parametrize("spec", [MelSpec(n_fft=2048), MelSpec(hop=441)])
+def test_other_transforms_are_refused(spec: MelSpec) -> None:
+    with pytest.raises(ValueError, match="1024-point transforms on a grid of 32"):
+        log_mel_graph(AudioFacts(architecture="x", mel=spec), OPSET)

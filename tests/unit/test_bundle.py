@@ -1,0 +1,141 @@
+"""Bundles: read whole, written as read, and refused when anything is amiss."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import claprt
+from claprt.bundle import read_bundle
+from claprt.errors import BundleCorruptError, BundleNotFoundError, BundleVersionError, OptionError
+from claprt.manifest import MANIFEST_FILE, Precision, Stage, parse_manifest
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+def altered(copy: Path, change: Any) -> Path:
+    """Changes the manifest of a copy."""
+    path = copy / MANIFEST_FILE
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    return copy
+
+
+def test_round_trip(bundle: Path) -> None:
+    manifest = read_bundle(bundle).manifest
+    assert parse_manifest(manifest.to_json().encode(), Path("x")) == manifest
+    assert manifest.to_json() == (bundle / MANIFEST_FILE).read_text()
+
+
+def test_facts(bundle: Path, fused_bundle: Path) -> None:
+    manifest = read_bundle(bundle).manifest
+    assert manifest.audio.frames == 1001
+    assert manifest.audio.window_s == 10
+    assert (manifest.audio.views, read_bundle(fused_bundle).manifest.audio.views) == (1, 4)
+    assert manifest.graph(Stage.AUDIO, Precision.FP32).inputs[0].shape == ("batch", 1, 1001, 64)
+    assert manifest.graph(Stage.LOG_MEL, Precision.INT8).file == "log_mel.onnx"
+    assert set(manifest.listed_files()) == {"log_mel.onnx", "audio.fp32.onnx", "text.fp32.onnx", "tokenizer.json"}
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "none", "no such folder"), (tmp_path, "no manifest.json")):
+        with pytest.raises(BundleNotFoundError, match=words):
+            read_bundle(path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileNotFoundError, match="a file was found"):
+        claprt.load(file)
+
+
+@pytest.mark.parametrize("name", ["log_mel.onnx", "audio.fp32.onnx", "text.fp32.onnx", "tokenizer.json"])
+def test_missing_file(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleNotFoundError, match=name):
+        claprt.load(copy)
+
+
+@pytest.mark.parametrize("name", ["log_mel.onnx", "audio.fp32.onnx", "text.fp32.onnx", "tokenizer.json"])
+def test_altered_file(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleCorruptError, match=f"{name} is not the file that was exported"):
+        claprt.load(copy)
+    (copy / name).write_bytes(content[:-1])
+    with pytest.raises(BundleCorruptError, match="bytes, the manifest says"):
+        claprt.load(copy)
+
+
+def test_verification_can_be_left_out(copy: Path) -> None:
+    content = bytearray((copy / "text.fp32.onnx").read_bytes())
+    content[-200] ^= 1
+    (copy / "text.fp32.onnx").write_bytes(content)
+    assert claprt.load(copy, verify=False).dim == 512
+
+
+@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+def test_other_schema(copy: Path, schema: Any) -> None:
+    with pytest.raises(BundleVersionError, match="Export the checkpoint again"):
+        read_bundle(altered(copy, lambda facts: facts.update(schema=schema)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda facts: facts.pop("audio"), "audio"),
+        (lambda facts: facts["audio"].update(window_samples="ten"), "window_samples"),
+        (lambda facts: facts["audio"]["mel"].update(f_min=20_000), "mel range"),
+        (lambda facts: facts["audio"]["mel"].update(scale="bark"), "scale"),
+        (lambda facts: facts["graphs"].pop("text"), "no fp32 graph for text"),
+        (lambda facts: facts["graphs"]["audio"].update(fp4=facts["graphs"]["audio"]["fp32"]), "fp4"),
+        (lambda facts: facts.update(files={}), "tokenizer.json is not listed"),
+        (lambda facts: facts["graphs"]["text"]["fp32"].update(file="../../etc/passwd"), "not a plain name"),
+    ],
+)
+def test_invalid_manifest(copy: Path, change: Any, words: str) -> None:
+    with pytest.raises(BundleCorruptError, match=words):
+        read_bundle(altered(copy, change))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not json", b"[1, 2]", b'{"schema": 1', "\udc80".encode("utf-8", "surrogatepass")]
+)
+def test_manifest_that_is_none(copy: Path, content: bytes) -> None:
+    (copy / MANIFEST_FILE).write_bytes(content)
+    with pytest.raises(BundleCorruptError, match="is not a manifest"):
+        read_bundle(copy)
+
+
+def test_graphs_that_are_swapped(copy: Path) -> None:
+    """Hashes that fit are not enough: a graph must have the interface that the manifest states."""
+
+    def swap(facts: Any) -> None:
+        graphs = facts["graphs"]
+        for key in ("file", "sha256", "bytes"):
+            audio, text = graphs["audio"]["fp32"], graphs["text"]["fp32"]
+            audio[key], text[key] = text[key], audio[key]
+
+    with pytest.raises(BundleCorruptError, match="the graph has"):
+        claprt.load(altered(copy, swap))
+
+
+def test_graph_that_is_none(copy: Path) -> None:
+    (copy / "audio.fp32.onnx").write_bytes(b"no graph")
+    size = {"bytes": 8}
+    altered(copy, lambda facts: facts["graphs"]["audio"]["fp32"].update(size))
+    with pytest.raises(BundleCorruptError, match="cannot be loaded"):
+        claprt.load(copy, verify=False)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "bf16"])
+def test_precision_that_is_not_there(bundle: Path, precision: str) -> None:
+    with pytest.raises(OptionError, match=f"holds fp32 .* --precision fp32,{precision}|--precision {precision},fp32"):
+        claprt.load(bundle, precision=precision)

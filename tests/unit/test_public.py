@@ -1,0 +1,112 @@
+"""Promises about the package as a whole: what it exports, what importing it costs, what stands where."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import claprt
+from claprt import errors
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_exported_name_exists() -> None:
+    assert len(claprt.__all__) == len(set(claprt.__all__))
+    for name in claprt.__all__:
+        assert getattr(claprt, name) is not None
+
+
+def test_the_error_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = set(re.findall(r"\w+Error\b", errors.__doc__ or "")) - {
+        "FileNotFoundError", "ValueError", "TypeError", "RuntimeError", "ImportError",
+    }  # fmt: skip
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type) and name.endswith("Error")}
+    assert drawn == defined
+    for name in defined - {"ClaprtError"}:
+        assert issubclass(getattr(errors, name), errors.ClaprtError)
+
+
+def modules_after(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_import_brings_neither_torch_nor_onnxruntime() -> None:
+    brought = modules_after("import claprt, claprt.cli")
+    assert not brought & {"torch", "onnxruntime", "onnx", "transformers", "scipy", "librosa", "claprt_export"}
+
+
+def test_using_it_brings_no_torch(bundle: Path) -> None:
+    brought = modules_after(
+        f"import claprt, numpy; clap = claprt.load({str(bundle)!r}); clap.embed_audio(numpy.zeros(9)); clap.embed_text('a')"
+    )
+    assert "onnxruntime" in brought
+    assert not brought & {"torch", "onnx", "transformers", "scipy", "librosa", "claprt_export"}
+
+
+def test_import_time() -> None:
+    """At most 0.3 s, the median of five processes, interpreter start left out."""
+    program = "import time; t = time.perf_counter(); import claprt; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", program]
+    times = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    assert statistics.median(times) <= 0.3
+
+
+def test_nothing_lies_directly_in_a_source_root() -> None:
+    """Both roots are on the path: a module there would be importable under its bare name."""
+    for root in ("runtime", "export"):
+        assert list((ROOT / root).glob("*.py")) == []
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_the_arrow_between_the_packages() -> None:
+    for path in (ROOT / "runtime").rglob("*.py"):
+        foreign = {name for name in imports_of(path) if name.partition(".")[0] in ("torch", "onnx", "claprt_export")}
+        assert not foreign, path
+        if path.name != "session.py":
+            assert "onnxruntime" not in imports_of(path), path
+
+
+def test_files_stay_small() -> None:
+    long = {str(path): lines for root in ("runtime", "export") for path in (ROOT / root).rglob("*.py")
+            if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300}  # fmt: skip
+    assert not long
+
+
+MODULES = [
+    name
+    for package in ("claprt", "claprt_export")
+    for _, name, _ in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+    if not name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"needs {error.name}: the export extra")
+    namespace = {**vars(module), "np": importlib.import_module("numpy")}
+    failed, _ = doctest.testmod(module, extraglobs=namespace, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failed == 0

@@ -1,0 +1,93 @@
+"""Tokens: what goes in, what is refused, and how batches are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import claprt
+from claprt.errors import BundleCorruptError, TextError, TextTypeError
+from claprt.manifest import TextFacts
+from claprt.text import Tokenizer, batches_by_length, pad
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bundle: Path) -> Tokenizer:
+    return Tokenizer(bundle / "tokenizer.json", TextFacts(architecture="toy", vocabulary=261))
+
+
+def test_begin_and_end_marks(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode(["ab"])[0]
+    assert ids[0] == 0
+    assert ids[-1] == 2
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("length", [1, 74, 75, 76, 500])
+def test_truncation_keeps_the_end_mark(tokenizer: Tokenizer, length: int) -> None:
+    ids = tokenizer.encode(["a" * length])[0]
+    assert len(ids) == min(length + 2, 77)
+    assert ids[-1] == 2
+
+
+@given(text=st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable()))
+def test_any_text_is_one_vector(clap: claprt.Clap, text: str) -> None:
+    assert clap.embed_text(text).shape == (512,)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t "])
+def test_empty_text(tokenizer: Tokenizer, text: str) -> None:
+    with pytest.raises(TextError, match="at least one word"):
+        tokenizer.encode(["fine", text])
+
+
+def test_lone_surrogate(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TextError, match="UTF-8"):
+        tokenizer.encode(["bad \udc80 text"])
+
+
+@pytest.mark.parametrize("text", [None, 3, b"bytes", ["nested"], float("nan")])
+def test_not_a_string(clap: claprt.Clap, text: Any) -> None:
+    with pytest.raises(TextTypeError, match="A text is a string; got"):
+        clap.embed_text([text])
+    with pytest.raises(TypeError):
+        clap.embed_text(["fine", text])
+
+
+@pytest.mark.parametrize("texts", [None, 3, 1.5])
+def test_not_texts_at_all(clap: claprt.Clap, texts: Any) -> None:
+    with pytest.raises(TextTypeError):
+        clap.embed_text(texts)
+
+
+def test_tokenizer_file_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(BundleCorruptError, match="not a tokenizer"):
+        Tokenizer(path, TextFacts(architecture="toy"))
+
+
+def test_tokenizer_of_another_tower(bundle: Path) -> None:
+    with pytest.raises(BundleCorruptError, match="261 entries and the text tower embeds 100"):
+        Tokenizer(bundle / "tokenizer.json", TextFacts(architecture="toy", vocabulary=100))
+
+
+@given(lengths=st.lists(st.integers(1, 77), max_size=50), size=st.integers(1, 9))
+def test_batches_by_length(lengths: list[int], size: int) -> None:
+    ids = [[5] * length for length in lengths]
+    batches = list(batches_by_length(ids, size))
+    assert sorted(position for batch in batches for position in batch) == list(range(len(ids)))
+    assert all(1 <= len(batch) <= size for batch in batches)
+    longest = [max(lengths[position] for position in batch) for batch in batches]
+    assert longest == sorted(longest)
+
+
+def test_pad() -> None:
+    token_ids, mask = pad([[0, 2], [0, 7, 8, 2]], 1)
+    assert token_ids.tolist() == [[0, 2, 1, 1], [0, 7, 8, 2]]
+    assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert token_ids.dtype == mask.dtype == "int64"
