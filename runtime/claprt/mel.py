@@ -2,9 +2,9 @@
 
 Windowing and the Fourier transform are done in float64 and only the power spectrum is narrowed to float32. A float32
 transform leaves an error near 1e-7 of the loudest bin in every bin, which is 0.05 dB where a mel is 100 dB below the
-loudest one; float64 costs 0.4 ms more for ten seconds and leaves 4e-6 dB. Frames are done in blocks small enough to
-stay in the CPU's cache, which buys that time back. The product with the filters is cut so small that no BLAS splits it
-over threads: a BLAS thread that still waits for more work when the audio tower starts makes the tower twice as slow.
+loudest one; float64 costs a few percent more time and leaves 1e-5 dB (`benchmarks/front_end.py`). Frames are done in
+blocks small enough to stay in the CPU's cache. The product with the filters is cut so small that no BLAS splits it
+over threads: a BLAS thread that still waits for more work when the audio tower starts makes the tower up to twice as slow.
 
 This is not a general spectrogram: no other windows, no phase, no gradients. The graph of the same front end, for
 servers, is built from the same `MelSpec` by `claprt_export.frontend`.

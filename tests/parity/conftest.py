@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +78,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
+def _write_results(out: Path) -> None:
+    """The rows for `benchmarks/table.py`, with the versions that they were measured with."""
+    packages = ("laion-clap", "transformers", "torch", "onnxruntime", "numpy", "soxr", "soundfile")
+    versions = {package: version(package) for package in packages if importlib.util.find_spec(package.replace("-", "_"))}
+    rows = sorted((asdict(row) for row in _ROWS), key=lambda row: row["what"])
+    out.write_text(json.dumps({"versions": versions, "rows": rows}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints the table."""
     if not _ROWS:
         return
     terminalreporter.section("parity")
+    if out := os.environ.get("CLAPRT_PARITY_OUT"):
+        _write_results(Path(out))
     wide = max(len(row.what) for row in _ROWS)
     bars = max(len(row.bar) for row in _ROWS)
     for row in _ROWS:

@@ -1,0 +1,60 @@
+"""What the documents say is what the code does: examples run, tables come from results, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from claprt.synthetic import SOUNDS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_readme_examples_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All Python blocks, one after the other, in a folder with the files they name."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    shutil.copytree(bundle, tmp_path / "bundle")
+    for name, seconds in (("dog.wav", 1), ("rain.flac", 3), ("an-hour.flac", 25)):
+        soundfile.write(tmp_path / name, SOUNDS["rain"](44_100 * seconds, 44_100), 44_100)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert np.asarray(namespace["sounds"]).shape == np.asarray(namespace["texts"]).shape == (2, 512)
+    assert np.asarray(namespace["vector"]).shape == (512,)
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the repository")
+def test_tables_come_from_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_make_help_lists_every_verb() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # pyright: ignore[reportOptionalSubscript]
+    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    assert phony == described
+
+
+def test_no_document_names_this_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in listed:
+        if name.endswith((".md", ".py", ".toml", ".txt", "Makefile")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert "/work" + "/" not in text, name
