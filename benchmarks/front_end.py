@@ -127,7 +127,7 @@ def product_graph(dtype: Any) -> onnx.ModelProto:
         "rows": rows, "flat": np.array([-1, SPEC.n_fft]), "basis": basis, "filters": filters,
         "floor": np.float32(SPEC.floor), "db": np.float32(10 / np.log(10)),
     }  # fmt: skip
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Slice", ["waveforms", "left_from", "left_to", "axis", "backwards"], "left", {}),
         ("Slice", ["waveforms", "right_from", "right_to", "axis", "backwards"], "right", {}),
         ("Concat", ["left", "waveforms", "right"], "padded", {"axis": 1}),

@@ -9,9 +9,9 @@ with n = 32·i + j and k = p + 32·q,
 
 so a product with a 32-point transform, one transpose, and a batch of 17 small products give every bin (A_(32-p) is the
 conjugate of A_p, so p runs to 16 only). That is a quarter of the arithmetic, few enough operations to do them in
-float64: less time than the single product takes in float32, and an error near 1e-5 dB instead of 6e-2 dB where a mel is 100
-dB below the loudest (`benchmarks/front_end.py` measures both). Bins outside the mel range are never computed, and frames are gathered from rows of 32
-samples, since both the hop and the transform are multiples of 32.
+float64: less time than the single product takes in float32, and an error near 1e-5 dB instead of 6e-2 dB where a mel is
+100 dB below the loudest (`benchmarks/front_end.py` measures both). Bins outside the mel range are never computed, and
+frames are gathered from rows of 32 samples, since both the hop and the transform are multiples of 32.
 
 Only operators that every provider has are used. TensorRT demotes float64 to float32 when it parses the graph.
 """
