@@ -1,12 +1,10 @@
-"""A published checkpoint, read without running anything in it, recognised from its weights, and checked name by name."""
+"""A published checkpoint: recognised from its weights, and checked name by name and shape by shape."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import pickle
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,15 +17,14 @@ from claprt.bundle import sha256_of
 from claprt.manifest import MelSpec
 from claprt.mel import mel_filters
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
-from claprt_export.errors import CheckpointError, CheckpointNotFoundError
+from claprt_export.errors import CheckpointError
 from claprt_export.naming import NOT_NEEDED, Weights, canonical, is_transformers_layout, other_model
 from claprt_export.recognise import audio_architecture, text_architecture
+from claprt_export.state_dict import read_weights, weight_file
 from claprt_export.towers import AudioTower, TextTower, freeze
 
 INITIAL_LOGIT_SCALE = 1 / 0.07
 """exp(logit_scale) before training."""
-
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +45,10 @@ class Checkpoint:
     @property
     def logit_scales(self) -> tuple[float, float]:
         """exp(logit_scale_a) and exp(logit_scale_t)."""
-        return math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
+        try:
+            return math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
+        except OverflowError as error:
+            raise CheckpointError(f"{self.name} has logit scales that no training leaves: {error}.") from error
 
     @property
     def trained(self) -> bool:
@@ -79,8 +79,8 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
         CheckpointNotFoundError: there is nothing at the path, or a folder without weights.
         CheckpointError: it cannot be read safely, or is not a CLAP with HTSAT and RoBERTa, whole and in shape.
     """
-    file = _weight_file(path)
-    stored = _read_weights(file)
+    file = weight_file(path)
+    stored = read_weights(file)
     weights = canonical(stored)
     folder = path if path.is_dir() else None
     config = _read_json(path / "config.json") if folder else {}
@@ -147,66 +147,6 @@ def _check_mel_filters(checkpoint: Checkpoint) -> None:
         )
 
 
-def _weight_file(path: Path) -> Path:
-    if path.is_dir():
-        for name in _WEIGHT_FILES:
-            if (path / name).is_file():
-                return path / name
-        raise CheckpointNotFoundError(
-            f"{path} is a folder without {' or '.join(_WEIGHT_FILES)}. Give a LAION .pt file, or a folder that "
-            "ClapModel.save_pretrained wrote."
-        )
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"A checkpoint was asked for at {path}, and there is no such file.")
-    return path
-
-
-def _read_weights(file: Path) -> Weights:
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{file} holds no state_dict of weights; it is not a CLAP checkpoint.")
-    return content
-
-
-def _read_safetensors(file: Path) -> dict[Any, Any]:
-    import safetensors.torch
-
-    try:
-        return safetensors.torch.load_file(file)
-    except Exception as error:  # its errors have no common parent but Exception
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-
-
-def _read_pickle(file: Path) -> Any:
-    """Unpickles tensors and plain values only: nothing in the file is run."""
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, which the outcome speaks for
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(
-            f"{file} is not loaded, because it is no checkpoint or holds more than tensors, and unpickling that could "
-            f"run code: {reason} If you trust it, load it yourself and save its state_dict with torch.save."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file} is not a checkpoint, or not a whole one: {error}") from error
-
-
-def _is_zip(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(2) == b"PK"
-
-
-def _numpy_scalars() -> list[Any]:
-    """What LAION's files hold beside tensors: numpy scalars, in the names that numpy 1 pickled them under."""
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
-
-
 def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
@@ -222,17 +162,31 @@ def _architectures(file: Path, weights: Weights, config: dict[str, Any]) -> tupl
             f"{file} is not a CLAP with HTSAT and RoBERTa: it has no weight {error}. Its first names are "
             f"{', '.join(list(weights)[:4])}."
         ) from error
+    except (IndexError, TypeError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(f"{file} has weights or a config.json of shapes that no CLAP has: {error}.") from error
+
+
+_FRONT_END = {
+    "sampling_rate": 48_000,
+    "fft_window_size": 1024,
+    "hop_length": 480,
+    "feature_size": 64,
+    "max_length_s": 10,
+    "top_db": None,
+}
 
 
 def _mel_spec(path: Path, audio: AudioArchitecture) -> MelSpec:
-    """LAION's front end; where a folder states its own, that."""
+    """LAION's front end; a transformers folder may state another range of frequencies."""
     stated = _read_json(path / "preprocessor_config.json") if path.is_dir() else {}
+    for key, known in _FRONT_END.items():
+        if stated.get(key, known) != known:
+            raise CheckpointError(
+                f"{path / 'preprocessor_config.json'} states {key} = {stated[key]!r}; this exporter knows {known!r} only."
+            )
     try:
         return MelSpec(
-            sample_rate=stated.get("sampling_rate", 48_000),
-            n_fft=stated.get("fft_window_size", 1024),
-            hop=stated.get("hop_length", 480),
-            mels=stated.get("feature_size", audio.mels),
+            mels=audio.mels,
             f_min=float(stated.get("frequency_min", 50)),
             f_max=float(stated.get("frequency_max", 14_000)),
             scale="htk" if audio.fused else "slaney",

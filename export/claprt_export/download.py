@@ -37,6 +37,19 @@ def download_checkpoint(variant: Variant) -> Path:
     return file.parent
 
 
+def is_published(path: Path, variant: Variant) -> bool:
+    """Whether a file, or the weights of a folder, are known to be the published ones of a variant.
+
+    Raises:
+        CheckpointError: they are known not to be.
+    """
+    file = path / variant.weights if path.is_dir() and variant.weights else path
+    if variant.sha256 is None or not file.is_file():
+        return False
+    check_published(file, variant)
+    return True
+
+
 def check_published(file: Path, variant: Variant) -> None:
     """Compares a file with the sha256 that is known of the variant, if one is.
 
@@ -73,7 +86,7 @@ def _fetch(repository: str, file: str, revision: str | None, what: str) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except Exception as error:  # the client's errors come from several libraries
-        raise _no_way(what) from error
+        raise DownloadError(f"This needs {what}, and fetching it failed: {error}") from error
 
 
 def _reachable(endpoint: str) -> bool:
@@ -83,8 +96,9 @@ def _reachable(endpoint: str) -> bool:
     if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
         return True
     address = urlparse(endpoint)
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        with socket.create_connection((address.hostname or "", address.port or 443), timeout=5):
+        with socket.create_connection((address.hostname or "", port), timeout=5):
             return True
     except OSError:
         return False

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +25,13 @@ from claprt.manifest import (
     Source,
     Stage,
     TextFacts,
+    parse_manifest,
 )
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
-from claprt_export.download import CHECKPOINT_VARIABLE, check_published, download_checkpoint, download_tokenizer
-from claprt_export.errors import ExportError, OutputError
+from claprt_export.download import CHECKPOINT_VARIABLE, download_checkpoint, download_tokenizer, is_published
+from claprt_export.errors import ExportError
+from claprt_export.folder import new_folder
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
 from claprt_export.parity import check_audio, check_log_mel, check_text
@@ -80,8 +79,7 @@ def export_bundle(
     """
     row = variant(name) if name else None
     _check_precisions(precisions)
-    _check_out(out, force=force)
-    with _written_whole(out) as folder:
+    with new_folder(out, replace=_is_bundle if force else None) as folder:
         found = _load(row, checkpoint, tokenizer, report)
         manifest = _fill(folder, found, report)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -112,13 +110,15 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             f"Nothing to export: name a variant, or a file with --checkpoint or {CHECKPOINT_VARIABLE}. "
             "untrained-tiny needs neither a file nor a network."
         )
-    if path is None:
-        assert row is not None
+    published = row
+    if path is None and row is not None:
         path = download_checkpoint(row)
-    elif row is not None and path.is_file():
-        check_published(path, row)
+    elif path is not None and row is not None and not is_published(path, row):
+        report(f"{path.name} cannot be told to be the published {row.name}, so it goes by its own name")
+        published = None
+    assert path is not None
     report(f"reading {path.name}")
-    checkpoint = read_checkpoint(path, row.name if row else None)
+    checkpoint = read_checkpoint(path, published.name if published else None)
     report(f"recognised {checkpoint.audio.name} with {checkpoint.text.name}")
     return _Loaded(
         checkpoint=checkpoint,
@@ -127,10 +127,10 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             name=checkpoint.name,
             sha256=checkpoint.sha256,
             layout=checkpoint.layout,
-            trained=True,
-            repository=row.repository if row else None,
-            revision=row.revision if row else None,
-            licence=row.licence if row else None,
+            trained=checkpoint.trained,
+            repository=published.repository if published else None,
+            revision=published.revision if published else None,
+            licence=published.licence if published else None,
         ),
     )
 
@@ -230,47 +230,10 @@ def _save(model: onnx.ModelProto, path: Path, stage: Stage, source: Source) -> N
     onnx.save(finished(model, metadata), path)
 
 
-def _check_out(out: Path, *, force: bool) -> None:
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already; add --force to replace it, or choose another folder.")
-    if force and out.exists() and not _replaceable(out):
-        raise OutputError(f"{out} is not a bundle, and --force replaces only bundles and empty folders.")
-
-
-def _replaceable(out: Path) -> bool:
-    return out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))
-
-
-@contextmanager
-def _written_whole(out: Path) -> Generator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends well, and vanishes when it does not.
-
-    Raises:
-        OutputError: the disk is full or the place is not writable.
-    """
+def _is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle and nothing else, so that replacing it loses nothing."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
-    try:
-        yield folder
-        folder.chmod(0o755)
-        _take_place(folder, out)
-    except OSError as error:
-        if isinstance(error, claprt.ClaprtError):
-            raise
-        reason = error.strerror or str(error)
-        raise OutputError(f"{out} cannot be written: {reason}. Nothing was left there; make room and try again.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _take_place(folder: Path, out: Path) -> None:
-    if not out.exists():
-        folder.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    out.rename(old / out.name)
-    folder.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+        listed = parse_manifest((folder / MANIFEST_FILE).read_bytes(), folder / MANIFEST_FILE).listed_files()
+    except (OSError, claprt.ClaprtError):
+        return False
+    return {path.name for path in folder.iterdir()} <= {*listed, MANIFEST_FILE}

@@ -1,37 +1,29 @@
 """From whatever a caller has (a path, bytes, an open file, an array) to blocks of mono samples at their own rate.
 
-Files are read in blocks through libsndfile, so an hour of sound never stands in memory. Nothing is repaired: a file that
-ends early, a stream that breaks off, NaN in the data are refused with the reason, because a vector of half a sound looks
-like any other vector.
+Files are `claprt.decode`'s; arrays, and what every source has in common, are here.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from claprt.decode import check_finite, open_file
 from claprt.errors import (
-    AudioDecodeError,
     AudioError,
-    AudioNotFoundError,
     AudioShapeError,
     AudioTypeError,
     EmptyAudioError,
-    NonFiniteAudioError,
     SampleRateError,
 )
 from claprt.resample import Samples
 
 if TYPE_CHECKING:
-    import soundfile
     from typing_extensions import TypeIs
 
 AudioSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | NDArray[Any]
@@ -43,11 +35,6 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 
 MAX_CHANNELS = 16
 """Channels taken; more is nearly always a batch that was meant as a list."""
-
-_BLOCK_SAMPLES = 1 << 18
-_UNKNOWN_FRAMES = 1 << 60  # libsndfile says 2^63 - 1 where it cannot know
-_UNKNOWN_BYTES = 0x7FFF_0000  # what programs write as the size of a stream that they cannot seek back in
-_CHUNK_LOG = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+)\s*\(should be (\d+)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +56,10 @@ def is_one_source(sources: object) -> TypeIs[AudioSource]:
     )
 
 
-def source_name(source: AudioSource) -> str:
+def source_name(source: object) -> str:
     """What to call a source in messages and results: its path or file name, or what kind of thing it is."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    if hasattr(source, "__array__"):
-        source = np.asarray(source)
+        return os.fsdecode(source)
     if isinstance(source, np.ndarray):
         return f"array[{', '.join(map(str, source.shape))}]"
     if isinstance(source, bytes | bytearray | memoryview):
@@ -95,22 +80,28 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
     Raises:
         AudioError: the source is no sound; the message says why.
     """
+    if hasattr(source, "__array__") and not isinstance(source, np.ndarray):
+        source = _as_array(source)
     name = source_name(source)
-    if hasattr(source, "__array__"):
-        source = np.asarray(source)
     if isinstance(source, np.ndarray):
         rate = check_rate(default_rate if sample_rate is None else sample_rate)
         return Sound(name, rate, _array_blocks(name, source))
-    file = _open_file(name, source)
+    file, blocks = open_file(name, source)
     try:
         rate = check_rate(file.samplerate, f"{name} states")
         if file.channels > MAX_CHANNELS:
             raise AudioShapeError(f"{name} has {file.channels} channels; at most {MAX_CHANNELS} are mixed to mono.")
-        _refuse_truncated(name, file)
     except AudioError:
         file.close()
         raise
-    return Sound(name, rate, _file_blocks(name, file))
+    return Sound(name, rate, blocks)
+
+
+def _as_array(source: object) -> NDArray[Any]:
+    try:
+        return np.asarray(source)
+    except Exception as error:  # whatever the other library raises
+        raise AudioTypeError(f"{type(source).__name__} could not be taken as an array: {error}") from error
 
 
 def check_rate(rate: float, who: str = "sample_rate is") -> int:
@@ -131,7 +122,7 @@ def _array_blocks(name: str, array: NDArray[Any]) -> Iterator[Samples]:
     if channels.shape[1] == 0:
         raise EmptyAudioError(f"{name} holds no samples; a sound needs at least one.")
     mono = _to_float(name, channels).mean(axis=0) if len(channels) > 1 else _to_float(name, channels)[0]
-    yield _check_finite(name, mono)
+    yield check_finite(name, mono)
 
 
 def _channels_first(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -162,91 +153,3 @@ def _to_float(name: str, array: NDArray[Any]) -> Samples:
         middle = full_scale if array.dtype.kind == "u" else 0.0
         return ((array.astype(np.float64) - middle) / full_scale).astype(np.float32)
     raise AudioShapeError(f"{name} is {array.dtype}; samples are real numbers (any float or integer dtype).")
-
-
-def _check_finite(name: str, block: Samples) -> Samples:
-    if not np.isfinite(block).all():
-        where = int(np.flatnonzero(~np.isfinite(block))[0])
-        raise NonFiniteAudioError(
-            f"{name} holds {block[where]} near sample {where} of a block; clean it first (numpy.nan_to_num)."
-        )
-    return block
-
-
-def _open_file(name: str, source: str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]) -> Any:
-    import soundfile
-
-    readable = _readable(name, source)
-    try:
-        return soundfile.SoundFile(readable)
-    except (RuntimeError, TypeError, ValueError, OSError) as error:
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        # libsndfile's words for an MPEG stream without a frame that it can start from
-        reason = "no audio frames were found" if "does not exist or is not a regular file" in reason else reason
-        raise AudioDecodeError(
-            f"{name} cannot be decoded: {reason}. WAV, FLAC, Ogg, Opus, MP3, AIFF and the other formats of libsndfile "
-            "are read; convert others first (ffmpeg -i FILE out.wav)."
-        ) from error
-
-
-def _readable(name: str, source: str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]) -> Any:
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if not path.exists():
-            raise AudioNotFoundError(f"{name} was asked for, and there is no such file.")
-        if path.is_dir():
-            raise AudioDecodeError(f"{name} is a folder; name the sound files in it.")
-        if path.is_file() and path.stat().st_size == 0:
-            raise EmptyAudioError(f"{name} is an empty file.")
-        return os.fspath(path)
-    if isinstance(source, bytes | bytearray | memoryview):
-        content = bytes(source)
-    elif hasattr(source, "read"):
-        if source.seekable():
-            return source
-        content = source.read()
-    else:
-        raise AudioTypeError(
-            f"A sound is a path, bytes, a binary file or an array; got {type(source).__name__} ({source!r:.40}). Samples "
-            "go in as numpy.array(samples), several sounds as a list."
-        )
-    if not content:
-        raise EmptyAudioError(f"{name} holds no bytes.")
-    return io.BytesIO(content)
-
-
-def _refuse_truncated(name: str, file: soundfile.SoundFile) -> None:
-    """WAV and AIFF state how many bytes of sound follow; libsndfile silently takes fewer, and says so in its log."""
-    for stated, found in _CHUNK_LOG.findall(file.extra_info):
-        if int(found) < int(stated) < _UNKNOWN_BYTES:
-            raise AudioDecodeError(
-                f"{name} is truncated: its header states {stated} bytes of sound and {found} are there. Get the whole "
-                "file, or rewrite it (sox FILE out.wav) if what is left is all you want."
-            )
-
-
-def _file_blocks(name: str, file: soundfile.SoundFile) -> Iterator[Samples]:
-    read = 0
-    with file:
-        step = max(1, _BLOCK_SAMPLES // file.channels)
-        while True:
-            try:
-                block = np.asarray(file.read(step, dtype="float32", always_2d=True), np.float32)
-            except (RuntimeError, ValueError) as error:
-                raise AudioDecodeError(f"{name} breaks off after {read} samples: {error}") from error
-            if not len(block):
-                break
-            read += len(block)
-            yield _check_finite(name, block.mean(axis=1) if block.shape[1] > 1 else block[:, 0])
-        _refuse_short(name, file, read)
-
-
-def _refuse_short(name: str, file: soundfile.SoundFile, read: int) -> None:
-    # The length of an MPEG stream is an estimate from its bit rate, so there only the absence of samples says something.
-    stated = file.frames if file.format != "MP3" else 1
-    if read < stated < _UNKNOWN_FRAMES:
-        if read == 0:
-            raise EmptyAudioError(f"{name} states {file.frames} samples and none could be decoded.")
-        raise AudioDecodeError(f"{name} is truncated or corrupt: {read} of {stated} samples could be decoded.")
-    if read == 0:
-        raise EmptyAudioError(f"{name} holds no samples.")

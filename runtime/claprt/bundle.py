@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from claprt.errors import BundleCorruptError, BundleNotFoundError
+from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
 from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, FileFacts, Manifest, Precision, Stage, parse_manifest
 
 
@@ -35,14 +35,20 @@ class Bundle:
             BundleCorruptError: a file was altered after the export.
         """
         listed = self.manifest.listed_files()
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            digests = pool.map(lambda name: sha256_of(self.path / name), listed)
+        try:
+            digests = self._digests(list(listed))
+        except OSError as error:
+            raise BundleNotFoundError(f"The bundle at {self.path} cannot be read: {error.strerror}.") from error
         for (name, facts), digest in zip(listed.items(), digests, strict=True):
             if digest != facts.sha256:
                 raise BundleCorruptError(
                     f"{self.path / name} is not the file that was exported: its sha256 begins {digest[:12]}, the "
                     f"manifest says {facts.sha256[:12]}. Copy the bundle again or export it again."
                 )
+
+    def _digests(self, names: list[str]) -> list[str]:
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            return list(pool.map(lambda name: sha256_of(self.path / name), names))
 
 
 def sha256_of(path: Path) -> str:
@@ -67,9 +73,14 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"A bundle was asked for at {folder}, and {found} was found there. A bundle is the folder that "
             "`claprt-export VARIANT --out FOLDER` writes."
         )
-    manifest = parse_manifest(manifest_path.read_bytes(), manifest_path)
-    for name, facts in manifest.listed_files().items():
-        _check_file(folder / name, facts)
+    try:
+        manifest = parse_manifest(manifest_path.read_bytes(), manifest_path)
+        for name, facts in manifest.listed_files().items():
+            _check_file(folder / name, facts)
+    except OSError as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleNotFoundError(f"The bundle at {folder} cannot be read: {error.strerror}.") from error
     return Bundle(path=folder, manifest=manifest)
 
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from claprt.arrays import LogMel, LogMels, Waveform
-from claprt.errors import OptionError
+from claprt.errors import NonFiniteAudioError, OptionError
 from claprt.manifest import AudioFacts
 from claprt.mel import log_mel, log_mel_of_blocks
 from claprt.preprocess import Recipe
@@ -51,7 +51,7 @@ class LongClips:
     def __post_init__(self) -> None:
         if self.mode is LongMode.RANDOM and self.seed is None:
             raise OptionError('long="random" needs a seed, so that the same sound gives the same vector: seed=0.')
-        if self.seed is not None and not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
+        if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OptionError(f"seed={self.seed!r} is not a whole number from 0 to 2^32 - 1.")
         if self.seed is not None and self.mode not in (LongMode.RANDOM, LongMode.FUSION):
             raise OptionError(f'seed={self.seed} has no use with long="{self.mode}"; it is for "random" and "fusion".')
@@ -75,6 +75,7 @@ def long_clips(mode: str | None, facts: AudioFacts, hop_s: float | None, seed: i
     Raises:
         OptionError: no such mode, or the checkpoint cannot do it, or the hop leaves gaps.
     """
+    seed = None if seed is None else whole_number("seed", seed)
     if mode is None:
         mode = LongMode.FUSION if facts.fused else LongMode.WINDOWS
     if mode not in tuple(LongMode):
@@ -84,9 +85,22 @@ def long_clips(mode: str | None, facts: AudioFacts, hop_s: float | None, seed: i
     if hop_s is not None and mode != LongMode.WINDOWS:
         raise OptionError(f'hop_s={hop_s} has no use with long="{mode}"; it is for "windows".')
     hop_s = facts.window_s if hop_s is None else hop_s
+    if not isinstance(hop_s, int | float | np.integer | np.floating):
+        raise OptionError(f"hop_s={hop_s!r} is not a number of seconds.")
     if not 1 / facts.mel.sample_rate <= hop_s <= facts.window_s:
         raise OptionError(f"hop_s={hop_s} must be more than 0 and at most a window of {facts.window_s:g} s.")
-    return LongClips(mode=LongMode(mode), hop_s=hop_s, seed=seed)
+    return LongClips(mode=LongMode(mode), hop_s=float(hop_s), seed=seed)
+
+
+def whole_number(name: str, value: object) -> int:
+    """The value of an option as an int.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise OptionError(f"{name}={value!r} is not a whole number.")
+    return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,15 @@ def _as_heard(waveform: Waveform, facts: AudioFacts) -> Waveform:
     return waveform
 
 
+def _heard(mel: LogMel) -> LogMel:
+    """The log-mel itself, unless the sound was so loud that its power is beyond float32."""
+    if not np.isfinite(mel).all():
+        raise NonFiniteAudioError("The levels of this sound are far beyond full scale; scale it to [-1, 1] first.")
+    return mel
+
+
 def _plain_view(mel: LogMel, facts: AudioFacts, recipe: Recipe, start_s: float) -> View:
+    mel = _heard(mel)
     copies = np.broadcast_to(mel, (facts.views, *mel.shape))
     return View(copies, facts.fused and recipe.short_is_longer, start_s)
 
@@ -168,7 +190,7 @@ def _fusion_view(blocks: Iterator[Waveform], facts: AudioFacts, recipe: Recipe, 
     head = np.concatenate(list(_take(blocks, facts.window_samples + 1)))
     if head.size <= facts.window_samples:
         return _plain_view(log_mel(fill(head, facts.window_samples, facts.fill), facts.mel), facts, recipe, 0.0)
-    mel = log_mel_of_blocks(itertools.chain([head], blocks), facts.mel)
+    mel = _heard(log_mel_of_blocks(itertools.chain([head], blocks), facts.mel))
     if len(mel) == facts.frames:  # longer than a window by less than one hop
         return _plain_view(mel, facts, recipe, 0.0)
     crops = [mel[start : start + facts.frames] for start in fusion_starts(len(mel), facts.frames, seed)]

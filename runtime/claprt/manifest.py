@@ -61,8 +61,8 @@ class MelSpec:
     def __post_init__(self) -> None:
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(f"mel range {self.f_min}–{self.f_max} Hz does not fit a rate of {self.sample_rate} Hz")
-        if min(self.n_fft, self.hop, self.mels) < 1 or not self.floor > 0:
-            raise ValueError("n_fft, hop, mels and floor must be positive")
+        if min(self.hop, self.mels) < 1 or self.n_fft < 4 or not 1e-30 <= self.floor < 1:
+            raise ValueError("n_fft, hop and mels must be positive, and floor a small power")
 
     def frames(self, samples: int) -> int:
         """Frames of a centred transform.
@@ -85,6 +85,10 @@ class AudioFacts:
     """Whether clips longer than a window are seen as four views (one shrunk, three cropped)."""
     fill: Literal["repeatpad", "repeat", "pad"] = "repeatpad"
     """How a clip shorter than a window is filled up."""
+
+    def __post_init__(self) -> None:
+        if self.window_samples <= self.mel.n_fft:
+            raise ValueError(f"a window of {self.window_samples} samples is shorter than the transform")
 
     @property
     def views(self) -> int:
@@ -110,6 +114,10 @@ class TextFacts:
     max_tokens: int = 77
     pad_token_id: int = 1
     vocabulary: int = 50_265
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 3 or not 0 <= self.pad_token_id < self.vocabulary:
+            raise ValueError("max_tokens must be at least 3 and pad_token_id one of the vocabulary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +205,10 @@ class Manifest:
                 raise ValueError(f"no fp32 graph for {stage}")
         if TOKENIZER_FILE not in self.files:
             raise ValueError(f"{TOKENIZER_FILE} is not listed")
+        for stage in (Stage.AUDIO, Stage.TEXT):
+            for graph in self.graphs[stage].values():
+                if [tensor.shape for tensor in graph.outputs] != [("batch", self.embedding_dim)]:
+                    raise ValueError(f"{graph.file} does not give vectors of {self.embedding_dim}")
 
     def graph(self, stage: Stage, precision: Precision) -> GraphFacts:
         """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
@@ -234,7 +246,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     """
     try:
         schema = msgspec.json.decode(content, type=dict[str, object]).get("schema")
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleCorruptError(f"{path} is not a manifest: {error}. Export the bundle again.") from error
     if schema != SCHEMA:
         raise BundleVersionError(
@@ -243,7 +255,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleCorruptError(f"{path} is not a valid manifest: {error}. Export the bundle again.") from error
     for name in manifest.listed_files():
         if Path(name).name != name:

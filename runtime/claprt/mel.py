@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,10 +143,16 @@ def _log_mel_of_padded(reflected: Float64s, spec: MelSpec, dtype: str) -> LogMel
     frames = np.lib.stride_tricks.sliding_window_view(reflected, spec.n_fft)[:: spec.hop]
     power = np.zeros((-(-len(frames) // _PRODUCT_FRAMES), _PRODUCT_FRAMES, len(filters)), dtype)
     rows = power.reshape(-1, len(filters))
-    for start in range(0, len(frames), _BLOCK_FRAMES):
-        spectrum = np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * window)[:, bins]
-        rows[start : start + len(spectrum)] = spectrum.real**2 + spectrum.imag**2
-    result = (power @ filters).reshape(-1, spec.mels)[: len(frames)]
+    with np.errstate(over="ignore", invalid="ignore"):  # levels beyond float32 give infinity, which callers look for
+        for start in range(0, len(frames), _BLOCK_FRAMES):
+            spectrum = np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * window)[:, bins]
+            rows[start : start + len(spectrum)] = spectrum.real**2 + spectrum.imag**2
+        return _decibels(power, filters, spec)[: len(frames)]
+
+
+def _decibels(power: NDArray[Any], filters: NDArray[Any], spec: MelSpec) -> NDArray[Any]:
+    """[groups, frames, bins] to [groups · frames, mels]."""
+    result = (power @ filters).reshape(-1, spec.mels)
     np.maximum(result, spec.floor, out=result)
     np.log10(result, out=result)
     result *= 10.0

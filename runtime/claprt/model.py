@@ -15,7 +15,7 @@ import numpy as np
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound, source_name
 from claprt.bundle import Bundle, read_bundle
-from claprt.clip import LongClips, View, long_clips, views
+from claprt.clip import LongClips, View, long_clips, views, whole_number
 from claprt.engine import Engine
 from claprt.errors import AudioError, OptionError, SkippedSourcesWarning
 from claprt.manifest import Manifest, Precision
@@ -67,13 +67,22 @@ def load(
     found = read_bundle(bundle)
     if precision not in tuple(Precision):
         raise OptionError(f"precision={precision!r} is not known; choose one of {', '.join(Precision)}.")
+    batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
+    threads = None if threads is None else whole_number("threads", threads)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     prepared = recipe(preprocess)
     if verify:
         found.verify()
-    engine = OrtEngine(found, provider=provider, precision=Precision(precision), threads=threads, fallback=fallback)
+    engine = OrtEngine(
+        found,
+        provider=provider,
+        precision=Precision(precision),
+        threads=threads,
+        fallback=fallback,
+        max_batch=batch_size,
+    )
     return Clap(found, engine, precision=Precision(precision), recipe=prepared, long=policy, batch_size=batch_size)
 
 
@@ -174,15 +183,17 @@ class Clap:
     def iter_audio(self, sources: Iterable[AudioSource], sample_rate: int | None = None) -> Iterator[EmbeddedSound]:
         """Embeds sounds one after the other and gives each as soon as it is done, in order, failed ones included.
 
-        Windows of several sounds share a batch, and no more of a sound is held than the windows of one batch. The vector
-        of a sound does not depend on the others.
+        Windows of several sounds share a batch of `batch_size`, and no more than twice as many sounds are waited with.
+        Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
+        `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
         """
         waiting: deque[_Pending] = deque()
         batch: list[tuple[_Pending, View]] = []
         for source in sources:
-            pending = _Pending(source_name(source))
+            pending = _Pending("")
             waiting.append(pending)
             try:
+                pending.name = source_name(source)
                 for view in self._views(source, sample_rate):
                     batch.append((pending, view))
                     pending.expected += 1
@@ -192,6 +203,9 @@ class Clap:
             except AudioError as error:
                 pending.error = error
             pending.complete = True
+            if len(waiting) > 2 * self.batch_size:
+                self._run(batch)
+                batch = []
             while waiting and waiting[0].done:
                 yield waiting.popleft().result(self.fingerprint, self.dim)
         self._run(batch)

@@ -23,6 +23,7 @@ import numpy as np
 
 from claprt.arrays import Waveform
 from claprt.audio import Sound
+from claprt.decode import check_finite
 from claprt.errors import EmptyAudioError, OptionError
 from claprt.resample import Samples, SoxrResampler, resample_kaiser
 
@@ -86,9 +87,17 @@ def prepared_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[
     for block in blocks:
         if block.size:
             empty = False
-            yield int16_round_trip(block) if recipe.int16_round_trip else block.astype(np.float32)
+            yield int16_round_trip(block) if recipe.int16_round_trip else _narrowed(sound.name, block)
     if empty:
         raise EmptyAudioError(f"{sound.name} is too short: no sample is left of it at {target_rate} Hz.")
+
+
+def _narrowed(name: str, samples: Samples) -> Waveform:
+    """float32 samples; float64 ones beyond its range are refused."""
+    if samples.dtype == np.float32:
+        return samples.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        return check_finite(name, samples.astype(np.float32)).astype(np.float32, copy=False)
 
 
 def _streamed(sound: Sound, target_rate: int) -> Iterator[Samples]:
@@ -108,7 +117,7 @@ def _streamed(sound: Sound, target_rate: int) -> Iterator[Samples]:
 
 
 def _whole(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Samples]:
-    samples = np.concatenate(list(sound.blocks)).astype(np.float32)
+    samples = _narrowed(sound.name, np.concatenate(list(sound.blocks)))
     if recipe.kaiser_resampling and sound.rate != target_rate:
         samples = resample_kaiser(samples, sound.rate, target_rate)
     peak = np.abs(samples).max(initial=0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -39,9 +39,7 @@ ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
 """The same by the names that onnxruntime uses."""
 
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
-_EXTRA = MappingProxyType(
-    {Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu", Provider.OPENVINO: "openvino"}
-)
+_EXTRA = MappingProxyType({Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,6 @@ class Choice:
 
     provider: Provider
     reason: str
-    options: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def choose(asked: str, machine: Machine, *, fallback: bool) -> Choice:
@@ -102,6 +99,8 @@ def _automatic(machine: Machine) -> Choice:
 
 def _why_not(provider: Provider, machine: Machine) -> str | None:
     """Why a provider cannot be had, ending in what to do; None if it can."""
+    if provider is Provider.OPENVINO:
+        return "this release does not run on it yet"
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (

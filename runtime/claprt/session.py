@@ -22,7 +22,14 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
 from claprt.bundle import Bundle
-from claprt.errors import BundleCorruptError, MissingDependencyError, OptionError, ProviderUnavailableError
+from claprt.errors import (
+    ArrayError,
+    BundleCorruptError,
+    MissingDependencyError,
+    OptionError,
+    ProviderError,
+    ProviderUnavailableError,
+)
 from claprt.manifest import GraphFacts, Precision, Stage, TensorFacts
 from claprt.providers import (
     ORT_NAMES,
@@ -39,13 +46,25 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _MAX_BATCH = 64
+_MAX_THREADS = 4096
+Array = np.ndarray[Any, Any]
+
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 
 
 class OrtEngine:
     """Both towers on onnxruntime. Safe to call from many threads; calls are run one after the other."""
 
-    def __init__(self, bundle: Bundle, *, provider: str, precision: Precision, threads: int | None, fallback: bool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str,
+        precision: Precision,
+        threads: int | None,
+        fallback: bool,
+        max_batch: int = _MAX_BATCH,
+    ) -> None:
         """Chooses the provider and loads the audio tower; the text tower is loaded when it is first used.
 
         Raises:
@@ -54,12 +73,15 @@ class OrtEngine:
             MissingDependencyError: onnxruntime is not installed.
             BundleCorruptError: a graph is not what the manifest says.
         """
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads={threads} is not possible; give 1 or more, or None for the machine's cores.")
+        if threads is not None and not 1 <= threads <= _MAX_THREADS:
+            raise OptionError(
+                f"threads={threads} is not possible; give 1 to {_MAX_THREADS}, or None for the machine's cores."
+            )
         self._bundle = bundle
         self._precision = precision
         self._threads = default_threads() if threads is None else threads
         self._fallback = fallback
+        self._max_batch = max(max_batch, _MAX_BATCH)
         self.choice: Choice = choose(provider, this_machine(), fallback=fallback)
         """The provider and why it was chosen."""
         self._sessions: dict[Stage, onnxruntime.InferenceSession] = {}
@@ -79,9 +101,7 @@ class OrtEngine:
         Raises:
             ArrayError: an input has another shape or dtype than the manifest states.
         """
-        feeds: dict[str, np.ndarray[Any, Any]] = {"log_mels": log_mels}
-        if is_longer is not None:
-            feeds["is_longer"] = is_longer
+        feeds: dict[str, Array | None] = {"log_mels": log_mels, "is_longer": is_longer}
         return self._run(Stage.AUDIO, feeds)
 
     def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
@@ -92,12 +112,15 @@ class OrtEngine:
         """
         return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
 
-    def _run(self, stage: Stage, feeds: dict[str, np.ndarray[Any, Any]]) -> Embeddings:
+    def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
         facts = self._bundle.manifest.graph(stage, self._precision)
-        for tensor in facts.inputs:
-            check_array(tensor.name, feeds[tensor.name], tensor.dtype, tensor.shape)
+        feeds = _checked_feeds(facts, given)
         with self._lock:
-            return self._session(stage).run(None, feeds)[0]  # pyright: ignore[reportReturnType]
+            session = self._session(stage)
+            try:
+                return session.run(None, feeds)[0]  # pyright: ignore[reportReturnType]
+            except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
+                raise ProviderError(f"{facts.file} could not be run on {self.provider}: {error}") from error
 
     def _session(self, stage: Stage) -> onnxruntime.InferenceSession:
         """The stage's session, created if this process has none yet. Called with the lock held."""
@@ -116,11 +139,14 @@ class OrtEngine:
         options.log_severity_level = 3
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         try:
-            session = ort.InferenceSession(str(path), options, providers=self._ort_providers(facts))
+            session = ort.InferenceSession(str(path), options, providers=self._ort_providers(facts), enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
-            raise BundleCorruptError(f"{path} cannot be loaded: {error}") from error
-        session.disable_fallback()
-        self._check_provider(session.get_providers()[0])
+            if self.choice.provider is Provider.CPU:
+                raise BundleCorruptError(f"{path} cannot be loaded: {error}") from error
+            self._fall_back(f"{error}", error)
+            return self._create(stage)
+        if (runs := session.get_providers()[0]) != ORT_NAMES[self.choice.provider]:
+            self._fall_back(f"onnxruntime runs {runs} instead; its log says which library could not be loaded")
         _check_interface(path.name, facts, session)
         return session
 
@@ -130,20 +156,20 @@ class OrtEngine:
             return [cpu]
         if self.choice.provider is Provider.TENSORRT:
             tokens = (3, 16, self._bundle.manifest.text.max_tokens)
-            profiles = tensorrt_profiles(facts, max_batch=_MAX_BATCH, tokens=tokens)
+            profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
             return [(name, profiles), ORT_NAMES[Provider.CUDA], cpu]
-        return [(name, dict(self.choice.options)), cpu]
+        if self.choice.provider is Provider.CUDA:
+            return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
+        return [name, cpu]
 
-    def _check_provider(self, runs: str) -> None:
-        if runs == ORT_NAMES[self.choice.provider]:
-            return
-        found = next((provider for provider, name in ORT_NAMES.items() if name == runs), None)
-        if not self._fallback or found is None:
+    def _fall_back(self, reason: str, cause: Exception | None = None) -> None:
+        """Goes on with the CPU if the caller allowed it."""
+        asked = self.choice.provider
+        if not self._fallback:
             raise ProviderUnavailableError(
-                f'provider="{self.choice.provider}" was chosen, and onnxruntime runs {runs} instead: the libraries that '
-                "it needs could not be loaded (its log says which). Repair them, or allow this with fallback=True."
-            )
-        self.choice = Choice(provider=found, reason=f"fallback, since {self.choice.provider} could not be loaded")
+                f'provider="{asked}" was chosen and cannot be had: {reason}. Repair it, or allow the CPU: fallback=True.'
+            ) from cause
+        self.choice = Choice(provider=Provider.CPU, reason=f"fallback, since {asked} cannot be had: {reason}")
 
     def abandon(self) -> None:
         """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
@@ -200,6 +226,28 @@ def _onnxruntime() -> ModuleType:
             "NVIDIA GPU."
         ) from error
     return onnxruntime
+
+
+def _checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
+    """What a graph takes of what was given, every shape checked, axes of one name equally long."""
+    names = [tensor.name for tensor in facts.inputs]
+    for name, array in given.items():
+        if array is not None and name not in names:
+            raise ArrayError(f"{facts.file} takes {', '.join(names)}, and {name} was given as well; leave it out.")
+    feeds: dict[str, Array] = {}
+    lengths: dict[str, int] = {}
+    for tensor in facts.inputs:
+        array = given.get(tensor.name)
+        if array is None:
+            raise ArrayError(f"{facts.file} needs {tensor.name} ({tensor.dtype} {list(tensor.shape)}), and none was given.")
+        check_array(tensor.name, array, tensor.dtype, tensor.shape)
+        for axis, length in zip(tensor.shape, array.shape, strict=True):
+            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
+                raise ArrayError(f"{tensor.name} has {length} along {axis}, and an input before it {lengths[axis]}.")
+        feeds[tensor.name] = array
+    if not all(lengths.values()):
+        raise ArrayError(f"{facts.file} needs at least one row and one column; got {lengths}.")
+    return feeds
 
 
 def _check_interface(file: str, facts: GraphFacts, session: onnxruntime.InferenceSession) -> None:

@@ -205,7 +205,7 @@ BROKEN: dict[str, tuple[bytes, type[AudioError], str]] = {
     "text": (b"this is no sound, whatever its name says\n" * 9, AudioDecodeError, "ffmpeg"),
     "header only": (wav(RAMP)[:20], AudioDecodeError, "cannot be decoded"),
     "no samples": (wav(np.zeros(0)), EmptyAudioError, "no samples"),
-    "truncated wav": (wav(RAMP)[:-500], AudioDecodeError, "truncated: its header states 2000 bytes .* 1500 are there"),
+    "truncated wav": (wav(RAMP)[:-500], AudioDecodeError, "truncated: its header states 2000 and 1500 are there"),
     "truncated aiff": (wav(RAMP, form="AIFF")[:-500], AudioDecodeError, "truncated"),
     "truncated flac": (truncated_flac(), AudioDecodeError, "breaks off|truncated"),
     "NaN": (wav(np.array([0, np.nan, 0]), subtype="FLOAT"), NonFiniteAudioError, "nan near sample 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ environment variable CLAPRT_BUNDLE names.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     options = parser().parse_args(arguments)
     try:
         status = int(options.run(options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -65,8 +66,9 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None and not sys.stdout.isatty():
         return _write_lines(sys.stdout, clap, _sounds(clap, options), options.text, texts)
     if options.output is not None and options.output.suffix == ".jsonl":
+        sounds = _peeked(_sounds(clap, options))  # an error in the first file leaves an existing output alone
         with options.output.open("w", encoding="utf-8") as lines:
-            return _write_lines(lines, clap, _sounds(clap, options), options.text, texts)
+            return _write_lines(lines, clap, sounds, options.text, texts)
     sounds = list(_sounds(clap, options))
     if options.output is None:
         _print_table(sounds, options.text, texts)
@@ -94,6 +96,11 @@ def _sounds(clap: Clap, options: argparse.Namespace) -> Iterator[EmbeddedSound]:
                 raise sound.error
             tqdm.write(f"skipped: {sound.error}", file=sys.stderr)
         yield sound
+
+
+def _peeked(sounds: Iterator[EmbeddedSound]) -> Iterator[EmbeddedSound]:
+    """The same sounds, the first of them already embedded."""
+    return itertools.chain(list(itertools.islice(sounds, 1)), sounds)
 
 
 def _source(name: str) -> AudioSource:
