@@ -24,11 +24,11 @@ def new_folder(out: Path, *, replace: Callable[[Path], bool] | None) -> Generato
     Raises:
         OutputError: something is there that may not be replaced, the place is not writable, or the disk is full.
     """
-    out = out.resolve()
-    _check_place(out, replace)
-    hidden = out.parent / f".{out.name}.{secrets.token_hex(4)}"
-    new, old = hidden.with_suffix(".partial"), hidden.with_suffix(".old")
+    out = Path(os.path.realpath(out))  # as Path.resolve, which raises RuntimeError where links go round in a circle
+    hidden = f".{out.name}.{secrets.token_hex(4)}"
+    new, old = out.parent / f"{hidden}.partial", out.parent / f"{hidden}.old"
     with _output_errors(out):
+        _check_place(out, replace)
         out.parent.mkdir(parents=True, exist_ok=True)
         new.mkdir()
     try:

@@ -79,7 +79,7 @@ def _read_pickle(file: Path) -> Any:
             f"{file} is not loaded, because it is no checkpoint or holds more than tensors, and unpickling that could "
             f"run code: {reason} If you trust it, load it yourself and save its state_dict with torch.save."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle leads to nearly any
         raise CheckpointError(f"{file} is not a checkpoint, or not a whole one: {error}") from error
 
 

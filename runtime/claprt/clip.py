@@ -85,7 +85,7 @@ def long_clips(mode: str | None, facts: AudioFacts, hop_s: float | None, seed: i
     if hop_s is not None and mode != LongMode.WINDOWS:
         raise OptionError(f'hop_s={hop_s} has no use with long="{mode}"; it is for "windows".')
     hop_s = facts.window_s if hop_s is None else hop_s
-    if not isinstance(hop_s, int | float | np.integer | np.floating):
+    if isinstance(hop_s, bool) or not isinstance(hop_s, int | float | np.integer | np.floating):
         raise OptionError(f"hop_s={hop_s!r} is not a number of seconds.")
     if not 1 / facts.mel.sample_rate <= hop_s <= facts.window_s:
         raise OptionError(f"hop_s={hop_s} must be more than 0 and at most a window of {facts.window_s:g} s.")

@@ -11,10 +11,10 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from claprt.resample import Samples
 
 if TYPE_CHECKING:
     import soundfile
+
+T = TypeVar("T")
 
 _BLOCK_SAMPLES = 1 << 18
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile says 2^63 - 1 where it cannot know
@@ -58,6 +60,7 @@ def open_file(name: str, source: object) -> tuple[soundfile.SoundFile, Iterator[
         readable = _readable(name, source)
     file = _open(name, readable)
     try:
+        _raise_noted(name, readable)
         _refuse_truncated(name, file)
     except AudioError:
         file.close()
@@ -141,21 +144,18 @@ def _checked_path(name: str, path: Path) -> bytes | str:
 
 
 class _Watched:
-    """A file object for libsndfile, whose callbacks swallow exceptions: the first one is kept for us."""
+    """A file object for libsndfile, whose callbacks cannot raise: the first error is kept, and the file ends there."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.error: Exception | None = None
 
     def read(self, count: int = -1) -> bytes:
-        try:
-            content = self._file.read(count)
-        except Exception as error:  # kept, and raised by whoever asks
-            self.error = self.error or error
-            raise
-        if not isinstance(content, bytes | bytearray | memoryview):
-            self.error = self.error or TypeError(f"read() gives {type(content).__name__}; open the file in binary mode")
-        return content
+        content = self._kept(lambda: self._file.read(count), b"")
+        if isinstance(content, bytes | bytearray | memoryview):
+            return content
+        self.error = TypeError(f"read() gives {type(content).__name__}; open the file in binary mode")
+        return b""
 
     def readinto(self, buffer: Any) -> int:
         content = self.read(len(memoryview(buffer).cast("B")))
@@ -163,14 +163,18 @@ class _Watched:
         return len(content)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except Exception as error:  # kept, and raised by whoever asks
-            self.error = self.error or error
-            raise
+        return self._kept(lambda: self._file.seek(offset, whence), 0)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._kept(self._file.tell, 0)
+
+    def _kept(self, call: Callable[[], T], otherwise: T) -> T:
+        if self.error is None:
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 - raised by `_raise_noted`
+                self.error = error
+        return otherwise
 
 
 def _raise_noted(name: str, readable: bytes | str | _Watched) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from claprt.arrays import Waveform
 from claprt.audio import Sound
 from claprt.decode import check_finite
-from claprt.errors import EmptyAudioError, OptionError
+from claprt.errors import EmptyAudioError, NonFiniteAudioError, OptionError
 from claprt.resample import Samples, SoxrResampler, resample_kaiser
 
 
@@ -109,11 +109,18 @@ def _streamed(sound: Sound, target_rate: int) -> Iterator[Samples]:
     for block in sound.blocks:
         if held is not None:
             resampler = resampler or SoxrResampler(sound.rate, target_rate, held.dtype.name)
-            yield resampler(held, last=False)
+            yield _resampled(sound.name, resampler(held, last=False))
         held = block
     if held is not None:
         resampler = resampler or SoxrResampler(sound.rate, target_rate, held.dtype.name)
-        yield resampler(held, last=True)
+        yield _resampled(sound.name, resampler(held, last=True))
+
+
+def _resampled(name: str, samples: Samples) -> Samples:
+    """The samples themselves; soxr makes NaN of levels near the end of a dtype's range, and NaN must not become silence."""
+    if not np.isfinite(samples).all():
+        raise NonFiniteAudioError(f"The levels of {name} are far beyond full scale; scale it to [-1, 1] first.")
+    return samples
 
 
 def _whole(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Samples]:

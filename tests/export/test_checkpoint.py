@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from claprt.manifest import MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
@@ -130,15 +132,38 @@ def test_front_end_that_a_folder_states(folder: Path) -> None:
     assert (found.mel.f_min, found.fill) == (0, "repeat")
 
 
+@pytest.mark.parametrize("fill", ["repeatpad", "repeat", "pad"])
+def test_ranges_and_padding_that_a_folder_states(folder: Path, fill: str) -> None:
+    stated = {"frequency_min": 20.5, "frequency_max": 20_000, "padding": fill, "fft_window_size": 1024, "hop_length": 480}
+    stated |= {"sampling_rate": 48_000, "feature_size": 64, "max_length_s": 10, "top_db": None, "truncation": "rand_trunc"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    found = read_checkpoint(folder)
+    assert found.mel == MelSpec(f_min=20.5, f_max=20_000)
+    assert found.fill == fill
+
+
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
+        *(
+            ("preprocessor_config.json", {key: value}, f"states {key} = {value!r}; this exporter knows .* only")
+            for key, value in (
+                ("sampling_rate", 44_100), ("sampling_rate", "48000"), ("fft_window_size", 2048), ("hop_length", 320),
+                ("feature_size", 128), ("max_length_s", 7), ("max_length_s", None), ("top_db", 80),
+            )
+        ),
+        ("preprocessor_config.json", {"frequency_min": "low"}, "no usable front end"),
+        ("preprocessor_config.json", {"frequency_min": None}, "no usable front end"),
+        ("preprocessor_config.json", {"frequency_min": 14_000}, "no usable front end"),
+        ("preprocessor_config.json", {"padding": None}, "padding None"),
         ("preprocessor_config.json", {"frequency_max": 99_000}, "no usable front end"),
         ("preprocessor_config.json", {"padding": "mirror"}, "padding 'mirror'"),
         ("config.json", {"audio_config": {"hidden_act": "relu"}}, "audio_config.hidden_act = 'relu'"),
         ("config.json", {"text_config": {"projection_hidden_act": "gelu"}}, "text_config.projection_hidden_act"),
+        ("config.json", {"text_config": [1]}, "shapes that no CLAP has"),
+        ("config.json", {"audio_config": "tiny"}, "shapes that no CLAP has"),
     ],
-)
+)  # fmt: skip
 def test_statements_that_are_not_known(folder: Path, file: str, content: Any, words: str) -> None:
     (folder / file).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=words):
@@ -172,6 +197,10 @@ def changed(checkpoint: Checkpoint, **changes: torch.Tensor | None) -> dict[str,
         ({"audio_branch__patch_embed__fusion_model__local_att2__0__bias": torch.zeros(2)}, "iaff_2d"),
         ({"audio_branch__patch_embed__proj__weight": None}, "not a CLAP with HTSAT and RoBERTa"),
         ({"audio_branch__layers__0__blocks__0__attn__relative_position_bias_table": None}, "relative_position_bias_table"),
+        ({"audio_branch__patch_embed__proj__weight": torch.zeros(3)}, "shapes that no CLAP has"),
+        ({"audio_projection__2__weight": torch.zeros(())}, "shapes that no CLAP has"),
+        ({"text_branch__embeddings__word_embeddings__weight": torch.zeros(261)}, "shapes that no CLAP has"),
+        ({"logit_scale_a": torch.zeros(2)}, r"1 of another shape \(logit_scale_a \(2,\), not \(\)\)"),
     ],
 )
 def test_weights_that_do_not_fit(small: Checkpoint, tmp_path: Path, changes: Any, words: str) -> None:
@@ -217,11 +246,49 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes) -> None:
             read_checkpoint(path)
 
 
-def test_half_a_file(laion_file: Path, tmp_path: Path) -> None:
-    path = tmp_path / "half.pt"
-    path.write_bytes(laion_file.read_bytes()[: laion_file.stat().st_size // 2])
-    with pytest.raises(CheckpointError, match=r"not a whole one|is not loaded"):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_any_cut_of_a_file(small: Checkpoint, tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "cut.pt"
+    torch.save({"state_dict": laion_state(small)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for size in (1, 2, 4, 10, 30, 31, 100, 1_000, len(whole) // 2, len(whole) - 5_000, len(whole) - 100, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"not a whole one|is not loaded"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [torch.zeros(2)], torch.zeros(3), "text", None, {}, {"epoch": 3, "name": "x"}, {"state_dict": {}},
+        {"state_dict": [torch.zeros(2)]}, {"state_dict": {"a": None}}, {0: torch.zeros(2)},
+        {"state_dict": {1: torch.zeros(2)}}, {"a": torch.zeros(2), "b": 3},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_pickles_that_hold_no_state_dict(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(CheckpointError, match="holds no state_dict of weights; it is not a CLAP checkpoint"):
+        read_checkpoint(saved(content, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{}, {"readme.txt": b"x"}, {"a/version": b"3"}, {"a/data.pkl": b"", "a/version": b"3"}, {"a/data.pkl": b"\x80\x02]."}],
+    ids=lambda members: ", ".join(members) or "empty",
+)
+def test_zips_that_hold_no_checkpoint(tmp_path: Path, members: dict[str, bytes]) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match=r"not a whole one|holds no state_dict"):
         read_checkpoint(path)
+
+
+def test_logit_scales_beyond_any_number(small: Checkpoint, tmp_path: Path) -> None:
+    state = {**laion_state(small), "module.logit_scale_a": torch.tensor(1e4)}
+    with pytest.raises(CheckpointError, match="logit scales that no training leaves"):
+        _ = read_checkpoint(saved(state, tmp_path)).logit_scales
 
 
 def test_nothing_there(tmp_path: Path) -> None:

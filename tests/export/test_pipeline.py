@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +21,8 @@ import tokenizers
 import torch
 
 import claprt
-from claprt.manifest import Precision, Stage
+from claprt.bundle import sha256_of
+from claprt.manifest import Precision, Source, Stage
 from claprt.mel import log_mel
 from claprt.synthetic import SOUNDS
 from claprt_export import download, parity, pipeline
@@ -58,7 +61,9 @@ def test_bundle_is_whole(exported: Path) -> None:
     manifest = claprt.read_bundle(exported).manifest
     assert manifest.name == "small"
     assert manifest.opset == OPSET
-    assert manifest.source.trained
+    assert not manifest.source.trained  # its logit scale is where training begins
+    source = manifest.source
+    assert (source.layout, source.repository, source.revision, source.licence) == ("laion", None, None, None)
     assert [(row.graph, row.max_abs <= row.max_abs_limit) for row in manifest.parity] == [
         ("log_mel", True), ("audio", True), ("text", True),
     ]  # fmt: skip
@@ -238,7 +243,7 @@ def test_a_bundle_is_not_replaced_unasked(exported: Path, laion_file: Path, toke
     with pytest.raises(OutputError, match="add --force"):
         export_bundle(exported, checkpoint=laion_file)
     (tmp_path / "precious.txt").touch()
-    with pytest.raises(OutputError, match="not a bundle, and --force replaces only bundles"):
+    with pytest.raises(OutputError, match="not a bundle and nothing else; --force replaces only bundles"):
         export_bundle(tmp_path, checkpoint=laion_file, force=True)
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
@@ -267,7 +272,7 @@ def test_full_disk(laion_file: Path, tokenizer_file: Path, tmp_path: Path, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(onnx, "save", fail)
-    with pytest.raises(OutputError, match=r"No space left on device. Nothing was left there"):
+    with pytest.raises(OutputError, match=r"No space left on device. Nothing was changed there"):
         export_bundle(tmp_path / "out", checkpoint=laion_file, tokenizer=tokenizer_file)
     assert left_behind(tmp_path) == []
 
@@ -279,7 +284,7 @@ def test_unwritable_place(tmp_path: Path) -> None:
         export_bundle(tmp_path / "file" / "out", checkpoint=tmp_path / "none.pt")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])  # test_folder.py has the others
 def test_an_interrupted_export_leaves_no_bundle(laion_file: Path, tokenizer_file: Path, tmp_path: Path, how: int) -> None:
     """Whatever ends it, there is no half bundle; only a kill that cannot be caught may leave its hidden folder."""
     out = tmp_path / "out"
@@ -354,7 +359,100 @@ def test_the_variable_names_a_checkpoint(
 ) -> None:
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(laion_file))
     assert export_bundle(tmp_path / "one", tokenizer=tokenizer_file).source.name == "small"
-    assert export_bundle(tmp_path / "two", name="630k-best", tokenizer=tokenizer_file).name == "630k-best"
+    assert loaded("630k-best", None, tokenizer_file).name == "small"
+
+
+def loaded(name: str | None, path: Path | None, tokenizer: Path) -> Source:
+    """What a bundle would say of its origin."""
+    row = variant(name) if name else None
+    return pipeline._load(row, path, tokenizer, lambda line: None).source  # pyright: ignore[reportPrivateUsage]
+
+
+PUBLISHED = ("630k-best", "lukewys/laion_clap", "CC0-1.0")
+
+
+def origin(source: Source) -> tuple[str, str | None, str | None]:
+    assert (source.repository is None) == (source.revision is None)
+    return source.name, source.repository, source.licence
+
+
+def test_a_published_name_is_claimed_where_it_is_proved(
+    laion_file: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the sha256, or because the file was just fetched from where it is published; not because a caller says so."""
+    lines: list[str] = []
+    pipeline._load(variant("630k-best"), laion_file, tokenizer_file, lines.append)  # pyright: ignore[reportPrivateUsage]
+    assert "small.pt cannot be told to be the published 630k-best, so it goes by its own name" in lines
+    assert origin(loaded("630k-best", laion_file, tokenizer_file)) == ("small", None, None)
+    assert origin(loaded(None, laion_file, tokenizer_file)) == ("small", None, None)
+    monkeypatch.setattr(download, "_fetch", lambda *_: laion_file)
+    assert origin(loaded("630k-best", None, tokenizer_file)) == PUBLISHED
+    known = dataclasses.replace(variant("630k-best"), sha256=sha256_of(laion_file))
+    monkeypatch.setitem(VARIANTS, "630k-best", known)
+    assert origin(loaded("630k-best", laion_file, tokenizer_file)) == PUBLISHED
+    assert origin(loaded("630k-best", None, tokenizer_file)) == PUBLISHED
+
+
+def test_the_weights_of_a_folder_are_proved_too(
+    laion_file: Path, tokenizer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = dataclasses.replace(variant("clap-htsat-unfused"), sha256=sha256_of(laion_file))
+    monkeypatch.setitem(VARIANTS, row.name, row)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(laion_file.read_bytes())
+    assert origin(loaded(row.name, folder, tokenizer_file)) == (row.name, row.repository, row.licence)
+    with (folder / "pytorch_model.bin").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(CheckpointError, match="is not the published clap-htsat-unfused"):
+        loaded(row.name, folder, tokenizer_file)
+    (folder / "pytorch_model.bin").rename(folder / "model.safetensors")  # no file that a sha256 is known of
+    assert not download.is_published(folder, row)
+
+
+def test_trained_is_what_the_logit_scale_says(small: Checkpoint, tokenizer_file: Path, tmp_path: Path) -> None:
+    torch.save({**laion_state(small), "module.logit_scale_a": torch.tensor(2.9)}, tmp_path / "tuned.pt")
+    assert loaded(None, tmp_path / "tuned.pt", tokenizer_file).trained
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("https://huggingface.co", ("huggingface.co", 443)),
+        ("http://mirror.example", ("mirror.example", 80)),
+        ("http://mirror.example:8080/hub", ("mirror.example", 8080)),
+        ("https://mirror.example:8443", ("mirror.example", 8443)),
+    ],
+)
+def test_the_hub_is_knocked_at_where_it_is(
+    endpoint: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.lower() in ("https_proxy", "all_proxy", "hf_hub_offline"):
+            monkeypatch.delenv(name)
+    asked: list[tuple[str, int]] = []
+
+    def refuse(where: tuple[str, int], timeout: float) -> None:
+        asked.append(where)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert not download._reachable(endpoint)  # pyright: ignore[reportPrivateUsage]
+    assert asked == [address]
+
+
+def test_a_download_that_fails_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that can be reached and does not give the file is no missing network."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*_: Any, local_files_only: bool = False, **__: Any) -> str:
+        raise LocalEntryNotFoundError("not here") if local_files_only else RuntimeError("403 Forbidden")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(download, "_reachable", lambda _: True)
+    with pytest.raises(DownloadError, match="fetching it failed: 403 Forbidden"):
+        download.download_checkpoint(variant("630k-best"))
 
 
 def test_nothing_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

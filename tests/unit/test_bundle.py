@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,45 @@ def test_no_bundle(tmp_path: Path) -> None:
         claprt.load(file)
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3_000])
+def test_a_name_too_long_for_a_bundle(name: str) -> None:
+    with pytest.raises(BundleNotFoundError, match="cannot be read: File name too long"):
+        read_bundle(name)
+
+
+@pytest.mark.parametrize("method", ["is_file", "read_bytes", "stat"])
+def test_a_refused_permission(copy: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a folder that may not be entered, a manifest that may not be read, and a file that may not be looked at."""
+
+    def refuse(self: Path, *_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(BundleNotFoundError, match=r"cannot be read: Permission denied\."):
+        read_bundle(copy)
+
+
+def test_a_file_that_cannot_be_verified(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_bundle(bundle)
+
+    def fail(self: Path, *_: Any, **__: Any) -> Any:
+        raise OSError(5, "Input/output error", str(self))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(BundleNotFoundError, match=r"cannot be read: Input/output error\."):
+        found.verify()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_not_be_entered(copy: Path) -> None:
+    copy.chmod(0)
+    try:
+        with pytest.raises(BundleNotFoundError, match="Permission denied"):
+            read_bundle(copy)
+    finally:
+        copy.chmod(0o755)
+
+
 @pytest.mark.parametrize("name", ["log_mel.onnx", "audio.fp32.onnx", "text.fp32.onnx", "tokenizer.json"])
 def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
@@ -98,6 +138,26 @@ def test_other_schema(copy: Path, schema: Any) -> None:
         (lambda facts: facts["graphs"]["audio"].update(fp4=facts["graphs"]["audio"]["fp32"]), "fp4"),
         (lambda facts: facts.update(files={}), "tokenizer.json is not listed"),
         (lambda facts: facts["graphs"]["text"]["fp32"].update(file="../../etc/passwd"), "not a plain name"),
+        (lambda facts: facts["audio"]["mel"].update(n_fft=0), "must be positive"),
+        (lambda facts: facts["audio"]["mel"].update(n_fft=2), "must be positive"),
+        (lambda facts: facts["audio"]["mel"].update(n_fft=10**12), "shorter than the transform"),
+        (lambda facts: facts["audio"]["mel"].update(n_fft=10**30), "shorter than the transform"),
+        (lambda facts: facts["audio"]["mel"].update(hop=0), "must be positive"),
+        (lambda facts: facts["audio"]["mel"].update(mels=-1), "must be positive"),
+        (lambda facts: facts["audio"]["mel"].update(floor=0.0), "floor a small power"),
+        (lambda facts: facts["audio"]["mel"].update(floor=1e300), "floor a small power"),
+        (lambda facts: facts["audio"]["mel"].update(f_min=-1), "mel range"),
+        (lambda facts: facts["audio"].update(window_samples=1024), "window of 1024 samples is shorter"),
+        (lambda facts: facts["audio"].update(window_samples=-1), "window of -1 samples is shorter"),
+        (lambda facts: facts["text"].update(max_tokens=2), "max_tokens must be at least 3"),
+        (lambda facts: facts["text"].update(pad_token_id=-1), "pad_token_id one of the vocabulary"),
+        (lambda facts: facts["text"].update(pad_token_id=facts["text"]["vocabulary"]), "pad_token_id"),
+        (lambda facts: facts.update(embedding_dim=256), r"audio.fp32.onnx does not give vectors of 256"),
+        (
+            lambda facts: facts["graphs"]["text"]["fp32"]["outputs"][0].update(shape=["batch", 5, 512]),
+            r"text.fp32.onnx does not give vectors of 512",
+        ),
+        (lambda facts: facts["graphs"]["audio"]["fp32"].update(outputs=[]), r"audio.fp32.onnx does not give vectors"),
     ],
 )
 def test_invalid_manifest(copy: Path, change: Any, words: str) -> None:
@@ -105,11 +165,22 @@ def test_invalid_manifest(copy: Path, change: Any, words: str) -> None:
         read_bundle(altered(copy, change))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not json", b"[1, 2]", b'{"schema": 1', "\udc80".encode("utf-8", "surrogatepass")]
-)
-def test_manifest_that_is_none(copy: Path, content: bytes) -> None:
-    (copy / MANIFEST_FILE).write_bytes(content)
+NO_MANIFEST = {
+    "empty": b"",
+    "text": b"not json",
+    "a list": b"[1, 2]",
+    "cut": b'{"schema": 1',
+    "a surrogate": "\udc80".encode("utf-8", "surrogatepass"),
+    "Latin-1": b'{"schema": 1, "name": "caf\xe9"}',
+    "UTF-16": '{"schema": 1}'.encode("utf-16"),
+    "deep lists": b'{"schema": ' + b"[" * 100_000,
+    "deep objects": b'{"schema": 1, "x": ' + b'{"x": ' * 100_000 + b"1" + b"}" * 100_001,
+}
+
+
+@pytest.mark.parametrize("name", list(NO_MANIFEST))
+def test_manifest_that_is_none(copy: Path, name: str) -> None:
+    (copy / MANIFEST_FILE).write_bytes(NO_MANIFEST[name])
     with pytest.raises(BundleCorruptError, match="is not a manifest"):
         read_bundle(copy)
 

@@ -199,6 +199,60 @@ def test_progress_bar_for_many_files_on_a_terminal(files: list[str], tmp_path: P
     assert "6/6" in shown
 
 
+def test_lines_that_are_already_there(
+    clap: claprt.Clap, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stay until the first sound has been embedded."""
+    out = tmp_path / "vectors.jsonl"
+    out.write_text("precious\n")
+    for arguments in (
+        ["embed", str(tmp_path / "missing.wav"), *files],
+        ["embed", *files, "--text", ""],
+        ["embed", *files, "--precision", "int8"],
+    ):
+        assert main([*arguments, "-o", str(out)]) == 1
+        assert out.read_text() == "precious\n"
+    assert "missing.wav was asked for" in capsys.readouterr().err
+    assert main(["embed", *files, "-o", str(out)]) == 0
+    rows = lines(out.read_text(encoding="utf-8"))
+    assert [row["source"] for row in rows] == files
+    assert np.allclose([row["embedding"] for row in rows], clap.embed_audio(files))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_stream_that_cannot_show_a_name(bundle: Path, files: list[str], tmp_path: Path, encoding: str) -> None:
+    name = tmp_path / "静か ♪.wav"
+    name.write_bytes(Path(files[0]).read_bytes())
+    missing = str(tmp_path / "keine ♪ – да.wav")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "claprt", "embed", str(name), missing, "--on-error", "skip"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert rb"skipped: " in done.stderr
+    assert rb"\u266a" in done.stderr
+    rows = lines(done.stdout.decode("ascii"))
+    assert [row["source"] for row in rows] == [str(name), missing]
+    for arguments, words in ((["inspect", str(bundle)], b"14000 Hz"), (["embed", "--text", "a ♪"], rb"a \u266a")):
+        command = [sys.executable, "-m", "claprt", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux only")
+def test_a_name_that_is_no_utf_8(files: list[str], tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    Path(name).write_bytes(Path(files[0]).read_bytes())
+    for out in (None, tmp_path / "vectors.jsonl"):
+        command = [sys.executable, "-m", "claprt", "embed", name, *([] if out is None else ["-o", str(out)])]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        row = lines(done.stdout.decode() if out is None else out.read_text(encoding="utf-8"))[0]
+        assert row["source"] == name
+        assert len(row["embedding"]) == 512
+
+
 def shell(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
 

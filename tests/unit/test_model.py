@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,46 @@ def test_iter_audio_holds_no_more_than_a_batch(bundle: Path) -> None:
     assert len(list(stream)) == 5
 
 
+def test_iter_audio_does_not_wait_for_a_batch_that_never_fills(bundle: Path) -> None:
+    """One window waits for others, and none comes: the sources after it are no sounds."""
+    clap = claprt.load(bundle, batch_size=3)
+    opened: list[int] = []
+
+    def sources() -> Iterator[Any]:
+        yield sound(1_000)
+        for number in range(1_000):
+            opened.append(number)
+            yield "missing.wav"
+
+    stream = clap.iter_audio(sources(), RATE)
+    first = next(stream)
+    assert first.vector is not None
+    assert len(opened) == 2 * 3  # with the first one more than twice a batch
+    assert cosines(first.vector, clap.embed_audio(sound(1_000), RATE)) > SAME
+    assert isinstance(next(stream).error, AudioNotFoundError)
+
+
+def test_iter_audio_goes_on_after_names_that_fail(clap: claprt.Clap) -> None:
+    found = list(clap.iter_audio(iter([sound(RATE), "a" * 5_000, np.zeros((2, 2, 2)), sound(RATE)]), RATE))
+    assert [one.error is None for one in found] == [True, False, False, True]
+    assert found[1].source == "a" * 5_000
+    assert found[2].source == "array[2, 2, 2]"
+
+
+@pytest.mark.parametrize("model", ["clap", "fused_clap"])
+@pytest.mark.parametrize("level", [1e25, 1e38])
+@pytest.mark.parametrize("samples", [RATE, 15 * RATE])
+def test_levels_beyond_float32_are_refused(
+    bundle: Path, fused_bundle: Path, model: str, level: float, samples: int
+) -> None:
+    """Their power is infinite. LAION's recipe clips them, as it clips everything."""
+    path = fused_bundle if model == "fused_clap" else bundle
+    loud = sound(samples) / np.abs(sound(samples)).max() * np.float32(level)
+    with pytest.raises(NonFiniteAudioError, match="far beyond full scale"):
+        claprt.load(path, preprocess="transformers").embed_audio(loud, RATE)
+    assert np.isfinite(claprt.load(path).embed_audio(loud, RATE)).all()
+
+
 def test_unknown_on_error(clap: claprt.Clap) -> None:
     with pytest.raises(OptionError, match="raise or skip"):
         clap.embed_audio([], on_error="ignore")
@@ -227,11 +269,29 @@ def test_unknown_on_error(clap: claprt.Clap) -> None:
         ({"hop_s": float("nan")}, "hop_s=nan"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"provider": "gpu"}, "provider='gpu' is not known"),
+        *(
+            ({name: value}, f"{name}={value!r} is not a whole number")
+            for name in ("batch_size", "threads", "seed")
+            for value in (1.0, 2.5, "4", True, float("nan"), np.float32(2), [1])
+        ),
+        ({"batch_size": None}, "batch_size=None is not a whole number"),
+        ({"batch_size": -3}, "batch_size=-3"),
+        ({"long": "random", "seed": 2**32}, "seed=4294967296"),
+        *(({"hop_s": value}, f"hop_s={value!r} is not a number") for value in ("5", True, [5], 5j)),
     ],
 )
 def test_options_that_cannot_be(bundle: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(OptionError, match=words):
+    with pytest.raises(OptionError, match=re.escape(words)):
         claprt.load(bundle, **options)
+
+
+@pytest.mark.parametrize("integer", [int, np.int8, np.int64, np.uint16])
+def test_integers_of_numpy_are_integers(bundle: Path, integer: Any) -> None:
+    clap = claprt.load(bundle, batch_size=integer(3), threads=integer(1), long="random", seed=integer(7))
+    assert (type(clap.batch_size), clap.batch_size) == (int, 3)
+    assert clap.fingerprint == claprt.load(bundle, long="random", seed=7).fingerprint
+    hopping = claprt.load(bundle, hop_s=np.float32(5))  # type: ignore[arg-type]
+    assert hopping.fingerprint == claprt.load(bundle, hop_s=5).fingerprint
 
 
 def test_fingerprints_tell_pipelines_apart(bundle: Path, fused_bundle: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from claprt.audio import open_sound
-from claprt.errors import EmptyAudioError, OptionError
+from claprt.errors import EmptyAudioError, NonFiniteAudioError, OptionError
 from claprt.preprocess import RECIPES, int16_round_trip, prepared_blocks, recipe
 
 
@@ -37,6 +37,31 @@ def test_laion_clips_and_quantises() -> None:
 
 def test_transformers_leaves_levels_alone() -> None:
     waveform = np.array([0.1, 2.0, -3.0], np.float32)
+    assert np.array_equal(prepared(waveform, 48_000, "transformers"), waveform)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize("name", ["transformers", "kromosynth"])
+def test_float64_beyond_float32_is_refused(name: str, rate: int) -> None:
+    waveform = np.full(2_000, 1e300)
+    with pytest.raises(NonFiniteAudioError, match=r"array\[2000\]"):
+        prepared(waveform, rate, name)
+
+
+@pytest.mark.parametrize("name", ["laion", "transformers"])
+@pytest.mark.parametrize("level", [np.float32(1e38), np.float64(1e300)])
+def test_levels_that_the_resampler_cannot_hold_are_refused(name: str, level: np.floating[Any]) -> None:
+    """It makes NaN of them, and 16 bits make silence of NaN."""
+    with pytest.raises(NonFiniteAudioError, match=r"levels of array\[2000\] are far beyond full scale"):
+        prepared(np.full(2_000, level), 44_100, name)
+
+
+def test_laion_clips_whatever_is_finite() -> None:
+    assert prepared(np.array([1e300, -1e300, 0.0]), 48_000, "laion").tolist() == [1, -1, 0]
+
+
+def test_float32_is_not_copied_and_not_altered() -> None:
+    waveform = np.array([3.4e38, -1e-40], np.float32)
     assert np.array_equal(prepared(waveform, 48_000, "transformers"), waveform)
 
 

@@ -11,14 +11,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import claprt
 from claprt import session
-from claprt.errors import ArrayError, MissingDependencyError, ProviderUnavailableError
+from claprt.errors import ArrayError, MissingDependencyError, ProviderError, ProviderUnavailableError
 from claprt.providers import Machine
 from claprt.synthetic import SOUNDS
 
@@ -105,12 +105,44 @@ def test_arrays_that_do_not_fit(clap: claprt.Clap, fused_clap: claprt.Clap) -> N
         fused_clap.engine.audio(four, ids[:, :1])
 
 
+def test_inputs_that_do_not_fit_each_other(clap: claprt.Clap, fused_clap: claprt.Clap) -> None:
+    """Found before onnxruntime sees them, and said in the names of the inputs."""
+    mels: Any = np.zeros((2, 1, 1001, 64), np.float32)
+    four: Any = np.zeros((2, 4, 1001, 64), np.float32)
+    longer: Any = np.zeros((2, 1), np.bool_)
+    ids: Any = np.ones((2, 5), np.int64)
+    with pytest.raises(ArrayError, match=r"audio.fp32.onnx takes log_mels, and is_longer was given as well"):
+        clap.engine.audio(mels, longer)
+    with pytest.raises(ArrayError, match=r"needs is_longer \(bool \['batch', 1\]\), and none was given"):
+        fused_clap.engine.audio(four, None)
+    with pytest.raises(ArrayError, match="is_longer has 1 along batch, and an input before it 2"):
+        fused_clap.engine.audio(four, longer[:1])
+    with pytest.raises(ArrayError, match="attention_mask has 1 along batch"):
+        clap.engine.text(ids, ids[:1])
+    with pytest.raises(ArrayError, match="attention_mask has 4 along tokens"):
+        clap.engine.text(ids, ids[:, :4])
+    for empty in (ids[:0], ids[:, :0]):
+        with pytest.raises(ArrayError, match="at least one row and one column"):
+            clap.engine.text(empty, empty)
+    with pytest.raises(ArrayError, match="at least one row"):
+        clap.engine.audio(mels[:0], None)
+    missing: Any = None
+    with pytest.raises(ArrayError, match="needs attention_mask"):
+        clap.engine.text(ids, missing)
+    assert clap.engine.audio(mels, None).shape == (2, 512)
+    assert fused_clap.engine.audio(four, longer).shape == (2, 512)
+
+
+def test_what_onnxruntime_raises_is_ours(clap: claprt.Clap) -> None:
+    beyond: Any = np.full((1, 5), 10**9, np.int64)  # tokens that the table does not have
+    with pytest.raises(ProviderError, match=r"text.fp32.onnx could not be run on cpu: "):
+        clap.engine.text(beyond, np.ones_like(beyond))
+
+
 class _Fallen:
     """A session that onnxruntime has quietly put on the CPU."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def disable_fallback(self) -> None: ...
 
     def get_providers(self) -> list[str]:
         return ["CPUExecutionProvider"]
@@ -140,6 +172,70 @@ def test_a_fallback_that_was_allowed_is_named(bundle: Path, monkeypatch: pytest.
     monkeypatch.setattr(session, "_check_interface", lambda *_: None)
     clap = claprt.load(bundle, provider="cuda", fallback=True)
     assert clap.provider == "cpu"
+
+
+class _Broken:
+    """A session that can be created on the CPU only."""
+
+    made: list[tuple[Any, Any]]
+
+    def __init__(self, path: str, options: Any, *, providers: list[Any], enable_fallback: int = 1) -> None:
+        import onnxruntime
+
+        self.made.append((providers, enable_fallback))
+        if providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("libcublasLt.so.12: cannot open shared object file")
+        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """A machine with GPU libraries that do not load; what sessions were asked for there."""
+    import onnxruntime
+
+    names = {"CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"}
+    fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=_Broken)
+    monkeypatch.setattr(session, "this_machine", lambda: Machine(providers=frozenset(names), nvidia_gpus=1))
+    monkeypatch.setattr(session, "_onnxruntime", lambda: fake)
+    monkeypatch.setattr(_Broken, "made", [], raising=False)
+    return _Broken.made
+
+
+@pytest.mark.parametrize("provider", ["auto", "cuda", "tensorrt"])
+def test_a_session_that_cannot_be_created(bundle: Path, made: list[tuple[Any, Any]], provider: str) -> None:
+    """The bundle is whole, so that is not what the error says; and the CPU is only taken where it was allowed."""
+    with pytest.raises(ProviderUnavailableError, match=r"cannot be had: libcublasLt.so.12.*fallback=True") as caught:
+        claprt.load(bundle, provider=provider)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert len(made) == 1
+    clap = claprt.load(bundle, provider=provider, fallback=True)
+    assert clap.provider == "cpu"
+    assert "libcublasLt" in cast("session.OrtEngine", clap.engine).choice.reason
+    assert clap.embed_text("a dog").shape == (512,)
+    assert np.array_equal(clap.embed_audio(WAVEFORMS[0]), claprt.load(bundle, provider="cpu").embed_audio(WAVEFORMS[0]))
+    assert {fallback for _, fallback in made} == {0}  # onnxruntime's own, which says nothing
+
+
+def test_cuda_computes_in_float32(bundle: Path, made: list[tuple[Any, Any]]) -> None:
+    """TF32, which it would use by default, has ten bits of mantissa."""
+    claprt.load(bundle, provider="cuda", fallback=True)
+    assert made[0][0] == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(("batch_size", "largest"), [(8, 64), (64, 64), (100, 100)])
+def test_tensorrt_is_built_for_every_batch(
+    bundle: Path, made: list[tuple[Any, Any]], batch_size: int, largest: int
+) -> None:
+    claprt.load(bundle, provider="tensorrt", batch_size=batch_size, fallback=True)
+    name, profiles = made[0][0][0]
+    assert name == "TensorrtExecutionProvider"
+    assert profiles["trt_profile_max_shapes"] == f"log_mels:{largest}x1x1001x64"
+    assert [option if isinstance(option, str) else option[0] for option in made[0][0][1:]] == [
+        "CUDAExecutionProvider", "CPUExecutionProvider",
+    ]  # fmt: skip
 
 
 def test_without_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
