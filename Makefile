@@ -5,12 +5,12 @@ VENV := .venv
 REFERENCE := .venv-reference
 BIN := $(VENV)/bin
 BUNDLES := build/bundles
-VARIANT ?= untrained-tiny
+VARIANT ?= mini
 BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency install-check clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency mini mini-package install-check clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,export,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,evaluate,export,dev]'
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
@@ -36,11 +36,11 @@ $(REFERENCE)/.complete: pyproject.toml constraints-reference.txt
 	    --no-deps torchaudio
 	touch $@
 
-demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## embed synthesised sounds (and FILES="…"), show similarities, check the latency
+demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, rank and compare sounds (and FILES="…"), check the latency
 	$(BIN)/python examples/demo.py --bundle $(BUNDLE) $(FILES)
 	$(BIN)/claprt latency --bundle $(BUNDLE) || echo "(a missed target does not end the demonstration)"
 
-export: $(VENV)/.complete ## export VARIANT=untrained-tiny (or CHECKPOINT=path) to BUNDLE=build/bundles/VARIANT
+export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=build/bundles/VARIANT
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
@@ -60,6 +60,17 @@ parity: $(REFERENCE)/.complete | build ## hold everything against laion-clap, tr
 parity-table: build/parity.json ## put what `make parity` measured into benchmarks/results and the documents
 	cp build/parity.json benchmarks/results/parity.json
 	$(PYTHON) benchmarks/table.py
+
+mini: $(VENV)/.complete ## train the small model: DATA=folder of esc10, berklee and sonicpi; about an hour on two cores
+	$(BIN)/python -m claprt_export.mini $(foreach part,esc10 berklee sonicpi,$(if $(DATA),--$(part) $(DATA)/$(part))) --work build/mini
+
+mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` trained into the package
+	cp build/mini/study/report.json benchmarks/results/mini.json
+	$(PYTHON) benchmarks/table.py
+	rm -rf runtime/claprt/mini export/claprt_export/mini/weights
+	cp -r build/mini/shipped/bundle runtime/claprt/mini
+	mkdir export/claprt_export/mini/weights
+	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json export/claprt_export/mini/weights/
 
 latency: $(BUNDLE)/manifest.json ## measure BUNDLE against 100 ms
 	$(BIN)/claprt latency --bundle $(BUNDLE)

@@ -1,54 +1,75 @@
-"""Embeds a few sounds and says how alike they are: sounds computed on the spot, and any files given.
+"""Says what sounds are, ranks them by a description, and compares them: sounds computed on the spot, and any files given.
 
-python examples/demo.py --bundle build/bundles/untrained-tiny [FILE …]
+python examples/demo.py [--bundle FOLDER] [FILE …]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 import claprt
-from claprt.synthetic import SOUNDS
+from claprt.cli.classify import chart
+from claprt.tasks import classify
+from claprt_export.mini.kinds import synthesise
 
 RATE = 48_000
+SECONDS = 4.0
+KINDS = ("wailing siren", "bird chirps", "drum loop", "plucked string", "white noise", "footsteps", "organ", "laser")
+LABELS = (
+    "a siren", "birds chirping", "a drum beat", "a plucked string", "white noise", "footsteps", "an organ", "a laser gun",
+    "a dog barking", "rain", "sea waves", "a crying baby", "a helicopter", "a ringing bell", "silence",
+)  # fmt: skip
+QUERIES = ("an emergency vehicle", "small animals in a tree", "someone walking", "a musical instrument with strings")
 
 
 def main() -> None:
     """Runs the demonstration."""
-    parser = argparse.ArgumentParser(description="Embed sounds and show how alike they are.")
-    parser.add_argument("--bundle", required=True, help="bundle to use")
-    parser.add_argument("files", nargs="*", help="sound files to embed as well")
+    parser = argparse.ArgumentParser(description="Say what sounds are, rank them and compare them.")
+    parser.add_argument("--bundle", help="bundle to use (the small model that ships with claprt)")
+    parser.add_argument("files", nargs="*", help="sound files to look at as well")
     options = parser.parse_args()
 
     started = time.perf_counter()
     clap = claprt.load(options.bundle)
     print(f"{clap!r} loaded in {time.perf_counter() - started:.2f} s")
-    print(f"fingerprint {clap.fingerprint}\n")
+    print(f"fingerprint {clap.fingerprint}")
 
-    names = list(SOUNDS)
-    sounds = [SOUNDS[name](3 * RATE, RATE) for name in names]
+    names = [f"synthesised {kind}" for kind in KINDS]
+    sounds = [synthesise(kind, np.random.default_rng(zlib.crc32(kind.encode())), SECONDS)
+              for kind in KINDS]  # fmt: skip
     started = time.perf_counter()
-    vectors = clap.embed_audio(sounds, RATE)
-    print(f"{len(sounds)} synthesised sounds embedded in {time.perf_counter() - started:.2f} s")
+    results = classify(sounds, labels=LABELS, model=clap, top_k=3, sample_rate=RATE)
+    took = (time.perf_counter() - started) / len(sounds)
+    print(f"\nWhat is it? {len(sounds)} synthesised sounds against {len(LABELS)} labels, {1000 * took:.0f} ms each")
     if options.files:
-        vectors = np.concatenate([vectors, clap.embed_audio(options.files)])
         names += [Path(file).name for file in options.files]
+        results += classify(options.files, labels=LABELS, model=clap, top_k=3)
+    for name, result in zip(names, results, strict=True):
+        print(f"\n{name}\n{chart(result)}")
 
-    print("\ncosine similarity, in hundredths")
+    vectors = np.stack([result.audio_embedding for result in results])
+    print("\nWhich sound is it? Ranked by cosine")
+    for query, vector in zip(QUERIES, clap.embed_text(QUERIES), strict=True):
+        cosines = vectors @ vector
+        best = ", ".join(f"{names[position]} {cosines[position]:+.2f}" for position in np.argsort(-cosines)[:3])
+        print(f"  {query}: {best}")
+
+    print("\nHow alike are they? Cosine in hundredths")
     print(table(names, vectors @ vectors.T))
     if not clap.manifest.source.trained:
         print("\nThese weights are untrained: the figures show that the engine runs, not what sounds mean.")
     alone = np.stack([clap.embed_audio(sound, RATE) for sound in sounds])
-    print(f"largest difference between a sound alone and in the batch: {np.abs(alone - vectors[: len(alone)]).max():.1e}")
+    print(f"\nlargest difference between a sound alone and in the batch: {np.abs(alone - vectors[: len(alone)]).max():.1e}")
 
 
 def table(names: list[str], similarities: np.ndarray) -> str:
     """The matrix with its names, a column for each number of a row."""
-    width = min(max(map(len, names)), 24)
+    width = min(max(map(len, names)), 28)
     head = " " * (width + 4) + "".join(f"{number:5}" for number in range(1, len(names) + 1))
     rows = [
         f"{number:2}  {name:{width}.{width}}" + "".join(f"{round(100 * value):5}" for value in row)

@@ -38,6 +38,15 @@ class AudioArchitecture:
         """Side of the first stage's token grid."""
         return self.image // self.patch
 
+    def grid(self, bands: int) -> tuple[int, int]:
+        """Rows and columns of the first stage's tokens for an image of so many bands; all of them make it square.
+
+        Example:
+            >>> AudioArchitecture(embed_dim=96, depths=(2, 2, 6, 2), heads=(4, 8, 16, 32)).grid(2)
+            (32, 64)
+        """
+        return bands * self.mels // self.patch, self.side
+
     @property
     def output_dim(self) -> int:
         """Channels of the last stage."""

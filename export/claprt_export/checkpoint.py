@@ -41,6 +41,8 @@ class Checkpoint:
     fill: Literal["repeatpad", "repeat", "pad"] = "repeatpad"
     folder: Path | None = None
     """Where a tokenizer may lie beside the weights."""
+    half: bool = False
+    """Whether all weights came in float16, scalars aside."""
 
     @property
     def logit_scales(self) -> tuple[float, float]:
@@ -95,6 +97,11 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
         mel=_mel_spec(path, audio),
         fill=_fill(path),
         folder=folder,
+        half=all(
+            tensor.dtype == torch.float16
+            for key, tensor in weights.items()
+            if tensor.ndim and not NOT_NEEDED.fullmatch(key)
+        ),
     )
     check_weights(checkpoint)
     return checkpoint
@@ -106,8 +113,11 @@ def check_weights(checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: something is missing, unexpected, of another shape, or defined otherwise.
     """
-    with torch.device("meta"):
-        towers: tuple[nn.Module, ...] = (AudioTower(checkpoint.audio), TextTower(checkpoint.text))
+    try:
+        with torch.device("meta"):
+            towers: tuple[nn.Module, ...] = (AudioTower(checkpoint.audio), TextTower(checkpoint.text))
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.name} has weights of sizes that no CLAP has: {error}.") from error
     needed = {
         name: tuple(tensor.shape)
         for tower in towers

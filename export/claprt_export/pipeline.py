@@ -29,6 +29,7 @@ from claprt.manifest import (
 )
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.compact import compact
 from claprt_export.download import CHECKPOINT_VARIABLE, download_checkpoint, download_tokenizer, is_published
 from claprt_export.errors import ExportError
 from claprt_export.folder import new_folder
@@ -111,7 +112,9 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             "untrained-tiny needs neither a file nor a network."
         )
     published = row
-    if path is None and row is not None:
+    if path is None and row is not None and row.packaged is not None:
+        path, tokenizer = row.packaged, tokenizer or row.packaged.parent
+    elif path is None and row is not None:
         path = download_checkpoint(row)
     elif path is not None and row is not None and not is_published(path, row):
         report(f"{path.name} cannot be told to be the published {row.name}, so it goes by its own name")
@@ -168,21 +171,22 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
         pad_token_id=checkpoint.text.pad_token_id,
         vocabulary=checkpoint.text.vocabulary,
     )
+    smallest = compact if checkpoint.half else _unchanged
     paths = {stage: folder / _graph_file(stage, Precision.FP32) for stage in Stage}
     parity: list[ParityFacts] = []
 
     report("writing the log-mel graph")
-    _save(log_mel_graph(audio, OPSET), paths[Stage.LOG_MEL], Stage.LOG_MEL, loaded.source)
+    _save(smallest(log_mel_graph(audio, OPSET)), paths[Stage.LOG_MEL], Stage.LOG_MEL, loaded.source)
     parity.append(check_log_mel(paths[Stage.LOG_MEL], audio))
 
     report(f"tracing and checking {audio.architecture}")
     audio_tower = checkpoint.audio_tower()
-    _save(audio_graph(audio_tower, audio.frames), paths[Stage.AUDIO], Stage.AUDIO, loaded.source)
+    _save(smallest(audio_graph(audio_tower, audio.frames)), paths[Stage.AUDIO], Stage.AUDIO, loaded.source)
     parity.append(check_audio(paths[Stage.AUDIO], audio_tower, audio, Precision.FP32, trained=checkpoint.trained))
 
     report(f"tracing and checking {text.architecture}")
     text_tower = checkpoint.text_tower()
-    _save(text_graph(text_tower), paths[Stage.TEXT], Stage.TEXT, loaded.source)
+    _save(smallest(text_graph(text_tower)), paths[Stage.TEXT], Stage.TEXT, loaded.source)
     parity.append(
         check_text(
             paths[Stage.TEXT],
@@ -212,6 +216,10 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
         parity=tuple(parity),
         tools={"claprt": claprt.__version__, **{tool: version(tool) for tool in _TOOLS}},
     )
+
+
+def _unchanged(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
 
 
 def _graph_file(stage: Stage, precision: Precision) -> str:

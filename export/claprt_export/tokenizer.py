@@ -38,16 +38,17 @@ def _from_vocabulary(folder: Path) -> tokenizers.Tokenizer:
         bpe = models.BPE.from_file(str(vocabulary), str(merges), unk_token=UNK)
     except Exception as error:  # tokenizers raises plain Exception
         raise TokenizerError(f"{folder} holds a vocabulary that cannot be read: {error}") from error
-    return _roberta(bpe)
+    return roberta(bpe)
 
 
 def byte_level_tokenizer() -> tokenizers.Tokenizer:
     """RoBERTa's special tokens and one token for each byte: 261 entries that can spell any text."""
     names = [BOS, PAD, EOS, UNK, *sorted(pre_tokenizers.ByteLevel.alphabet()), MASK]
-    return _roberta(models.BPE({name: index for index, name in enumerate(names)}, [], unk_token=UNK))
+    return roberta(models.BPE({name: index for index, name in enumerate(names)}, [], unk_token=UNK))
 
 
-def _roberta(bpe: models.BPE) -> tokenizers.Tokenizer:
+def roberta(bpe: models.BPE) -> tokenizers.Tokenizer:
+    """A tokenizer with RoBERTa's treatment of texts around a byte-level BPE that has its special tokens."""
     tokenizer = tokenizers.Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -7,6 +7,7 @@ or not, front end, logit scales) is read from the weights themselves, so any oth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from claprt_export.errors import UnknownVariantError
@@ -28,6 +29,8 @@ class Variant:
     sha256: str | None = None
     """Of that file; None where it is not known here."""
     licence: str | None = None
+    packaged: Path | None = None
+    """The weights, where they come with this package; the tokenizer lies beside them."""
 
 
 _LAION = "lukewys/laion_clap"
@@ -61,6 +64,13 @@ def _transformers(name: str, revision: str, about: str, sha256: str | None = Non
 
 
 _ROWS = (
+    Variant(
+        name="mini",
+        layout="laion",
+        about="the small model that ships with claprt, trained here; see docs/mini.md",
+        licence="MIT",
+        packaged=Path(__file__).parent / "mini" / "weights" / "mini.pt",
+    ),
     _laion("630k-best.pt", "HTSAT-tiny, general audio under 10 s"),
     _laion(
         "630k-audioset-best.pt",

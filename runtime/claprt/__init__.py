@@ -13,7 +13,19 @@ from claprt.errors import ClaprtError
 from claprt.manifest import Manifest, Precision
 from claprt.model import Clap, load
 from claprt.results import EmbeddedSound
+from claprt.tasks import Classification, classify
 
-__all__ = ["Clap", "ClaprtError", "EmbeddedSound", "Manifest", "Precision", "__version__", "load", "read_bundle"]
+__all__ = [
+    "Clap",
+    "ClaprtError",
+    "Classification",
+    "EmbeddedSound",
+    "Manifest",
+    "Precision",
+    "__version__",
+    "classify",
+    "load",
+    "read_bundle",
+]
 
 __version__ = "0.1.0"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
+from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, FileFacts, Manifest, Precision, Stage, parse_manifest
+
+SMALL_MODEL = (
+    "no bundle was named, so this is mini, the small model that ships with claprt. For LAION's: "
+    "`claprt-export 630k-audioset-best --out FOLDER` (pip install 'claprt[export]'), then name FOLDER."
+)
+"""What is said where the small model is used because none was named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,29 @@ class Bundle:
             return list(pool.map(lambda name: sha256_of(self.path / name), names))
 
 
+BUNDLE_VARIABLE = "CLAPRT_BUNDLE"
+"""Environment variable that names the bundle to use where none is named."""
+
+_SHIPPED = Path(__file__).parent / "mini"
+
+
+def default_bundle() -> Path:
+    """The bundle to use where none is named: what `CLAPRT_BUNDLE` says, else the small one that ships with the package.
+
+    Where it is the small one, a `SmallModelWarning` says so.
+
+    Raises:
+        BundleNotFoundError: the variable names no bundle.
+    """
+    named = os.environ.get(BUNDLE_VARIABLE)
+    if named:
+        if not (Path(named) / MANIFEST_FILE).is_file():
+            raise BundleNotFoundError(f"{BUNDLE_VARIABLE} names {named}, which is no bundle. Unset it or name another.")
+        return Path(named)
+    warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=3)
+    return _SHIPPED
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
@@ -61,20 +91,13 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Reads a bundle's manifest and checks that its files are there in their stated sizes.
 
     Raises:
-        BundleNotFoundError: no folder, no manifest, or a listed file is missing.
+        BundleNotFoundError: no path, no folder, no manifest, or a listed file is missing.
         BundleVersionError: the manifest follows another schema.
         BundleCorruptError: the manifest cannot be read, or a file has another size.
     """
-    folder = Path(path)
-    manifest_path = folder / MANIFEST_FILE
-    if not manifest_path.is_file():
-        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST_FILE}"
-        raise BundleNotFoundError(
-            f"A bundle was asked for at {folder}, and {found} was found there. A bundle is the folder that "
-            "`claprt-export VARIANT --out FOLDER` writes."
-        )
+    folder = bundle_folder(path)
     try:
-        manifest = parse_manifest(manifest_path.read_bytes(), manifest_path)
+        manifest = _read_manifest(folder)
         for name, facts in manifest.listed_files().items():
             _check_file(folder / name, facts)
     except OSError as error:
@@ -82,6 +105,28 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
             raise
         raise BundleNotFoundError(f"The bundle at {folder} cannot be read: {error.strerror}.") from error
     return Bundle(path=folder, manifest=manifest)
+
+
+def bundle_folder(path: object) -> Path:
+    """The path of a bundle, from whatever was given as one.
+
+    Raises:
+        BundleNotFoundError: it cannot be a path.
+    """
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path) or not str(path):
+        raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is no path.")
+    return Path(path)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST_FILE}"
+        raise BundleNotFoundError(
+            f"A bundle was asked for at {folder}, and {found} was found there. A bundle is the folder that "
+            "`claprt-export VARIANT --out FOLDER` writes."
+        )
+    return parse_manifest(path.read_bytes(), path)
 
 
 def _check_file(path: Path, facts: FileFacts) -> None:

@@ -16,6 +16,7 @@
     ├── TextError                    (ValueError)         empty, or not encodable
     │   └── TextTypeError            (TypeError)
     ├── ArrayError                   (ValueError)         an array handed to an engine has another shape or dtype
+    ├── DatasetError                 (ValueError)         a labelled dataset that cannot be read, or does not fit
     ├── OptionError                  (ValueError)         an option has no such value, or does not fit the bundle
     ├── ProviderError                (RuntimeError)
     │   └── ProviderUnavailableError                      asked for hardware or a package that is not there
@@ -110,3 +111,11 @@ class MissingDependencyError(ClaprtError, ImportError):
 
 class SkippedSourcesWarning(UserWarning):
     """Some sources of a batch could not be embedded and were skipped, as `on_error="skip"` asked."""
+
+
+class SmallModelWarning(UserWarning):
+    """No bundle was named, so the small model that ships with the package is used."""
+
+
+class DatasetError(ClaprtError, ValueError):
+    """A dataset cannot be read, or does not fit what was asked of it."""

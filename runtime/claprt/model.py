@@ -14,7 +14,7 @@ import numpy as np
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound, source_name
-from claprt.bundle import Bundle, read_bundle
+from claprt.bundle import Bundle, default_bundle, read_bundle
 from claprt.clip import LongClips, View, long_clips, views, whole_number
 from claprt.engine import Engine
 from claprt.errors import AudioError, OptionError, SkippedSourcesWarning
@@ -27,7 +27,7 @@ _TEXT_BATCH = 32
 
 
 def load(
-    bundle: str | os.PathLike[str],
+    bundle: str | os.PathLike[str] | None = None,
     provider: str = "auto",
     precision: str = "fp32",
     threads: int | None = None,
@@ -43,7 +43,8 @@ def load(
     """Loads a bundle.
 
     Args:
-        bundle: the folder that `claprt-export` wrote.
+        bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
+            names, else the small model that ships with the package.
         provider: `auto`, `cpu`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
         precision: one that the bundle was exported in.
         threads: CPU threads of a session; by default the physical cores that this process may use.
@@ -64,7 +65,7 @@ def load(
     """
     from claprt.session import OrtEngine
 
-    found = read_bundle(bundle)
+    found = read_bundle(default_bundle() if bundle is None else bundle)
     if precision not in tuple(Precision):
         raise OptionError(f"precision={precision!r} is not known; choose one of {', '.join(Precision)}.")
     batch_size = whole_number("batch_size", batch_size)

@@ -22,7 +22,7 @@ from tests.export.conftest import SMALL_AUDIO, SMALL_TEXT
 
 @pytest.mark.parametrize(("side", "window"), [(4, 2), (8, 8), (16, 8), (64, 8)])
 def test_window_order_lists_each_window_whole(side: int, window: int) -> None:
-    listed = order.window_order(side, window)
+    listed = order.window_order((side, side), window)
     assert sorted(listed) == list(range(side * side))
     for part in listed.reshape(-1, window, window):
         rows, columns = np.divmod(part, side)
@@ -33,17 +33,17 @@ def test_window_order_lists_each_window_whole(side: int, window: int) -> None:
 @pytest.mark.parametrize(("side", "window", "shift"), [(8, 4, 2), (16, 8, 4), (64, 8, 4)])
 def test_shift_is_a_roll(side: int, window: int, shift: int) -> None:
     image = np.random.default_rng(0).random((side, side))
-    windowed = image.reshape(-1)[order.window_order(side, window)]
-    rolled = np.roll(image, (-shift, -shift), axis=(0, 1)).reshape(-1)[order.window_order(side, window)]
-    gathered = windowed[order.shift_order(side, window, shift)]
+    windowed = image.reshape(-1)[order.window_order((side, side), window)]
+    rolled = np.roll(image, (-shift, -shift), axis=(0, 1)).reshape(-1)[order.window_order((side, side), window)]
+    gathered = windowed[order.shift_order((side, side), window)]
     assert np.array_equal(gathered, rolled)
-    assert np.array_equal(gathered[np.argsort(order.shift_order(side, window, shift))], windowed)
+    assert np.array_equal(gathered[np.argsort(order.shift_order((side, side), window))], windowed)
 
 
 def test_mask_lets_only_neighbours_see_each_other() -> None:
-    side, window, shift = 16, 8, 4
-    mask = order.shift_mask(side, window, shift)
-    place = np.arange(side * side)[order.window_order(side, window)][order.shift_order(side, window, shift)]
+    side, window = 16, 8
+    mask = order.shift_mask((side, side), window)
+    place = np.arange(side * side)[order.window_order((side, side), window)][order.shift_order((side, side), window)]
     rows, columns = np.divmod(place.reshape(-1, window * window), side)
     for tokens in range(len(mask)):
         apart = np.maximum(np.abs(rows[tokens][:, None] - rows[tokens]), np.abs(columns[tokens][:, None] - columns[tokens]))
@@ -54,13 +54,23 @@ def test_mask_lets_only_neighbours_see_each_other() -> None:
 
 def test_merging_joins_neighbours() -> None:
     side, window = 16, 8
-    tokens = np.arange(side * side)[order.window_order(side, window)]
-    joined = tokens[order.merge_order(side, window)].reshape(-1, 4)
+    tokens = np.arange(side * side)[order.window_order((side, side), window)]
+    joined = tokens[order.merge_order((side, side), window)].reshape(-1, 4)
     rows, columns = np.divmod(joined, side)
     assert (rows - rows[:, :1] == [0, 1, 0, 1]).all()
     assert (columns - columns[:, :1] == [0, 0, 1, 1]).all()
-    half = np.arange(64).reshape(8, 8).reshape(-1)[order.window_order(8, 8)]
+    half = np.arange(64).reshape(8, 8).reshape(-1)[order.window_order((8, 8), 8)]
     assert np.array_equal(rows[:, 0] // 2 * 8 + columns[:, 0] // 2, half)
+
+
+def test_shorter_grids_are_the_upper_part_of_the_square() -> None:
+    tall, short, window = (16, 16), (8, 16), 8
+    assert order.window_order(short, window).tolist() == order.window_order(tall, window)[:128].tolist()
+    assert order.shift_of(short, window) == (0, 4)
+    rolled = np.roll(np.arange(128).reshape(short), -4, axis=1).reshape(-1)[order.window_order(short, window)]
+    assert np.array_equal(order.window_order(short, window)[order.shift_order(short, window)], rolled)
+    low = order.relative_position_index(8, (4, 8))
+    assert np.array_equal(low, order.relative_position_index(8)[:32, :32])
 
 
 def test_relative_position_index_is_swins() -> None:

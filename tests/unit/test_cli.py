@@ -135,8 +135,10 @@ def test_errors_are_one_sentence(arguments: list[str], words: str, capsys: pytes
 
 def test_no_bundle_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("CLAPRT_BUNDLE")
-    assert main(["embed", "--text", "a"]) == 1
-    assert "claprt-export untrained-tiny --out FOLDER" in capsys.readouterr().err
+    assert main(["embed", "--text", "a"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("mini, the small model that ships with claprt") == 1
+    assert lines(captured.out)[0]["fingerprint"].startswith("mini/")
 
 
 @pytest.mark.parametrize("arguments", [[], ["embed"], ["embed", "--long", "tail", "x.wav"], ["sing"]])
@@ -147,7 +149,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage: claprt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["embed"], ["inspect"], ["latency"]])
+@pytest.mark.parametrize("command", [[], ["embed"], ["classify"], ["evaluate"], ["inspect"], ["latency"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])

@@ -19,6 +19,7 @@ from claprt_export.architecture import AudioArchitecture
 from claprt_export.towers import order
 from claprt_export.towers.folding import Folding, normalisation
 from claprt_export.towers.fusion import AttentionalFusion
+from claprt_export.towers.order import Grid
 
 
 class WindowAttention(Folding):
@@ -26,19 +27,20 @@ class WindowAttention(Folding):
 
     folded_names = ("qkv_weight", "qkv_bias", "scores")
 
-    def __init__(self, *, dim: int, heads: int, window: int, side: int, shift: int) -> None:
+    def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
         super().__init__()
-        self.dim, self.heads, self.tokens = dim, heads, window * window
-        self.windows = (side // window) ** 2 if shift else 1
+        extent = order.window_of(grid, window)
+        self.dim, self.heads, self.tokens = dim, heads, extent[0] * extent[1]
+        self.windows = grid[0] * grid[1] // self.tokens if shifted else 1
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.position_index: Tensor
         self.register_buffer(
-            "position_index", torch.from_numpy(order.relative_position_index(window)).flatten(), persistent=False
+            "position_index", torch.from_numpy(order.relative_position_index(window, extent)).flatten(), persistent=False
         )
         self.mask: Tensor | None
-        mask = torch.from_numpy(order.shift_mask(side, window, shift)) if shift else None
+        mask = torch.from_numpy(order.shift_mask(grid, window)) if shifted else None
         self.register_buffer("mask", mask, persistent=False)
 
     def fold(self) -> tuple[Tensor, ...]:
@@ -79,23 +81,23 @@ class Mlp(nn.Module):
 class SwinBlock(nn.Module):
     """One transformer block; every second block of a stage attends in windows shifted by half a window."""
 
-    def __init__(self, *, dim: int, heads: int, window: int, side: int, shift: int) -> None:
+    def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
         super().__init__()
-        self.side, self.dim = side, dim
+        self.area, self.dim = grid[0] * grid[1], dim
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim=dim, heads=heads, window=window, side=side, shift=shift)
+        self.attn = WindowAttention(dim=dim, heads=heads, window=window, grid=grid, shifted=shifted)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim)
         self.shifted: Tensor | None
         self.restored: Tensor | None
-        shifted = torch.from_numpy(order.shift_order(side, window, shift)) if shift else None
-        self.register_buffer("shifted", shifted, persistent=False)
-        self.register_buffer("restored", None if shifted is None else shifted.argsort(), persistent=False)
+        rolled = torch.from_numpy(order.shift_order(grid, window)) if shifted else None
+        self.register_buffer("shifted", rolled, persistent=False)
+        self.register_buffer("restored", None if rolled is None else rolled.argsort(), persistent=False)
 
     def _gather(self, x: Tensor, index: Tensor | None) -> Tensor:
         if index is None:
             return x
-        return x.view(-1, self.side * self.side, self.dim).index_select(1, index).view(-1, self.dim)
+        return x.view(-1, self.area, self.dim).index_select(1, index).view(-1, self.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] in window order to the same."""
@@ -107,34 +109,35 @@ class SwinBlock(nn.Module):
 class PatchMerging(nn.Module):
     """Joins 2 x 2 neighbours into one token of twice the channels."""
 
-    def __init__(self, *, dim: int, window: int, side: int) -> None:
+    def __init__(self, *, dim: int, window: int, grid: Grid) -> None:
         super().__init__()
-        self.dim, self.side = dim, side
+        self.dim, self.area = dim, grid[0] * grid[1]
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(4 * dim)
         self.joined: Tensor
-        self.register_buffer("joined", torch.from_numpy(order.merge_order(side, window)), persistent=False)
+        self.register_buffer("joined", torch.from_numpy(order.merge_order(grid, window)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] to [batch · tokens / 4, 2 · dim], both in window order."""
-        x = x.view(-1, self.side * self.side, self.dim).index_select(1, self.joined)
+        x = x.view(-1, self.area, self.dim).index_select(1, self.joined)
         return self.reduction(self.norm(x.view(-1, 4 * self.dim)))
 
 
 class Stage(nn.Module):
     """The blocks of one resolution and the merging that follows them."""
 
-    def __init__(self, architecture: AudioArchitecture, index: int) -> None:
+    def __init__(self, architecture: AudioArchitecture, index: int, bands: int) -> None:
         super().__init__()
-        dim, side = architecture.embed_dim * 2**index, architecture.side // 2**index
-        window = min(architecture.window, side)
-        shift = 0 if side <= architecture.window else window // 2
+        dim, window = architecture.embed_dim * 2**index, min(architecture.window, architecture.side // 2**index)
+        rows, columns = architecture.grid(bands)
+        grid = rows // 2**index, columns // 2**index
+        shifts = any(order.shift_of(grid, window))
         self.blocks = nn.ModuleList(
-            SwinBlock(dim=dim, heads=architecture.heads[index], window=window, side=side, shift=shift if block % 2 else 0)
+            SwinBlock(dim=dim, heads=architecture.heads[index], window=window, grid=grid, shifted=shifts and block % 2 == 1)
             for block in range(architecture.depths[index])
         )
         last = index == len(architecture.depths) - 1
-        self.downsample = None if last else PatchMerging(dim=dim, window=window, side=side)
+        self.downsample = None if last else PatchMerging(dim=dim, window=window, grid=grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] to what the next stage takes."""
@@ -146,9 +149,9 @@ class Stage(nn.Module):
 class PatchEmbedding(nn.Module):
     """Cuts the image into patches, each one token; mixes in the local views of long clips where the tower is fused."""
 
-    def __init__(self, architecture: AudioArchitecture) -> None:
+    def __init__(self, architecture: AudioArchitecture, bands: int) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.architecture, self.bands = architecture, bands
         dim, patch = architecture.embed_dim, architecture.patch
         self.proj = nn.Conv2d(1, dim, kernel_size=patch, stride=patch)
         self.norm = nn.LayerNorm(dim)
@@ -166,7 +169,7 @@ class PatchEmbedding(nn.Module):
     def _global_tokens(self, view: Tensor) -> Tensor:
         a = self.architecture
         columns, rows = a.side // a.window, a.mels // a.patch // a.window
-        x = view.view(-1, a.bands, columns, a.window, a.patch, rows, a.window, a.patch)
+        x = view.view(-1, self.bands, columns, a.window, a.patch, rows, a.window, a.patch)
         # batch, band, window row, window column, row, column, then the patch itself as the kernel sees it: mel, time
         x = x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(-1, a.patch * a.patch)
         return F.linear(x, self.proj.weight.flatten(1), self.proj.bias)
@@ -175,13 +178,14 @@ class PatchEmbedding(nn.Module):
         a = self.architecture
         wide, rows = 3 * a.patch, a.mels // a.patch
         columns = a.image // wide  # of one view; what is left of its time axis is not used, as in the reference
-        x = views.view(-1, 3, a.bands, a.image, a.mels)[:, :, :, : columns * wide]
-        x = x.reshape(-1, 3, a.bands, columns, wide, rows, a.patch)
+        x = views.view(-1, 3, self.bands, a.image, a.mels)[:, :, :, : columns * wide]
+        x = x.reshape(-1, 3, self.bands, columns, wide, rows, a.patch)
         x = x.permute(0, 2, 5, 1, 3, 6, 4).reshape(-1, a.patch * wide)
         x = F.linear(x, self.mel_conv2d.weight.flatten(1), self.mel_conv2d.bias)
-        x = x.view(-1, a.side, 3 * columns, a.embed_dim)
-        x = F.pad(x, (0, 0, 0, a.side - 3 * columns))
-        x = x.view(-1, a.side // a.window, a.window, a.side // a.window, a.window, a.embed_dim)
+        height, width = a.grid(self.bands)
+        x = x.view(-1, height, 3 * columns, a.embed_dim)
+        x = F.pad(x, (0, 0, 0, width - 3 * columns))
+        x = x.view(-1, height // a.window, a.window, width // a.window, a.window, a.embed_dim)
         return x.transpose(2, 3).reshape(-1, a.embed_dim)
 
 
@@ -200,16 +204,18 @@ class AudioBranch(Folding):
 
     folded_names = ("bn0_scale", "bn0_shift")
 
-    def __init__(self, architecture: AudioArchitecture, frames: int) -> None:
+    def __init__(self, architecture: AudioArchitecture, frames: int, bands: int) -> None:
         super().__init__()
         self.architecture = architecture
         self.bn0 = nn.BatchNorm2d(architecture.mels)
-        self.patch_embed = PatchEmbedding(architecture)
-        self.layers = nn.ModuleList(Stage(architecture, index) for index in range(len(architecture.depths)))
+        self.patch_embed = PatchEmbedding(architecture, bands)
+        self.layers = nn.ModuleList(Stage(architecture, index, bands) for index in range(len(architecture.depths)))
         self.norm = nn.LayerNorm(architecture.output_dim)
         self.resize: Tensor
-        time = architecture.image * architecture.bands
-        self.register_buffer("resize", resize_matrix(frames, time), persistent=False)
+        self.register_buffer("resize", resize_matrix(frames, architecture.image * bands), persistent=False)
+        last = 2 ** (len(architecture.depths) - 1)
+        rows, columns = architecture.grid(bands)
+        self.area = (rows // last) * (columns // last)
 
     def fold(self) -> tuple[Tensor, ...]:
         """Batch normalisation with its running statistics, as one scale and one shift for each mel bin."""
@@ -222,8 +228,7 @@ class AudioBranch(Folding):
         tokens = self.patch_embed(image, is_longer)
         for layer in self.layers:
             tokens = layer(tokens)
-        last = self.architecture.side // 2 ** (len(self.architecture.depths) - 1)
-        return self.norm(tokens).view(-1, last * last, self.architecture.output_dim).mean(1)
+        return self.norm(tokens).view(-1, self.area, self.architecture.output_dim).mean(1)
 
 
 def projection(inputs: int, joint: int) -> nn.Sequential:
@@ -235,12 +240,17 @@ class AudioTower(nn.Module):
     """Log-mels [batch, views, frames, mels] in dB to unit vectors [batch, joint_dim].
 
     A fused tower takes four views and `is_longer` [batch, 1], True for the clips whose local views count.
+
+    Args:
+        architecture: the sizes.
+        frames: of a log-mel.
+        bands: stretches of time that make up the image; fewer than the architecture's for shorter clips, in training.
     """
 
-    def __init__(self, architecture: AudioArchitecture, *, frames: int = 1001) -> None:
+    def __init__(self, architecture: AudioArchitecture, *, frames: int = 1001, bands: int | None = None) -> None:
         super().__init__()
         self.architecture = architecture
-        self.audio_branch = AudioBranch(architecture, frames)
+        self.audio_branch = AudioBranch(architecture, frames, architecture.bands if bands is None else bands)
         self.audio_projection = projection(architecture.output_dim, architecture.joint_dim)
 
     def forward(self, log_mels: Tensor, is_longer: Tensor | None = None) -> Tensor:

@@ -8,12 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from claprt.cli import embed, inspect, latency
+from claprt.cli import classify, embed, evaluate, inspect, latency
 from claprt.errors import ClaprtError
 
 _EPILOG = """\
 A bundle is the folder that claprt-export writes. Commands that need one take --bundle FOLDER, or the folder that the
-environment variable CLAPRT_BUNDLE names.
+environment variable CLAPRT_BUNDLE names, or else the small model that ships with claprt.
 """
 
 
@@ -59,6 +59,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"claprt {__version__}")
     commands = command.add_subparsers(metavar="COMMAND", required=True)
-    for module in (embed, inspect, latency):
+    for module in (embed, classify, evaluate, inspect, latency):
         module.add(commands)
     return command

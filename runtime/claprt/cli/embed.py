@@ -123,7 +123,7 @@ def _write_lines(
         print(json.dumps(sound.to_dict()), file=out, flush=True)
     for text, vector in zip(texts, vectors, strict=True):
         plain = {"text": text, "fingerprint": clap.fingerprint, "embedding": vector.tolist()}
-        print(json.dumps(plain, ensure_ascii=False), file=out)
+        print(json.dumps(plain), file=out)
     return int(status)
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 
+from claprt.bundle import BUNDLE_VARIABLE, SMALL_MODEL, default_bundle
 from claprt.clip import LongMode
-from claprt.errors import BundleNotFoundError
+from claprt.errors import SmallModelWarning
 from claprt.model import Clap, load
 from claprt.preprocess import RECIPES
 from claprt.providers import Provider
-
-BUNDLE_VARIABLE = "CLAPRT_BUNDLE"
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """Adds what decides which model runs, and how."""
     model = command.add_argument_group("model")
-    model.add_argument("--bundle", metavar="FOLDER", help=f"bundle to use (or set {BUNDLE_VARIABLE})")
+    model.add_argument(
+        "--bundle",
+        metavar="FOLDER",
+        help=f"bundle to use (or set {BUNDLE_VARIABLE}; else the small model that ships with claprt)",
+    )
     model.add_argument("--provider", default="auto", choices=["auto", *Provider], help="what to run on (auto)")
     model.add_argument("--precision", default="fp32", help="precision of the graphs (fp32)")
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
@@ -37,17 +41,14 @@ def add_sound_options(command: argparse.ArgumentParser) -> None:
 
 
 def bundle_path(options: argparse.Namespace) -> str:
-    """The bundle that was asked for.
-
-    Raises:
-        BundleNotFoundError: none was named.
-    """
-    path = options.bundle or os.environ.get(BUNDLE_VARIABLE)
-    if not path:
-        raise BundleNotFoundError(
-            f"No bundle was named: give --bundle FOLDER or set {BUNDLE_VARIABLE}. "
-            "`claprt-export untrained-tiny --out FOLDER` writes one without any download."
-        )
+    """The bundle that was asked for, or the default one; says so on standard error where that is the small model."""
+    if options.bundle is not None:
+        return str(options.bundle)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SmallModelWarning)
+        path = default_bundle()
+    if not os.environ.get(BUNDLE_VARIABLE):
+        print(f"note: {SMALL_MODEL}", file=sys.stderr)
     return str(path)
 
 
