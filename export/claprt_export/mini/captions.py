@@ -42,7 +42,56 @@ CLOSERS = (
 )  # fmt: skip
 """What is said before and after a wording, to teach that it does not matter."""
 
-HELD_OUT_TEMPLATES = ("In this file you can hear {}.", "That was {}, captured on tape.", "Category: {}")
+FILLERS = (
+    "perhaps", "probably", "really", "maybe", "today", "yesterday", "always", "never", "surely", "again", "guess", "simply",
+    "apparently", "obviously", "hopefully", "finally", "suddenly", "usually", "rather", "quite", "somewhat", "indeed", "typical",
+    "ordinary", "famous", "favourite", "important", "several", "another", "someone", "nobody", "people", "friend", "brother",
+    "teacher", "engineer", "visitor", "customer", "monday", "winter", "april", "weekend", "minute", "hour", "century", "germany",
+    "africa", "london", "village", "garden", "office", "school", "market", "country", "mountain", "picture", "photo", "letter",
+    "story", "idea", "question", "answer", "reason", "project", "program", "version", "chapter", "page", "data", "test", "model",
+    "think", "believe", "remember", "forget", "imagine", "suppose", "want", "need", "made", "found", "shown", "given", "used",
+    "with", "without", "about", "between", "during", "because", "although", "therefore", "please", "thanks", "hello", "good",
+    "bad", "new", "old", "first", "second", "last", "next", "red", "blue", "green", "heavy", "quick", "slow", "cheap", "expensive",
+    "capable", "bottomless", "ringside", "drumming up", "pantry", "potato", "belt", "scrapbook", "metallurgy", "glassy eyed",
+)  # fmt: skip
+"""Words that say nothing of a sound; some begin like words that do."""
+_ONSETS = (
+    "b",
+    "br",
+    "c",
+    "ch",
+    "cl",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "h",
+    "j",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "r",
+    "s",
+    "sh",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+)
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oo", "ou")
+_CODAS = ("", "", "b", "ck", "d", "g", "l", "m", "n", "nd", "p", "r", "rk", "s", "st", "t", "ted", "ting", "x")
+
+HELD_OUT_TEMPLATES = (
+    "In this file you can hear {}.",
+    "That was {}, captured on tape.",
+    "Category: {}",
+    "One thing stands out here: {}.",
+    "Transcript of a listener: {} once more.",
+    "Do I notice {} over there?",
+)
 """Sentences that training never sees."""
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
@@ -158,6 +207,20 @@ def alike(one: str, other: str) -> bool:
     return len(first & second) >= 0.5 * len(first | second)
 
 
+def _pick(random: Random, words: Sequence[str]) -> str:
+    return words[int(random.integers(len(words)))]
+
+
+def filler(random: Random) -> str:
+    """A word that says nothing of a sound, half of the time one that does not exist."""
+    if random.random() < 0.5:
+        return _pick(random, FILLERS)
+    syllables = [
+        _pick(random, _ONSETS) + _pick(random, _VOWELS) + _pick(random, _CODAS) for _ in range(random.integers(1, 4))
+    ]
+    return "".join(syllables)
+
+
 def caption(random: Random, wordings: Sequence[str]) -> str:
     """One sentence: a wording in a template, written as people write."""
     wording = wordings[int(random.integers(len(wordings)))]
@@ -171,5 +234,7 @@ def caption(random: Random, wordings: Sequence[str]) -> str:
         opener, closer = OPENERS[int(random.integers(len(OPENERS)))], CLOSERS[int(random.integers(len(CLOSERS)))]
         comma = "," if random.random() < 0.5 and closer else ""
         text = f"{opener} {wording}{comma} {closer}".strip() + ("." if random.random() < 0.4 else "")
+    for _ in range(int(random.integers(1, 4)) if random.random() < 0.35 else 0):
+        text = f"{filler(random)} {text}" if random.random() < 0.5 else f"{text} {filler(random)}"
     kind = random.random()
     return text.capitalize() if kind < 0.15 else text.lower() if kind < 0.25 else text
