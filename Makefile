@@ -68,9 +68,9 @@ mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` tr
 	cp build/mini/study/report.json benchmarks/results/mini.json
 	$(PYTHON) benchmarks/table.py
 	rm -rf runtime/claprt/mini export/claprt_export/mini/weights
-	cp -r build/mini/shipped/bundle runtime/claprt/mini
 	mkdir export/claprt_export/mini/weights
 	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json export/claprt_export/mini/weights/
+	$(BIN)/claprt-export mini --out runtime/claprt/mini
 
 latency: $(BUNDLE)/manifest.json ## measure BUNDLE against 100 ms
 	$(BIN)/claprt latency --bundle $(BUNDLE)

@@ -28,8 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sound.wav"
-        soundfile.write(file, SOUNDS["siren"](5 * RATE, RATE), RATE)
-        classify = [sys.executable, "-m", "claprt", "classify", str(file), "--labels", "a siren", "rain", "a dog barking"]
+        soundfile.write(file, SOUNDS["chirp"](5 * RATE, RATE), RATE)
+        classify = [sys.executable, "-m", "claprt", "classify", str(file), "--labels", "a rising sweep,rain,a dog barking"]
         if options.bundle:
             classify += ["--bundle", options.bundle]
         programs = {"claprt classify": classify, "python -c 'import numpy'": [sys.executable, "-c", "import numpy"]}

@@ -47,7 +47,8 @@ def mini_table(figures: dict[str, Any]) -> str:
     rows = [
         (f"zero-shot top-1 on ESC-10's fold {figures['esc10_fold']}, trained on folds 1–3", "≥ 0.82",
          figures["esc10_top1"]),
-        (f"the same with templates that training never used, the worst of {len(templates)} (`{worst}`)", "≥ 0.78", templates[worst]),
+        (f"the same with templates that training never used, the worst of {len(templates)} (`{worst}`)", "≥ 0.78",
+         templates[worst]),
         ("synthesised sounds with unseen parameters, among all 67 kinds: seen wordings", "≥ 0.85",
          figures["synthesised_seen_wordings"]),
         ("the same: wordings that training never used", "≥ 0.65", figures["synthesised_held_out_wordings"]),

@@ -24,7 +24,7 @@ LABELS = (
     "a siren", "birds chirping", "a drum beat", "a plucked string", "white noise", "footsteps", "an organ", "a laser gun",
     "a dog barking", "rain", "sea waves", "a crying baby", "a helicopter", "a ringing bell", "silence",
 )  # fmt: skip
-QUERIES = ("an emergency vehicle", "small animals in a tree", "someone walking", "a musical instrument with strings")
+QUERIES = ("an emergency siren", "birds singing in a tree", "someone walking", "the string of a guitar")
 
 
 def main() -> None:

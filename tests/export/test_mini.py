@@ -151,7 +151,7 @@ def test_mixture_adds_powers() -> None:
 # the model
 
 
-def test_lengths_share_their_weights() -> None:
+def testlengths_share_their_weights() -> None:
     mini = model.Mini(torch.full((64,), -40.0), torch.full((64,), 400.0))
     before = mini.embed_audio(torch.randn(1, 257, 64) * 10 - 40, 1)
     parameter = mini.audio.audio_branch.layers[0].get_parameter("blocks.0.attn.qkv.weight")
@@ -164,7 +164,7 @@ def test_lengths_share_their_weights() -> None:
     assert parameter.grad is not None
     assert parameter.grad.abs().max() > 0
     mini.load_state_dict(mini.state_dict() | {"audio.audio_branch.bn0.running_mean": torch.full((64,), -7.0)})
-    for tower in mini._lengths.values():
+    for tower in mini.lengths.values():
         assert (tower.audio_branch.bn0.get_buffer("running_mean") == -7).all()
 
 
@@ -297,13 +297,17 @@ def test_export_is_compact_and_exact(trained: Path, tmp_path: Path) -> None:
     assert np.abs(results[0] - tower(torch.from_numpy(mels)).numpy()).max() < 1e-5
 
 
+def test_the_shipped_graphs_suit_tensorrt() -> None:
+    assert not objections(claprt.read_bundle(Path(claprt.__file__).parent / "mini"))
+
+
 def test_the_shipped_bundle_is_the_shipped_checkpoint(tmp_path: Path) -> None:
     manifest = export_bundle(tmp_path / "mini", name="mini")
     shipped = claprt.read_bundle(Path(claprt.__file__).parent / "mini").manifest
     assert manifest.name == shipped.name == "mini"
     assert manifest.source == shipped.source
     assert manifest.source.trained
-    again, sound = claprt.load(tmp_path / "mini"), SOUNDS["siren"](RATE, RATE)
+    again, sound = claprt.load(tmp_path / "mini"), SOUNDS["drums"](RATE, RATE)
     there = claprt.load(Path(claprt.__file__).parent / "mini")
     assert np.abs(again.embed_audio(sound) - there.embed_audio(sound)).max() < 1e-6
     assert np.abs(again.embed_text("a siren") - there.embed_text("a siren")).max() < 1e-6

@@ -40,11 +40,11 @@ class Mini(nn.Module):
         norm = self.audio.audio_branch.bn0
         norm.get_buffer("running_mean").copy_(mean)
         norm.get_buffer("running_var").copy_(variance)
-        self._lengths = {4: self.audio} | {bands: _sharing(self.audio, bands) for bands in (1, 2)}
+        self.lengths = {4: self.audio} | {bands: _sharing(self.audio, bands) for bands in (1, 2)}
 
     def embed_audio(self, mels: Tensor, bands: int) -> Tensor:
         """[batch, frames, mels] in dB to unit vectors [batch, 512]."""
-        return self._lengths[bands](mels[:, None])
+        return self.lengths[bands](mels[:, None])
 
     def embed_text(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """[batch, tokens] twice to unit vectors [batch, 512]."""
