@@ -164,6 +164,16 @@ def test_inspect(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert words in shown
     assert main(["inspect", str(bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "tiny"
+    assert main(["inspect"]) == 0  # what CLAPRT_BUNDLE names
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_inspect_the_small_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("CLAPRT_BUNDLE")
+    assert main(["inspect"]) == 0
+    captured = capsys.readouterr()
+    assert "mini" in captured.out
+    assert captured.err.count("the small model that ships") == 1
 
 
 def on_a_terminal(arguments: list[str]) -> tuple[int, str]:

@@ -16,7 +16,7 @@ import torch
 
 import claprt
 from claprt_export.mini.model import save_checkpoint
-from claprt_export.mini.report import report
+from claprt_export.mini.report import report, table
 from claprt_export.mini.sounds import SYNTHESISED, claim, make_store
 from claprt_export.mini.supply import Phase, Plan
 from claprt_export.mini.train import train
@@ -62,7 +62,7 @@ def main() -> None:
         clap = claprt.load(study / "bundle")
         figures = report(clap, options.esc10, options.berklee, options.sonicpi, "4")
         (study / "report.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(figures, indent=1))
+        print(table(figures))
     shipped = work / "shipped"
     if not (shipped / "state.pt").is_file():
         shipped.mkdir(parents=True, exist_ok=True)

@@ -94,6 +94,21 @@ def report(clap: Clap, esc10: Path, berklee: Path, sonicpi: Path, fold: str) -> 
     }
 
 
+def table(figures: dict[str, Any]) -> str:
+    """The figures as lines, one each."""
+    lines: list[str] = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            lines += [f"{name}: {key}: {_shown(inner)}" for key, inner in value.items()]
+        else:
+            lines.append(f"{name}: {_shown(value)}")
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description="Measure the figures of docs/mini.md.")
@@ -105,10 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     options = parser.parse_args(arguments)
     figures = report(claprt.load(options.bundle), options.esc10, options.berklee, options.sonicpi, options.fold)
-    text = json.dumps(figures, indent=1)
-    print(text)
+    print(table(figures))
     if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

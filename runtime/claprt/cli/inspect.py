@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from claprt.bundle import Bundle, read_bundle
+from claprt.cli.options import bundle_path
 
 
 def add(commands: Any) -> None:
@@ -15,14 +16,14 @@ def add(commands: Any) -> None:
         help="show what a bundle is",
         description="Shows the facts of a bundle and compares every file with its sha256.",
     )
-    command.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle")
+    command.add_argument("bundle", nargs="?", metavar="BUNDLE", help="folder of the bundle (the default one)")
     command.add_argument("--json", action="store_true", help="print the manifest itself")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command."""
-    bundle = read_bundle(options.bundle)
+    bundle = read_bundle(bundle_path(options))
     bundle.verify()
     print(bundle.manifest.to_json() if options.json else _summary(bundle), end="")
     return 0
