@@ -237,6 +237,7 @@ def test_refused_before_any_work(
 def test_no_confusion_without_labels(
     bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: the evaluate extra")
     table = write_table(sounds / "captions.csv", [{"file": "tone0.wav", "caption": "a tone"}])
     assert main(["evaluate", "--dataset", str(table), "--confusion", str(tmp_path / "x.png"), "--bundle", str(bundle)]) == 1
     assert "no labels" in capsys.readouterr().err
