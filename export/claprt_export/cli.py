@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClaprtError as error:
         print(f"claprt-export: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"claprt-export: {error.name} is not installed; exporting needs the export extra, as in "
+              "pip install '.[cpu,export]'", file=sys.stderr)  # fmt: skip
+        return 1
     except KeyboardInterrupt:
         print("claprt-export: interrupted; nothing was written.", file=sys.stderr)
         return 130

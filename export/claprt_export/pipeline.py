@@ -134,6 +134,7 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             repository=published.repository if published else None,
             revision=published.revision if published else None,
             licence=published.licence if published else None,
+            trained_on=published.trained_on if published else None,
         ),
     )
 

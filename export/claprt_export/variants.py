@@ -29,6 +29,7 @@ class Variant:
     sha256: str | None = None
     """Of that file; None where it is not known here."""
     licence: str | None = None
+    trained_on: str | None = None
     packaged: Path | None = None
     """The weights, where they come with this package; the tokenizer lies beside them."""
 
@@ -69,6 +70,7 @@ _ROWS = (
         layout="laion",
         about="the small model that ships with claprt, trained here; see docs/mini.md",
         licence="MIT",
+        trained_on="ESC-10 (folds 1 to 4 of ESC-50's ten classes), Berklee and Sonic Pi samples, synthesised sounds",
         packaged=Path(__file__).parent / "mini" / "weights" / "mini.pt",
     ),
     _laion("630k-best.pt", "HTSAT-tiny, general audio under 10 s"),

@@ -80,7 +80,7 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
     Raises:
         AudioError: the source is no sound; the message says why.
     """
-    if hasattr(source, "__array__") and not isinstance(source, np.ndarray):
+    if hasattr(source, "__array__") and type(source) is not np.ndarray:
         source = _as_array(source)
     name = source_name(source)
     if isinstance(source, np.ndarray):
@@ -98,6 +98,10 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
 
 
 def _as_array(source: object) -> NDArray[Any]:
+    if np.ma.is_masked(source):
+        raise AudioTypeError(
+            "A masked array with masked samples is no sound; fill them first, for instance with .filled(0)."
+        )
     try:
         return np.asarray(source)
     except Exception as error:  # whatever the other library raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -62,23 +63,35 @@ BUNDLE_VARIABLE = "CLAPRT_BUNDLE"
 """Environment variable that names the bundle to use where none is named."""
 
 _SHIPPED = Path(__file__).parent / "mini"
+_said: set[str] = set()
 
 
 def default_bundle() -> Path:
     """The bundle to use where none is named: what `CLAPRT_BUNDLE` says, else the small one that ships with the package.
 
-    Where it is the small one, a `SmallModelWarning` says so.
+    Where it is the small one, a `SmallModelWarning` says so, once in a process. `mini` as a bundle's name means it without.
 
     Raises:
         BundleNotFoundError: the variable names no bundle.
     """
     named = os.environ.get(BUNDLE_VARIABLE)
     if named:
-        if not (Path(named) / MANIFEST_FILE).is_file():
+        folder = bundle_folder(named)
+        if not (folder / MANIFEST_FILE).is_file():
             raise BundleNotFoundError(f"{BUNDLE_VARIABLE} names {named}, which is no bundle. Unset it or name another.")
-        return Path(named)
-    warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=3)
+        return folder
+    if not _said:
+        _said.add(SMALL_MODEL)
+        warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=_frames_to_the_caller())
     return _SHIPPED
+
+
+def _frames_to_the_caller() -> int:
+    """How far up the stack the code is that called into this package."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "claprt":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def sha256_of(path: Path) -> str:
@@ -108,14 +121,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def bundle_folder(path: object) -> Path:
-    """The path of a bundle, from whatever was given as one.
+    """The path of a bundle, from whatever was given as one; `mini`, where there is no such folder, is the one that ships.
 
     Raises:
         BundleNotFoundError: it cannot be a path.
     """
     if not isinstance(path, str | os.PathLike) or "\0" in str(path) or not str(path):
         raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is no path.")
-    return Path(path)
+    folder = Path(path)
+    return _SHIPPED if str(path) == "mini" and not folder.exists() else folder
 
 
 def _read_manifest(folder: Path) -> Manifest:

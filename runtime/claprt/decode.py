@@ -135,6 +135,8 @@ def _readable(name: str, source: object) -> bytes | str | _Watched:
 
 
 def _checked_path(name: str, path: Path) -> bytes | str:
+    if not name:
+        raise AudioNotFoundError("An empty name was given where a sound file was expected.")
     if path.is_dir():
         raise AudioDecodeError(f"{name} is a folder; name the sound files in it.")
     with path.open("rb") as file:

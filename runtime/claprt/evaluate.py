@@ -95,6 +95,8 @@ class Evaluation:
     dataset: str
     sounds: int
     fingerprint: str
+    trained_on: str | None = None
+    """What the weights have heard, where the manifest says so: figures on that are no test."""
     zero_shot: tuple[ZeroShot, ...] = ()
     text_to_audio: Retrieval | None = None
     audio_to_text: Retrieval | None = None
@@ -105,6 +107,7 @@ class Evaluation:
             "dataset": self.dataset,
             "sounds": self.sounds,
             "fingerprint": self.fingerprint,
+            "trained_on": self.trained_on,
             "zero_shot": [result.to_dict() for result in self.zero_shot],
             "text_to_audio": None if self.text_to_audio is None else self.text_to_audio.to_dict(),
             "audio_to_text": None if self.audio_to_text is None else self.audio_to_text.to_dict(),
@@ -159,6 +162,7 @@ def evaluate(
         dataset=dataset.name,
         sounds=len(dataset.items),
         fingerprint=clap.fingerprint,
+        trained_on=clap.manifest.source.trained_on,
         zero_shot=tuple(
             zero_shot(vectors[labelled], clap.embed_text(filled_in(template, names)), truth, names, template)
             for template in templates

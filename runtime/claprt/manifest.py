@@ -134,6 +134,8 @@ class Source:
     repository: str | None = None
     revision: str | None = None
     licence: str | None = None
+    trained_on: str | None = None
+    """What the weights have heard, where that is known and matters to whoever evaluates them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

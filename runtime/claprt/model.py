@@ -44,7 +44,7 @@ def load(
 
     Args:
         bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
-            names, else the small model that ships with the package.
+            names, else the small model that ships with the package; `mini` names that one.
         provider: `auto`, `cpu`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
         precision: one that the bundle was exported in.
         threads: CPU threads of a session; by default the physical cores that this process may use.

@@ -499,3 +499,12 @@ def test_import_fetches_and_loads_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_without_the_export_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "claprt_export.pipeline")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["mini", "--out", str(tmp_path / "x")]) == 1
+    assert "onnx is not installed; exporting needs the export extra" in capsys.readouterr().err

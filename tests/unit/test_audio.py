@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+import claprt
 from claprt.audio import MAX_CHANNELS, AudioSource, open_sound, source_name
 from claprt.errors import (
     AudioDecodeError,
@@ -281,3 +282,22 @@ def test_odd_files(shared: Path) -> None:
     assert decoded + refused == len(list((shared / "odd").iterdir()))
     assert decoded >= 140
     assert refused >= 60
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_subclasses_of_arrays_are_arrays(clap: claprt.Clap, tmp_path: Path, dtype: str) -> None:
+    samples = (np.random.default_rng(0).uniform(-0.5, 0.5, 9000) * (32767 if dtype == "int16" else 1)).astype(dtype)
+    np.save(tmp_path / "x.npy", samples)
+    plain = clap.embed_audio(samples, 16_000)
+    for subclass in (np.load(tmp_path / "x.npy", mmap_mode="r"), np.ma.masked_array(samples), samples.view(np.recarray)):
+        assert np.array_equal(clap.embed_audio(subclass, 16_000), plain)
+
+
+def test_masked_samples_are_refused(clap: claprt.Clap) -> None:
+    with pytest.raises(AudioTypeError, match=r"fill them first, for instance with \.filled"):
+        clap.embed_audio(np.ma.masked_array(np.ones(9), mask=np.arange(9) == 0))
+
+
+def test_an_empty_name_is_no_folder(clap: claprt.Clap) -> None:
+    with pytest.raises(AudioNotFoundError, match="empty name"):
+        clap.embed_audio("")

@@ -26,6 +26,7 @@ def test_readme_examples_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.M
     for name, seconds in (("dog.wav", 1), ("rain.flac", 3), ("an-hour.flac", 25)):
         soundfile.write(tmp_path / name, SOUNDS["rain"](44_100 * seconds, 44_100), 44_100)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLAPRT_BUNDLE", "bundle")
     namespace: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)

@@ -191,6 +191,13 @@ def test_command(bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.Capt
     assert kept["zero_shot"][0]["top1"] == pytest.approx(float(printed.split("top-1 ")[1].split()[0]), abs=1e-4)
 
 
+def test_what_was_trained_on_is_no_test(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--dataset", str(sounds), "--json", "-", "--bundle", "mini"]) == 0
+    captured = capsys.readouterr()
+    assert "mini was trained on ESC-10" in captured.err
+    assert "ESC-10" in json.loads(captured.out)["trained_on"]
+
+
 def test_command_to_standard_output(bundle: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--fold", "1", "--template", "{}", "--template", "x {}", "--json", "-", "--bundle", str(bundle)]
     assert main(["evaluate", "--dataset", str(sounds), *arguments]) == 0

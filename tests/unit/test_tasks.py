@@ -149,8 +149,20 @@ def test_models_that_are_no_paths(sound: Any, model: Any) -> None:
 
 def test_the_default_says_that_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLAPRT_BUNDLE", raising=False)
-    with pytest.warns(SmallModelWarning, match=r"mini, the small model .*`claprt-export 630k-audioset-best"):
-        assert claprt.load().manifest.name == "mini"
+    monkeypatch.setattr("claprt.bundle._said", set())
+    monkeypatch.setattr(tasks, "_loaded", {})
+    with pytest.warns(SmallModelWarning, match=r"mini, the small model .*`claprt-export 630k-audioset-best") as caught:
+        classify(np.zeros(RATE), labels=LABELS)
+    assert caught[0].filename == __file__
+    assert claprt.load().manifest.name == "mini"  # said once
+
+
+def test_the_small_one_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("claprt.bundle._said", set())
+    monkeypatch.chdir(tmp_path)
+    assert claprt.load("mini").manifest.name == "mini"
+    monkeypatch.setenv("CLAPRT_BUNDLE", "mini")
+    assert claprt.load().manifest.name == "mini"
 
 
 # the command

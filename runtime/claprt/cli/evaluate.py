@@ -70,6 +70,10 @@ def run(options: argparse.Namespace) -> int:
         templates=options.template or [DEFAULT_TEMPLATE],
         progress=_bar,
     )
+    if result.trained_on is not None:
+        print(
+            f"note: {clap.manifest.name} was trained on {result.trained_on}; figures on these are no test.", file=sys.stderr
+        )
     if str(options.json) == "-":
         print(json.dumps(result.to_dict(), indent=1))
     else:

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         help="measure against a target",
         description=(
             "Measures sounds of 1 s and 10 s and a batch of ten, from the bytes of a 44.1 kHz WAV to the vector, and says "
-            "whether 95 %% of the sounds took less than the target. The exit status is 1 if not."
+            "whether 95 % of the sounds took less than the target. The exit status is 1 if not."
         ),
     )
     command.add_argument("--target-ms", type=float, default=100.0, metavar="MS", help="milliseconds a sound may take (100)")
