@@ -325,3 +325,19 @@ def test_the_verdict_is_the_worst_case() -> None:
     assert met(case(99, 1), case(999, 10))
     assert not met(case(99, 1), case(1001, 10))
     assert not met(case(100, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "--trials 0"),
+        (["--target-ms", "0"], "--target-ms 0"),
+        (["--target-ms", "nan"], "--target-ms nan"),
+        (["--target-ms", "inf"], "--target-ms inf"),
+    ],
+)
+def test_latency_of_nothing(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["latency", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "measuring" not in captured.err

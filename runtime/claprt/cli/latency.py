@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import Any
 
 from claprt.cli.options import add_model_options, load_model
+from claprt.errors import OptionError
 from claprt.latency import STAGES, Latency, Percentiles, measure_latency
 
 
@@ -30,12 +32,16 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status is 1 if the target was missed."""
+    if options.trials < 1:
+        raise OptionError(f"--trials {options.trials} is not possible; give 1 or more.")
+    if not 0 < options.target_ms < math.inf:
+        raise OptionError(f"--target-ms {options.target_ms:g} is no time that a sound could take.")
     clap = load_model(options)
 
     def progress(name: str) -> None:
         print(f"measuring {name} …", file=sys.stderr)
 
-    latency = measure_latency(clap, target_ms=options.target_ms, trials=max(1, options.trials), progress=progress)
+    latency = measure_latency(clap, target_ms=options.target_ms, trials=options.trials, progress=progress)
     print(json.dumps(latency.to_dict(), indent=2) if options.json else table(latency))
     return 0 if latency.met else 1
 
