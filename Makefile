@@ -61,7 +61,7 @@ parity-table: build/parity.json ## put what `make parity` measured into benchmar
 	cp build/parity.json benchmarks/results/parity.json
 	$(PYTHON) benchmarks/table.py
 
-mini: $(VENV)/.complete ## train the small model: DATA=folder of esc10, berklee and sonicpi; about an hour on two cores
+mini: $(VENV)/.complete ## train the small model: DATA=folder of esc10, berklee and sonicpi; an hour and a half on two cores
 	$(BIN)/python -m claprt_export.mini $(foreach part,esc10 berklee sonicpi,$(if $(DATA),--$(part) $(DATA)/$(part))) --work build/mini
 
 mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` trained into the package
