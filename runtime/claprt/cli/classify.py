@@ -7,10 +7,9 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
-from claprt.audio import AudioSource
-from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
 from claprt.errors import OptionError
 from claprt.tasks import Classification, checked_labels, classification, filled_in
 
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     clap = load_model(options)
     texts = clap.embed_text(asked)
     status = 0
-    for number, sound in enumerate(clap.iter_audio(map(_source, options.files))):
+    for number, sound in enumerate(clap.iter_audio(map(sound_source, options.files))):
         file = options.files[number]
         if sound.error is not None or sound.vector is None:
             print(f"claprt: {sound.error}", file=sys.stderr)
@@ -87,10 +86,3 @@ def chart(result: Classification) -> str:
         name = result.class_names[int(position)]
         lines.append(f"{name:{width}.{width}}  {share:6.1%}  {bar:{room}}  cosine {result.similarities[position]:+.3f}")
     return "\n".join(lines)
-
-
-def _source(name: str) -> AudioSource:
-    if name != "-":
-        return name
-    stdin: BinaryIO = sys.stdin.buffer
-    return stdin.read()

@@ -8,14 +8,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
 from claprt.arrays import Embeddings
-from claprt.audio import AudioSource
-from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
 from claprt.errors import OptionError
 from claprt.model import Clap
 from claprt.results import EmbeddedSound
@@ -89,7 +88,7 @@ def _check_output(output: Path | None) -> None:
 def _sounds(clap: Clap, options: argparse.Namespace) -> Iterator[EmbeddedSound]:
     many = len(options.files) > 3 and sys.stderr.isatty()
     for sound in tqdm(
-        clap.iter_audio(map(_source, options.files)), total=len(options.files), unit="file", disable=not many
+        clap.iter_audio(map(sound_source, options.files)), total=len(options.files), unit="file", disable=not many
     ):
         if sound.error is not None:
             if options.on_error == "raise":
@@ -101,13 +100,6 @@ def _sounds(clap: Clap, options: argparse.Namespace) -> Iterator[EmbeddedSound]:
 def _peeked(sounds: Iterator[EmbeddedSound]) -> Iterator[EmbeddedSound]:
     """The same sounds, the first of them already embedded."""
     return itertools.chain(list(itertools.islice(sounds, 1)), sounds)
-
-
-def _source(name: str) -> AudioSource:
-    if name != "-":
-        return name
-    stdin: BinaryIO = sys.stdin.buffer
-    return stdin.read()
 
 
 def _status(sounds: Sequence[EmbeddedSound]) -> int:

@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 import warnings
+from typing import BinaryIO
 
+from claprt.audio import AudioSource
 from claprt.bundle import BUNDLE_VARIABLE, SMALL_MODEL, default_bundle
 from claprt.clip import LongMode
 from claprt.errors import SmallModelWarning
@@ -68,3 +70,11 @@ def load_model(options: argparse.Namespace) -> Clap:
     if not clap.manifest.source.trained:
         print(f"note: {clap.manifest.name} has untrained weights; its vectors mean nothing.", file=sys.stderr)
     return clap
+
+
+def sound_source(name: str) -> AudioSource:
+    """A file as it was named on the command line; `-` is what standard input holds."""
+    if name != "-":
+        return name
+    stdin: BinaryIO = sys.stdin.buffer
+    return stdin.read()
