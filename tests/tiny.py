@@ -17,19 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from claprt.bundle import sha256_of
-from claprt.manifest import (
-    MANIFEST_FILE,
-    SCHEMA,
-    TOKENIZER_FILE,
-    AudioFacts,
-    FileFacts,
-    Manifest,
-    MelSpec,
-    Precision,
-    Source,
-    Stage,
-    TextFacts,
-)
+from claprt.graphs import FileFacts, Precision, Stage
+from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, MelSpec, Source, TextFacts
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
 from claprt_export.tokenizer import byte_level_tokenizer

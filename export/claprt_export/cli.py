@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claprt.errors import ClaprtError
-from claprt.manifest import Manifest, Precision
+from claprt.graphs import Precision
+from claprt.manifest import Manifest
 from claprt_export.variants import VARIANTS
 
 

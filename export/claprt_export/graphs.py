@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from claprt.bundle import sha256_of
-from claprt.manifest import GraphFacts, TensorFacts
+from claprt.graphs import GraphFacts, TensorFacts
 from claprt_export.errors import ExportError
 
 OPSET = 20

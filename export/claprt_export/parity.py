@@ -19,7 +19,8 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 
-from claprt.manifest import AudioFacts, ParityFacts, Precision, Stage
+from claprt.graphs import ParityFacts, Precision, Stage
+from claprt.manifest import AudioFacts
 from claprt.mel import log_mel
 from claprt.synthetic import SOUNDS
 from claprt.text import pad

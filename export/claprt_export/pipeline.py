@@ -13,20 +13,8 @@ import tokenizers
 
 import claprt
 from claprt.bundle import read_bundle, sha256_of
-from claprt.manifest import (
-    MANIFEST_FILE,
-    SCHEMA,
-    TOKENIZER_FILE,
-    AudioFacts,
-    FileFacts,
-    Manifest,
-    ParityFacts,
-    Precision,
-    Source,
-    Stage,
-    TextFacts,
-    parse_manifest,
-)
+from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
+from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, Source, TextFacts, parse_manifest
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.compact import compact

@@ -19,7 +19,7 @@ from onnx import TensorProto
 
 from claprt.bundle import Bundle, read_bundle
 from claprt.errors import ClaprtError, MissingDependencyError
-from claprt.manifest import GraphFacts, Precision, Stage
+from claprt.graphs import GraphFacts, Precision, Stage
 from claprt_export.errors import ExportError
 from claprt_export.tensorrt_operators import CONSTANT_INPUTS, FLOATS_ONLY, OPERATORS, OPSETS
 

@@ -10,7 +10,8 @@ similarity = texts @ sound
 
 from claprt.bundle import read_bundle
 from claprt.errors import ClaprtError
-from claprt.manifest import Manifest, Precision
+from claprt.graphs import Precision
+from claprt.manifest import Manifest
 from claprt.model import Clap, load
 from claprt.results import EmbeddedSound
 from claprt.tasks import Classification, classify

@@ -6,12 +6,18 @@ import hashlib
 import inspect
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
-from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, FileFacts, Manifest, Precision, Stage, parse_manifest
+from claprt.graphs import FileFacts, Precision, Stage
+from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from claprt.graph_cache import GraphCache
 
 SMALL_MODEL = (
     "no bundle was named, so this is mini, the small model that ships with claprt. For LAION's: "
@@ -36,27 +42,31 @@ class Bundle:
         """Where the tokenizer lies."""
         return self.path / TOKENIZER_FILE
 
-    def verify(self) -> None:
-        """Reads every file once and compares its sha256 with the manifest.
+    def verify(self, cache: GraphCache | None = None) -> None:
+        """Compares the sha256 of every file with the manifest.
+
+        Args:
+            cache: remembers what has been hashed, so that only files that have changed since are read again.
 
         Raises:
             BundleCorruptError: a file was altered after the export.
         """
         listed = self.manifest.listed_files()
         try:
-            digests = self._digests(list(listed))
+            digests = self._digests(list(listed)) if cache is None else cache.digests(self.path, listed, self._digests)
         except OSError as error:
             raise BundleNotFoundError(f"The bundle at {self.path} cannot be read: {error.strerror}.") from error
-        for (name, facts), digest in zip(listed.items(), digests, strict=True):
+        for name, facts in listed.items():
+            digest = digests[name]
             if digest != facts.sha256:
                 raise BundleCorruptError(
                     f"{self.path / name} is not the file that was exported: its sha256 begins {digest[:12]}, the "
                     f"manifest says {facts.sha256[:12]}. Copy the bundle again or export it again."
                 )
 
-    def _digests(self, names: list[str]) -> list[str]:
+    def _digests(self, names: Sequence[str]) -> dict[str, str]:
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            return list(pool.map(lambda name: sha256_of(self.path / name), names))
+            return dict(zip(names, pool.map(lambda name: sha256_of(self.path / name), names), strict=True))
 
 
 BUNDLE_VARIABLE = "CLAPRT_BUNDLE"

@@ -9,36 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
+from claprt.graphs import FileFacts, GraphFacts, ParityFacts, Precision, QualityFacts, Stage
 
 SCHEMA = 1
 """Manifest schema that this release writes and reads."""
 
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
-
-
-class Precision(StrEnum):
-    """Arithmetic of a graph. A bundle holds `fp32` and whatever else it was exported with."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
-
-
-class Stage(StrEnum):
-    """The three graphs of a bundle."""
-
-    LOG_MEL = "log_mel"
-    AUDIO = "audio"
-    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,49 +122,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorFacts:
-    """One input or output of a graph; a string in `shape` is a dynamic axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphFacts:
-    """One graph: its file, its interface, and what the file must hash to."""
-
-    file: str
-    sha256: str
-    bytes: int
-    inputs: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileFacts:
-    """A file of the bundle that is no graph."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParityFacts:
-    """What one comparison of a graph with its torch original measured when the bundle was exported."""
-
-    graph: str
-    precision: Precision
-    against: str
-    cases: int
-    max_abs: float
-    max_abs_limit: float
-    min_cosine: float | None = None
-    """None for the log-mel, which has no direction."""
-    min_cosine_limit: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Every fact about a bundle."""
 
@@ -199,6 +139,8 @@ class Manifest:
     graphs: dict[Stage, dict[Precision, GraphFacts]]
     files: dict[str, FileFacts]
     parity: tuple[ParityFacts, ...]
+    quality: tuple[QualityFacts, ...] = ()
+    """The judge's findings on every precision but fp32."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -228,6 +170,12 @@ class Manifest:
                 f"Export it again with --precision {','.join(sorted({*graphs, precision}))}."
             )
         return graphs[precision]
+
+    def accepted(self, stage: Stage, precision: Precision) -> bool:
+        """Whether the bundle has this graph and the judge accepted it wherever it was run; fp32 is its own measure."""
+        rows = [row for row in self.quality if row.graph is stage and row.precision is precision]
+        judged = precision is Precision.FP32 or bool(rows)
+        return precision in self.graphs[stage] and judged and all(row.accepted for row in rows)
 
     def listed_files(self) -> dict[str, FileFacts]:
         """Every file of the bundle but the manifest itself."""

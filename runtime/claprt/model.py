@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
 
 from claprt.arrays import Embedding, Embeddings
-from claprt.audio import AudioSource, is_one_source, open_sound, source_name
+from claprt.audio import AudioSource, is_one_source, open_sound
 from claprt.bundle import Bundle, default_bundle, read_bundle
 from claprt.clip import LongClips, View, long_clips, views, whole_number
 from claprt.engine import Engine
-from claprt.errors import AudioError, OptionError, SkippedSourcesWarning
-from claprt.manifest import Manifest, Precision
+from claprt.errors import OptionError, SkippedSourcesWarning
+from claprt.graph_cache import default_cache
+from claprt.graphs import Precision
+from claprt.manifest import Manifest
+from claprt.many import embedded
 from claprt.preprocess import Recipe, prepared_blocks, recipe
+from claprt.providers import choose
 from claprt.results import EmbeddedSound
 from claprt.text import Tokenizer, batches_by_length, pad
 
@@ -29,7 +31,7 @@ _TEXT_BATCH = 32
 def load(
     bundle: str | os.PathLike[str] | None = None,
     provider: str = "auto",
-    precision: str = "fp32",
+    precision: str = Precision.FP32,
     threads: int | None = None,
     preprocess: str = "laion",
     long: str | None = None,
@@ -45,9 +47,11 @@ def load(
     Args:
         bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
             names, else the small model that ships with the package; `mini` names that one.
-        provider: `auto`, `cpu`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
-        precision: one that the bundle was exported in.
-        threads: CPU threads of a session; by default the physical cores that this process may use.
+        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
+        precision: one that the bundle was exported in; or `auto`, for the fastest of this machine among those that the
+            bundle's judge accepted, chosen together with the provider and for each tower by itself. The default is the
+            precision whose vectors are LAION's; vectors of different precisions have different fingerprints.
+        threads: CPU threads; by default the physical cores that this process may use.
         preprocess: `laion`, `transformers` or `kromosynth`: whose vectors to reproduce (see `claprt.preprocess`).
         long: what to do with clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. By default
             `fusion` for fused checkpoints and `windows` for the others.
@@ -63,28 +67,21 @@ def load(
         OptionError: an option has no such value, or the bundle cannot do it.
         MissingDependencyError: onnxruntime is not installed.
     """
-    from claprt.session import OrtEngine
+    from claprt.inprocess import InProcessEngine, this_machine
 
     found = read_bundle(default_bundle() if bundle is None else bundle)
-    if precision not in tuple(Precision):
-        raise OptionError(f"precision={precision!r} is not known; choose one of {', '.join(Precision)}.")
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
     threads = None if threads is None else whole_number("threads", threads)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     prepared = recipe(preprocess)
+    choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
+    cache = default_cache()
     if verify:
-        found.verify()
-    engine = OrtEngine(
-        found,
-        provider=provider,
-        precision=Precision(precision),
-        threads=threads,
-        fallback=fallback,
-        max_batch=batch_size,
-    )
-    return Clap(found, engine, precision=Precision(precision), recipe=prepared, long=policy, batch_size=batch_size)
+        found.verify(cache)
+    engine = InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+    return Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size)
 
 
 class Clap:
@@ -95,14 +92,12 @@ class Clap:
         bundle: Bundle,
         engine: Engine,
         *,
-        precision: Precision,
         recipe: Recipe,
         long: LongClips,
         batch_size: int = 8,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
-        self.precision = precision
         self.recipe = recipe
         self.long = long
         self.batch_size = batch_size
@@ -117,6 +112,11 @@ class Clap:
     def provider(self) -> str:
         """What the towers really run on."""
         return self.engine.provider
+
+    @property
+    def precision(self) -> str:
+        """What the towers compute in: `fp32`, or `int8+fp32` where text differs from audio."""
+        return self.engine.precision
 
     @property
     def dim(self) -> int:
@@ -184,49 +184,25 @@ class Clap:
     def iter_audio(self, sources: Iterable[AudioSource], sample_rate: int | None = None) -> Iterator[EmbeddedSound]:
         """Embeds sounds one after the other and gives each as soon as it is done, in order, failed ones included.
 
-        Windows of several sounds share a batch of `batch_size`, and no more than twice as many sounds are waited with.
+        Windows of several sounds share a batch of `batch_size`; once there are many, they are decoded and run side by
+        side on all cores instead. No more than a few dozen sounds are read ahead of the one that is given.
         Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
         `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
         """
-        waiting: deque[_Pending] = deque()
-        batch: list[tuple[_Pending, View]] = []
-        for source in sources:
-            pending = _Pending("")
-            waiting.append(pending)
-            try:
-                pending.name = source_name(source)
-                for view in self._views(source, sample_rate):
-                    batch.append((pending, view))
-                    pending.expected += 1
-                    if len(batch) == self.batch_size:
-                        self._run(batch)
-                        batch = []
-            except AudioError as error:
-                pending.error = error
-            pending.complete = True
-            if len(waiting) > 2 * self.batch_size:
-                self._run(batch)
-                batch = []
-            while waiting and waiting[0].done:
-                yield waiting.popleft().result(self.fingerprint, self.dim)
-        self._run(batch)
-        for pending in waiting:
-            yield pending.result(self.fingerprint, self.dim)
+        return embedded(
+            sources,
+            lambda source: self._views(source, sample_rate),
+            self.engine,
+            batch_size=self.batch_size,
+            fused=self.manifest.audio.fused,
+            fingerprint=self.fingerprint,
+            dim=self.dim,
+        )
 
     def _views(self, source: AudioSource, sample_rate: int | None) -> Iterator[View]:
         sound = open_sound(source, sample_rate, self.sample_rate)
         blocks = prepared_blocks(sound, self.recipe, self.sample_rate)
         return views(blocks, self.manifest.audio, self.recipe, self.long)
-
-    def _run(self, batch: Sequence[tuple[_Pending, View]]) -> None:
-        if not batch:
-            return
-        log_mels = np.stack([view.log_mels for _, view in batch])
-        is_longer = np.array([[view.is_longer] for _, view in batch]) if self.manifest.audio.fused else None
-        for (pending, view), vector in zip(batch, self.engine.audio(log_mels, is_longer), strict=True):
-            pending.windows.append(vector)
-            pending.starts_s.append(view.start_s)
-            pending.expected -= 1
 
     def embed_text(self, texts: str | Iterable[str]) -> Embeddings:
         """Vectors of texts: [dim] for one string, [n, dim] for a list of n, in order.
@@ -258,42 +234,3 @@ class Clap:
     def __repr__(self) -> str:
         trained = "" if self.manifest.source.trained else ", untrained"
         return f"<Clap {self.manifest.name} {self.precision} on {self.provider}{trained}>"
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A sound whose windows are still being run."""
-
-    name: str
-    windows: list[Embedding] = field(default_factory=list[Embedding])
-    starts_s: list[float] = field(default_factory=list[float])
-    error: AudioError | None = None
-    complete: bool = False
-    expected: int = 0
-
-    @property
-    def done(self) -> bool:
-        return self.error is not None or (self.complete and self.expected == 0)
-
-    def result(self, fingerprint: str, dim: int) -> EmbeddedSound:
-        if self.error is not None:
-            none = np.empty((0, dim), np.float32)
-            return EmbeddedSound(
-                source=self.name, vector=None, windows=none, starts_s=(), fingerprint=fingerprint, error=self.error
-            )
-        windows = np.stack(self.windows)
-        return EmbeddedSound(
-            source=self.name,
-            vector=pooled(windows),
-            windows=windows,
-            starts_s=tuple(self.starts_s),
-            fingerprint=fingerprint,
-        )
-
-
-def pooled(windows: Embeddings) -> Embedding:
-    """Mean of unit vectors [windows, dim], brought back to length 1. One window is returned as it is."""
-    if len(windows) == 1:
-        return windows[0]
-    mean = windows.mean(axis=0, dtype=np.float64)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)

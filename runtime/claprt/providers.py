@@ -1,4 +1,4 @@
-"""Which execution provider runs a bundle, with which options: a pure choice, made from facts that the caller looks up.
+"""Which execution provider runs a bundle, and in which precision: a pure choice, made from facts that the caller looks up.
 
 What runs is what was asked for. If it cannot be had that is an error, unless the caller allowed a fallback; nothing here
 ever asks onnxruntime for a provider and lets it quietly take another. `tensorrt` is never chosen by `auto`: building its
@@ -7,16 +7,15 @@ engines takes minutes.
 
 from __future__ import annotations
 
-import ctypes
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
 
 from claprt.errors import OptionError, ProviderUnavailableError
-from claprt.manifest import GraphFacts
+from claprt.graphs import GraphFacts, Precision, Stage
+from claprt.machine import Machine
+from claprt.manifest import Manifest
 
 
 class Provider(StrEnum):
@@ -33,74 +32,156 @@ ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
         Provider.CPU: "CPUExecutionProvider",
         Provider.CUDA: "CUDAExecutionProvider",
         Provider.TENSORRT: "TensorrtExecutionProvider",
-        Provider.OPENVINO: "OpenVINOExecutionProvider",
     }
 )
-"""The same by the names that onnxruntime uses."""
+"""The same by the names that onnxruntime uses; OpenVINO is run by its own runtime."""
+
+AUTO = "auto"
+PRECISIONS: Mapping[Provider, tuple[Precision, ...]] = MappingProxyType(
+    {
+        Provider.CPU: (Precision.INT8, Precision.FP32),
+        Provider.OPENVINO: (Precision.INT8, Precision.BF16, Precision.FP32),
+        Provider.CUDA: (Precision.FP16, Precision.FP32),
+        Provider.TENSORRT: (Precision.FP16, Precision.FP32),
+    }
+)
+"""What each provider can run, the fastest for text first."""
 
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
-_EXTRA = MappingProxyType({Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What a choice of provider depends on."""
-
-    providers: frozenset[str]
-    """onnxruntime's names of the providers that it was built with."""
-    nvidia_gpus: int
-    """GPUs that the NVIDIA driver reports; 0 where there is no driver."""
+_EXTRA = MappingProxyType(
+    {Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu", Provider.OPENVINO: "openvino"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A provider and how it came to be chosen."""
+    """A provider, the precision of each tower, and how they came to be chosen."""
 
     provider: Provider
+    audio: Precision
+    text: Precision
     reason: str
+    passed_over: tuple[str, ...] = ()
+    """What would have been faster, with the reason why it was not taken."""
+
+    @property
+    def precision(self) -> str:
+        """Both precisions in one word, as in fingerprints: `int8`, or `int8+fp32` where text differs."""
+        return str(self.audio) if self.audio is self.text else f"{self.audio}+{self.text}"
+
+    def of(self, stage: Stage) -> Precision:
+        """The precision of a stage."""
+        return self.text if stage is Stage.TEXT else self.audio
 
 
-def choose(asked: str, machine: Machine, *, fallback: bool) -> Choice:
-    """The provider to run on.
+def choose(
+    provider: str, machine: Machine, manifest: Manifest, *, precision: str = Precision.FP32, fallback: bool = False
+) -> Choice:
+    """The provider and the precision to run on.
 
     Args:
-        asked: `auto`, or a provider's name.
+        provider: `auto`, or a provider's name.
         machine: what this machine has.
-        fallback: whether the CPU may take over when `asked` cannot be had.
+        manifest: of the bundle to run.
+        precision: `auto`, or one that the bundle has.
+        fallback: whether the CPU may take over when `provider` cannot be had.
 
     Raises:
-        OptionError: there is no provider of that name.
+        OptionError: there is no provider or precision of that name, or the bundle lacks the precision.
         ProviderUnavailableError: it cannot be had here and no fallback was allowed.
     """
-    if asked == "auto":
-        return _automatic(machine)
-    if asked not in tuple(Provider):
-        raise OptionError(f"provider={asked!r} is not known; choose auto or one of {', '.join(Provider)}.")
-    provider = Provider(asked)
-    missing = _why_not(provider, machine)
-    if missing is None:
-        return Choice(provider=provider, reason="asked for")
-    if not fallback or _why_not(Provider.CPU, machine) is not None:
-        raise ProviderUnavailableError(
-            f'provider="{provider}" was asked for, and {missing}. Or ask for provider="auto", or allow the CPU with '
-            "fallback=True."
-        )
-    return Choice(provider=Provider.CPU, reason=f"fallback, since {missing}")
+    if provider != AUTO and provider not in tuple(Provider):
+        raise OptionError(f"provider={provider!r} is not known; choose auto or one of {', '.join(Provider)}.")
+    if precision != AUTO and precision not in tuple(Precision):
+        raise OptionError(f"precision={precision!r} is not known; choose auto or one of {', '.join(Precision)}.")
+    if precision != AUTO:
+        for stage in (Stage.AUDIO, Stage.TEXT):
+            manifest.graph(stage, Precision(precision))
+    passed_over: list[str] = []
+    for candidate in _candidates(provider, precision, machine):
+        refused = _why_not(candidate, machine) or _why_not_audio(candidate, precision, manifest)
+        if refused is None:
+            return _choice(candidate, provider, precision, machine, manifest, passed_over)
+        passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
+    if provider != AUTO and fallback and provider != Provider.CPU:
+        fallen = choose(Provider.CPU, machine, manifest, precision=precision)
+        return fallen_back(fallen, "; ".join(passed_over))
+    asked = ", ".join(
+        f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
+    )
+    help_ = "" if provider == AUTO else ' Or ask for provider="auto", or allow the CPU with fallback=True.'
+    raise ProviderUnavailableError(f"{asked or 'Nothing'} cannot be had here. {'; '.join(passed_over)}.{help_}")
 
 
-def _automatic(machine: Machine) -> Choice:
-    if _why_not(Provider.CUDA, machine) is None:
-        return Choice(provider=Provider.CUDA, reason="a GPU with a driver and a CUDA build of onnxruntime")
-    missing = _why_not(Provider.CPU, machine)
-    if missing is not None:
-        raise ProviderUnavailableError(f"No provider can be had: {missing}.")
-    return Choice(provider=Provider.CPU, reason="no GPU that onnxruntime can use")
+def fallen_back(choice: Choice, reason: str) -> Choice:
+    """A choice of the CPU that stands in for what could not be had."""
+    return Choice(provider=choice.provider, audio=choice.audio, text=choice.text, reason=f"fallback, since {reason}")
 
 
-def _why_not(provider: Provider, machine: Machine) -> str | None:
-    """Why a provider cannot be had, ending in what to do; None if it can."""
+Pair = tuple[Provider, Precision]
+
+
+def _candidates(provider: str, precision: str, machine: Machine) -> Iterator[Pair]:
+    """Pairs of what was asked for, the fastest first."""
+    if AUTO not in (provider, precision):
+        yield Provider(provider), Precision(precision)
+        return
+    for pair in _ranking(machine):
+        if provider in (AUTO, pair[0]) and precision in (AUTO, pair[1]):
+            yield pair
+
+
+def _ranking(machine: Machine) -> Iterator[Pair]:
+    """Every pair, the fastest first, as measured: see benchmarks/LOG.md.
+
+    With a matrix unit OpenVINO's bf16 beats int8, without one it does not; fp32 is onnxruntime's, which is what a bundle's
+    parity was measured on.
+    """
+    for precision in (Precision.FP16, Precision.FP32):
+        yield Provider.CUDA, precision
+    bf16 = (Provider.OPENVINO, Precision.BF16)
+    if "amx" in machine.features:
+        yield bf16
+    yield Provider.OPENVINO, Precision.INT8
+    yield Provider.CPU, Precision.INT8
+    if "amx" not in machine.features:
+        yield bf16
+    yield Provider.CPU, Precision.FP32
+    yield Provider.OPENVINO, Precision.FP32
+    for precision in (Precision.FP16, Precision.FP32):
+        yield Provider.TENSORRT, precision
+
+
+def _choice(
+    pair: Pair, provider: str, precision: str, machine: Machine, manifest: Manifest, passed_over: list[str]
+) -> Choice:
+    chosen, audio = pair
+    text = audio if precision != AUTO else _text_precision(chosen, machine, manifest)
+    if AUTO not in (provider, precision):
+        reason = "asked for"
+    elif not passed_over:
+        reason = "the fastest that there is"
+    else:
+        reason = "the fastest that this machine and this bundle have"
+    return Choice(provider=chosen, audio=audio, text=text, reason=reason, passed_over=tuple(passed_over))
+
+
+def _text_precision(provider: Provider, machine: Machine, manifest: Manifest) -> Precision:
+    """The fastest precision that the judge accepted for text; it need not be that of audio."""
+    for precision in PRECISIONS[provider]:
+        if manifest.accepted(Stage.TEXT, precision) and _why_not((provider, precision), machine) is None:
+            return precision
+    return Precision.FP32
+
+
+def _why_not(pair: Pair, machine: Machine) -> str | None:
+    """Why a pair cannot be had on this machine, ending in what to do; None if it can."""
+    provider, precision = pair
+    if precision not in PRECISIONS[provider]:
+        able = " and ".join(other for other in Provider if precision in PRECISIONS[other])
+        return f"{provider} does not run {precision}; {able} {'does' if ' ' not in able else 'do'}"
     if provider is Provider.OPENVINO:
-        return "this release does not run on it yet"
+        return _why_not_openvino(precision, machine)
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
@@ -112,21 +193,25 @@ def _why_not(provider: Provider, machine: Machine) -> str | None:
     return None
 
 
-def nvidia_gpus() -> int:
-    """GPUs that the NVIDIA driver reports; 0 without a driver.
+def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
+    if machine.openvino is None:
+        return "OpenVINO is not installed: pip install 'claprt[openvino]'"
+    if precision is Precision.BF16 and "bf16" not in machine.features:
+        return "this processor has neither AVX512-BF16 nor AMX, so bf16 would be computed in fp32; ask for int8 or fp32"
+    if precision is Precision.INT8 and "vnni" not in machine.features:
+        return (
+            "this processor has no VNNI, where OpenVINO's 8-bit sums can overflow; onnxruntime's do not: provider=\"cpu\""
+        )
+    return None
 
-    Asked of the driver library itself, because asking onnxruntime for its CUDA provider on a machine without a driver
-    can end the process.
-    """
-    count = ctypes.c_int(0)
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            driver = ctypes.CDLL(library)
-        except OSError:
-            continue
-        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
-            return count.value
-    return 0
+
+def _why_not_audio(pair: Pair, precision: str, manifest: Manifest) -> str | None:
+    """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
+    if precision != AUTO or manifest.accepted(Stage.AUDIO, pair[1]):
+        return None
+    if pair[1] not in manifest.graphs[Stage.AUDIO]:
+        return f"the bundle does not have it (claprt-export --precision fp32,{pair[1]})"
+    return "the bundle's judge did not accept it"
 
 
 def tensorrt_profiles(graph: GraphFacts, *, max_batch: int, tokens: tuple[int, int, int]) -> dict[str, str]:
@@ -149,29 +234,3 @@ def tensorrt_profiles(graph: GraphFacts, *, max_batch: int, tokens: tuple[int, i
         ]
         profiles[f"trt_profile_{kind}_shapes"] = ",".join(shapes)
     return profiles
-
-
-def default_threads() -> int:
-    """Threads for one session: the CPUs this process may use, within its container's quota, one per physical core."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    return max(1, min(_physical_cores(allowed), _quota(Path("/sys/fs/cgroup"))))
-
-
-def _physical_cores(cpus: Collection[int]) -> int:
-    cores: set[str] = set()
-    for cpu in cpus:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text().strip() if siblings.is_file() else str(cpu))
-    return len(cores)
-
-
-def _quota(cgroup: Path) -> int:
-    """CPUs that a container's quota amounts to, rounded up; a very large number where there is none."""
-    unlimited = 1 << 20
-    try:
-        quota, _, period = (cgroup / "cpu.max").read_text().partition(" ")
-        if quota == "max":
-            return unlimited
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        return unlimited

@@ -1,215 +1,145 @@
-"""The engine in process, and the only module that imports onnxruntime.
+"""Graphs on onnxruntime; the only module that imports it.
 
-Three things are done here that a bare `InferenceSession` does not do. The provider that a session ended up with is
-compared with the one asked for, since onnxruntime falls back without a word. Sessions are created in a thread of their
-own, because flush-to-zero, which the towers profit from, stays switched on in the thread that creates a session. And a
-process that forks after loading gets fresh sessions: onnxruntime's threads do not survive a fork, and a call into the old
-session, or its end, would wait for them for ever.
+Two things are done here that a bare `InferenceSession` does not do. The provider that a session ended up with is compared
+with the one asked for, since onnxruntime falls back without a word. And on the CPU the optimised graph is kept with its
+weights packed as the kernels want them, in a file that the next process maps instead of reading and packing again.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import sys
-import threading
-import weakref
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
-from claprt.bundle import Bundle
-from claprt.errors import (
-    ArrayError,
-    BundleCorruptError,
-    MissingDependencyError,
-    OptionError,
-    ProviderError,
-    ProviderUnavailableError,
-)
-from claprt.manifest import GraphFacts, Precision, Stage, TensorFacts
-from claprt.providers import (
-    ORT_NAMES,
-    Choice,
-    Machine,
-    Provider,
-    choose,
-    default_threads,
-    nvidia_gpus,
-    tensorrt_profiles,
-)
+from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
+from claprt.graph_cache import GraphCache
+from claprt.graphs import GraphFacts, TensorFacts
+from claprt.machine import cpu_identity
+from claprt.providers import ORT_NAMES, Provider
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_MAX_BATCH = 64
-_MAX_THREADS = 4096
 Array = np.ndarray[Any, Any]
-
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+_WORTH_KEEPING = 24_000_000
+"""Bytes from which a prepared graph is kept: below that, preparing takes less than 0.1 s."""
+
+ProviderOptions = list[str | tuple[str, dict[str, str]]]
 
 
-class OrtEngine:
-    """Both towers on onnxruntime. Safe to call from many threads; calls are run one after the other."""
+class Runner(Protocol):
+    """A graph that has been loaded and can be run."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        provider: str,
-        precision: Precision,
-        threads: int | None,
-        fallback: bool,
-        max_batch: int = _MAX_BATCH,
-    ) -> None:
-        """Chooses the provider and loads the audio tower; the text tower is loaded when it is first used.
-
-        Raises:
-            OptionError: unknown provider, a precision that the bundle lacks, or a number of threads below 1.
-            ProviderUnavailableError: the provider cannot be had here.
-            MissingDependencyError: onnxruntime is not installed.
-            BundleCorruptError: a graph is not what the manifest says.
-        """
-        if threads is not None and not 1 <= threads <= _MAX_THREADS:
-            raise OptionError(
-                f"threads={threads} is not possible; give 1 to {_MAX_THREADS}, or None for the machine's cores."
-            )
-        self._bundle = bundle
-        self._precision = precision
-        self._threads = default_threads() if threads is None else threads
-        self._fallback = fallback
-        self._max_batch = max(max_batch, _MAX_BATCH)
-        self.choice: Choice = choose(provider, this_machine(), fallback=fallback)
-        """The provider and why it was chosen."""
-        self._sessions: dict[Stage, onnxruntime.InferenceSession] = {}
-        self._lock = threading.Lock()
-        _engines.add(self)
-        with self._lock:
-            self._session(Stage.AUDIO)
-
-    @property
-    def provider(self) -> str:
-        """What the towers run on: `cpu`, `cuda`, `tensorrt` or `openvino`."""
-        return str(self.choice.provider)
-
-    def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
-        """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
-
-        Raises:
-            ArrayError: an input has another shape or dtype than the manifest states.
-        """
-        feeds: dict[str, Array | None] = {"log_mels": log_mels, "is_longer": is_longer}
-        return self._run(Stage.AUDIO, feeds)
-
-    def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
-        """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
-
-        Raises:
-            ArrayError: an input has another shape or dtype than the manifest states.
-        """
-        return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
-
-    def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
-        facts = self._bundle.manifest.graph(stage, self._precision)
-        feeds = _checked_feeds(facts, given)
-        with self._lock:
-            session = self._session(stage)
-            try:
-                return session.run(None, feeds)[0]  # pyright: ignore[reportReturnType]
-            except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
-                raise ProviderError(f"{facts.file} could not be run on {self.provider}: {error}") from error
-
-    def _session(self, stage: Stage) -> onnxruntime.InferenceSession:
-        """The stage's session, created if this process has none yet. Called with the lock held."""
-        if stage not in self._sessions:
-            with ThreadPoolExecutor(1, thread_name_prefix="claprt-load") as pool:
-                self._sessions[stage] = pool.submit(self._create, stage).result()
-        return self._sessions[stage]
-
-    def _create(self, stage: Stage) -> onnxruntime.InferenceSession:
-        ort = _onnxruntime()
-        facts = self._bundle.manifest.graph(stage, self._precision)
-        path = self._bundle.graph_path(stage, self._precision)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        try:
-            session = ort.InferenceSession(str(path), options, providers=self._ort_providers(facts), enable_fallback=0)
-        except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
-            if self.choice.provider is Provider.CPU:
-                raise BundleCorruptError(f"{path} cannot be loaded: {error}") from error
-            self._fall_back(f"{error}", error)
-            return self._create(stage)
-        if (runs := session.get_providers()[0]) != ORT_NAMES[self.choice.provider]:
-            self._fall_back(f"onnxruntime runs {runs} instead; its log says which library could not be loaded")
-        _check_interface(path.name, facts, session)
-        return session
-
-    def _ort_providers(self, facts: GraphFacts) -> list[str | tuple[str, dict[str, str]]]:
-        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
-        if self.choice.provider is Provider.CPU:
-            return [cpu]
-        if self.choice.provider is Provider.TENSORRT:
-            tokens = (3, 16, self._bundle.manifest.text.max_tokens)
-            profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
-            return [(name, profiles), ORT_NAMES[Provider.CUDA], cpu]
-        if self.choice.provider is Provider.CUDA:
-            return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
-        return [name, cpu]
-
-    def _fall_back(self, reason: str, cause: Exception | None = None) -> None:
-        """Goes on with the CPU if the caller allowed it."""
-        asked = self.choice.provider
-        if not self._fallback:
-            raise ProviderUnavailableError(
-                f'provider="{asked}" was chosen and cannot be had: {reason}. Repair it, or allow the CPU: fallback=True.'
-            ) from cause
-        self.choice = Choice(provider=Provider.CPU, reason=f"fallback, since {asked} cannot be had: {reason}")
+    def __call__(self, feeds: Mapping[str, Array]) -> Array:
+        """The graph's one output."""
+        ...
 
     def abandon(self) -> None:
-        """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
-        for session in self._sessions.values():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
-        self._sessions = {}
-        self._lock = threading.Lock()
+        """Forgets what the runtime holds without ending it, for the child of a fork, where ending it would hang."""
+        ...
 
 
-_engines: weakref.WeakSet[OrtEngine] = weakref.WeakSet()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What to load, and how."""
+
+    path: Path
+    facts: GraphFacts
+    threads: int
+    cache: GraphCache | None
 
 
-def _after_fork_in_child() -> None:
-    for engine in list(_engines):
-        engine.abandon()
-    if "onnxruntime" in sys.modules:
-        _end_without_exit_handlers()
+class OrtSession:
+    """A graph on onnxruntime."""
+
+    def __init__(self, load: Load, provider: Provider, providers: ProviderOptions) -> None:
+        """Creates the session in the calling thread, where flush-to-zero stays on: let that be a thread of its own.
+
+        Raises:
+            BundleCorruptError: the graph cannot be loaded on the CPU, or is not what the manifest says.
+            ProviderUnavailableError: the provider cannot be had after all.
+        """
+        self._session = self._open(load, provider, providers)
+        if (runs := self._session.get_providers()[0]) != ORT_NAMES[provider]:
+            raise ProviderUnavailableError(
+                f"onnxruntime runs {runs} instead; its log says which library could not be loaded"
+            )
+        _check_interface(load.path.name, load.facts, self._session)
+
+    def _open(self, load: Load, provider: Provider, providers: ProviderOptions) -> onnxruntime.InferenceSession:
+        if provider is Provider.CPU and load.cache is not None and load.facts.bytes >= _WORTH_KEEPING:
+            session = _kept(load, load.cache)
+            if session is not None:
+                return session
+        try:
+            return _create(load.path, _options(load.threads), providers)
+        except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
+            if provider is Provider.CPU:
+                raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
+            raise ProviderUnavailableError(f"{error}") from error
+
+    def __call__(self, feeds: Mapping[str, Array]) -> Array:
+        """The graph's one output."""
+        return np.asarray(self._session.run(None, dict(feeds))[0])
+
+    def abandon(self) -> None:
+        """Forgets the session without ending it."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
 
 
-def _end_without_exit_handlers() -> None:
-    """Makes this process end with `_exit` once Python is done.
+def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
+    """A session of the graph as an earlier process prepared it; None where none can be kept."""
 
-    onnxruntime 1.31 waits in an exit handler for threads that only the parent has, so a forked child that has merely
-    imported it never ends. glibc's `on_exit` runs what was registered last first and hands it the exit status, which is
-    all that `_exit` needs; Python has flushed its streams by then. Where there is no `on_exit`, nothing is done.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit"):
-        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001
+    def prepare(folder: Path) -> None:
+        options = _options(load.threads)
+        options.optimized_model_filepath = str(folder / "graph.onnx")
+        for name, value in (
+            ("session.optimized_model_external_initializers_file_name", "graph.onnx.data"),
+            ("session.optimized_model_external_initializers_min_size_in_bytes", "1024"),
+            ("session.save_external_prepacked_constant_initializers", "1"),
+        ):
+            options.add_session_config_entry(name, value)
+        try:
+            _create(load.path, options, [ORT_NAMES[Provider.CPU]])
+        except Exception as error:  # a full disk, or a graph that cannot be loaded at all: that is found out without
+            raise OSError(f"{load.path} cannot be prepared: {error}") from error
+
+    key = {"graph": load.facts.sha256, "runtime": f"onnxruntime {onnxruntime_version()}", "cpu": cpu_identity()}
+    entry = cache.entry(key, prepare)
+    if entry is None:
+        return None
+    options = _options(load.threads)
+    options.graph_optimization_level = _onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return _create(entry / "graph.onnx", options, [ORT_NAMES[Provider.CPU]])
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the bundle's own graph will do
+        return None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+def _options(threads: int) -> Any:
+    options = _onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # without VNNI, sums of products of unsigned and signed bytes saturate at 16 bits unless this asks for exact ones
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
-def this_machine() -> Machine:
-    """What this process's onnxruntime and the machine's drivers offer."""
-    providers = frozenset(_onnxruntime().get_available_providers())
-    wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
-    return Machine(providers=providers, nvidia_gpus=nvidia_gpus() if wants_driver else 0)
+def _create(path: Path, options: Any, providers: ProviderOptions) -> onnxruntime.InferenceSession:
+    return _onnxruntime().InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+def ort_providers() -> frozenset[str]:
+    """Providers that onnxruntime was built with, by its own names."""
+    return frozenset(_onnxruntime().get_available_providers())
 
 
 def onnxruntime_version() -> str:
@@ -226,28 +156,6 @@ def _onnxruntime() -> ModuleType:
             "NVIDIA GPU."
         ) from error
     return onnxruntime
-
-
-def _checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
-    """What a graph takes of what was given, every shape checked, axes of one name equally long."""
-    names = [tensor.name for tensor in facts.inputs]
-    for name, array in given.items():
-        if array is not None and name not in names:
-            raise ArrayError(f"{facts.file} takes {', '.join(names)}, and {name} was given as well; leave it out.")
-    feeds: dict[str, Array] = {}
-    lengths: dict[str, int] = {}
-    for tensor in facts.inputs:
-        array = given.get(tensor.name)
-        if array is None:
-            raise ArrayError(f"{facts.file} needs {tensor.name} ({tensor.dtype} {list(tensor.shape)}), and none was given.")
-        check_array(tensor.name, array, tensor.dtype, tensor.shape)
-        for axis, length in zip(tensor.shape, array.shape, strict=True):
-            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
-                raise ArrayError(f"{tensor.name} has {length} along {axis}, and an input before it {lengths[axis]}.")
-        feeds[tensor.name] = array
-    if not all(lengths.values()):
-        raise ArrayError(f"{facts.file} needs at least one row and one column; got {lengths}.")
-    return feeds
 
 
 def _check_interface(file: str, facts: GraphFacts, session: onnxruntime.InferenceSession) -> None:

@@ -22,7 +22,8 @@ import torch
 
 import claprt
 from claprt.bundle import sha256_of
-from claprt.manifest import Precision, Source, Stage
+from claprt.graphs import Precision, Stage
+from claprt.manifest import Source
 from claprt.mel import log_mel
 from claprt.synthetic import SOUNDS
 from claprt_export import download, parity, pipeline

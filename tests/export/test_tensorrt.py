@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 import claprt
 from claprt.errors import MissingDependencyError
-from claprt.manifest import Precision, Stage
+from claprt.graphs import Precision, Stage
 from claprt_export import to_tensorrt
 from claprt_export.errors import ExportError
 from claprt_export.to_tensorrt import build_engine, main, objections, profile

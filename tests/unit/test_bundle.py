@@ -13,7 +13,8 @@ import pytest
 import claprt
 from claprt.bundle import read_bundle
 from claprt.errors import BundleCorruptError, BundleNotFoundError, BundleVersionError, OptionError
-from claprt.manifest import MANIFEST_FILE, Precision, Stage, parse_manifest
+from claprt.graphs import Precision, Stage
+from claprt.manifest import MANIFEST_FILE, parse_manifest
 
 
 @pytest.fixture

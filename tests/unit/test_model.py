@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import claprt
 from claprt.errors import AudioNotFoundError, NonFiniteAudioError, OptionError, SkippedSourcesWarning
-from claprt.model import pooled
+from claprt.many import pooled
 from claprt.synthetic import SOUNDS
 
 RATE = 48_000

@@ -1,70 +1,184 @@
-"""The choice of a provider, from facts about machines that need not be this one."""
+"""The choice of a provider and a precision, from facts about machines that need not be this one."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 import claprt
-from claprt import providers
+from claprt import machine as machines
 from claprt.bundle import read_bundle
 from claprt.errors import OptionError, ProviderUnavailableError
-from claprt.manifest import Precision, Stage
-from claprt.providers import Machine, Provider, choose, default_threads, tensorrt_profiles
+from claprt.graphs import Precision, QualityFacts, Stage, TaskFacts
+from claprt.machine import Machine, default_threads
+from claprt.manifest import Manifest
+from claprt.providers import Provider, choose, tensorrt_profiles
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 PLAIN = Machine(providers=frozenset({CPU}), nvidia_gpus=0)
 GPU = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=1)
-OPENVINO = Machine(providers=frozenset({CPU, "OpenVINOExecutionProvider"}), nvidia_gpus=0)
 NO_DRIVER = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=0)
+VNNI = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16"}))
+AMX = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
+OLD = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
 
 
-@pytest.mark.parametrize(("machine", "expected"), [(PLAIN, "cpu"), (GPU, "cuda"), (NO_DRIVER, "cpu")])
-def test_auto(machine: Machine, expected: str) -> None:
-    assert choose("auto", machine, fallback=False).provider == expected
+@pytest.fixture(scope="module")
+def manifest(bundle: Path) -> Manifest:
+    return read_bundle(bundle).manifest
+
+
+def judged(manifest: Manifest, *, text_int8: float = 0.99, forced: tuple[Precision, ...] = ()) -> Manifest:
+    """A manifest with every precision for both towers, all accepted but `forced` ones, and text in int8 by its cosine."""
+    graphs = {
+        stage: dict.fromkeys(Precision if stage is not Stage.LOG_MEL else [Precision.FP32], of[Precision.FP32])
+        for stage, of in manifest.graphs.items()
+    }
+    quality = tuple(
+        QualityFacts(
+            graph=stage,
+            precision=precision,
+            engine="a test",
+            inputs=1,
+            centred_cosine=0.5
+            if precision in forced
+            else text_int8
+            if (stage, precision) == (Stage.TEXT, Precision.INT8)
+            else 0.99,
+            centred_cosine_min=0.4,
+            centred_cosine_limit=0.9,
+        )
+        for stage in (Stage.AUDIO, Stage.TEXT)
+        for precision in Precision
+        if precision is not Precision.FP32
+    )
+    return dataclasses.replace(manifest, graphs=graphs, quality=quality)
+
+
+@pytest.mark.parametrize(("machine", "expected"), [(PLAIN, "cpu"), (GPU, "cuda"), (NO_DRIVER, "cpu"), (AMX, "cpu")])
+def test_auto(manifest: Manifest, machine: Machine, expected: str) -> None:
+    """With fp32, which is what `load` asks for where nobody does."""
+    choice = choose("auto", machine, manifest)
+    assert choice.provider == expected
+    assert choice.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        (PLAIN, ("cpu", "int8")),
+        (GPU, ("cuda", "fp16")),
+        (VNNI, ("openvino", "int8")),
+        (AMX, ("openvino", "bf16")),
+        (OLD, ("cpu", "int8")),
+    ],
+)
+def test_the_fastest(manifest: Manifest, machine: Machine, expected: tuple[str, str]) -> None:
+    choice = choose("auto", machine, judged(manifest), precision="auto")
+    assert (choice.provider, choice.audio) == expected
+
+
+def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
+    choice = choose("auto", AMX, judged(manifest, forced=(Precision.BF16,)), precision="auto")
+    assert (choice.provider, choice.audio) == ("openvino", "int8")
+    assert any("bf16 on openvino: the bundle's judge did not accept it" in line for line in choice.passed_over)
+    plain = choose("auto", AMX, manifest, precision="auto")  # a bundle of fp32 alone
+    assert (plain.provider, plain.precision) == ("cpu", "fp32")
+    assert any("claprt-export --precision fp32,int8" in line for line in plain.passed_over)
+    asked = choose("openvino", AMX, judged(manifest, forced=(Precision.BF16,)), precision="bf16")
+    assert asked.precision == "bf16"  # by name it can be had
+
+
+def test_text_is_chosen_by_itself(manifest: Manifest) -> None:
+    choice = choose("auto", PLAIN, judged(manifest, text_int8=0.5), precision="auto")
+    assert (choice.audio, choice.text, choice.precision) == ("int8", "fp32", "int8+fp32")
+    assert choose("auto", AMX, judged(manifest), precision="auto").precision == "bf16+int8"
+
+
+def test_a_task_can_refuse(manifest: Manifest) -> None:
+    def row(top1: float, recall5: float | None) -> QualityFacts:
+        task = TaskFacts(
+            dataset="d",
+            sounds=9,
+            top1=top1,
+            top1_fp32=0.9,
+            recall5=recall5,
+            recall5_fp32=0.9 if recall5 else None,
+            limit=-0.005,
+        )
+        return QualityFacts(
+            graph=Stage.AUDIO, precision=Precision.INT8, engine="e", inputs=1, centred_cosine=1, centred_cosine_min=1,
+            centred_cosine_limit=0.9, tasks=(task,),
+        )  # fmt: skip
+
+    assert row(0.896, None).accepted
+    assert not row(0.894, None).accepted
+    assert not row(0.9, 0.894).accepted
+    graphs = {**manifest.graphs, Stage.AUDIO: dict.fromkeys(Precision, manifest.graphs[Stage.AUDIO][Precision.FP32])}
+    for good, bad in ((0.9, 0.5), (0.5, 0.9)):  # every engine that was asked has to accept it
+        both = dataclasses.replace(manifest, graphs=graphs, quality=(row(good, None), row(bad, None)))
+        assert not both.accepted(Stage.AUDIO, Precision.INT8)
+    assert not dataclasses.replace(manifest, graphs=graphs).accepted(Stage.AUDIO, Precision.INT8)  # never judged
 
 
 @pytest.mark.parametrize("asked", ["cpu", "cuda", "tensorrt"])
-def test_what_was_asked_for(asked: str) -> None:
-    choice = choose(asked, GPU, fallback=False)
+def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
+    choice = choose(asked, GPU, manifest)
     assert choice.provider == asked
     assert choice.reason == "asked for"
 
 
 @pytest.mark.parametrize(
-    ("asked", "machine", "words"),
+    ("asked", "precision", "machine", "words"),
     [
-        ("cuda", PLAIN, r"no CUDAExecutionProvider .*pip install 'claprt\[gpu\]'"),
-        ("tensorrt", PLAIN, "no TensorrtExecutionProvider"),
-        ("cuda", NO_DRIVER, "no NVIDIA GPU with a driver"),
-        ("tensorrt", NO_DRIVER, "no NVIDIA GPU with a driver"),
-        ("openvino", GPU, "openvino.* does not run on it yet"),
-        ("openvino", OPENVINO, "openvino.* does not run on it yet"),
+        ("cuda", "fp32", PLAIN, r"no CUDAExecutionProvider .*pip install 'claprt\[gpu\]'"),
+        ("tensorrt", "fp32", PLAIN, "no TensorrtExecutionProvider"),
+        ("cuda", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
+        ("tensorrt", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
+        ("openvino", "fp32", GPU, r"OpenVINO is not installed: pip install 'claprt\[openvino\]'"),
+        ("openvino", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
+        ("openvino", "int8", OLD, "has no VNNI"),
+        ("cpu", "bf16", AMX, "cpu does not run bf16; openvino does"),
+        ("openvino", "fp16", AMX, "openvino does not run fp16; cuda and tensorrt do"),
+        ("cuda", "int8", GPU, "cuda does not run int8; cpu and openvino do"),
+        ("auto", "fp16", PLAIN, 'precision="fp16" cannot be had here. fp16 on cuda: the installed onnxruntime has no CUDA'),
+        ("auto", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
     ],
 )
-def test_what_cannot_be_had(asked: str, machine: Machine, words: str) -> None:
+def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Machine, words: str) -> None:
     with pytest.raises(ProviderUnavailableError, match=words):
-        choose(asked, machine, fallback=False)
-    fallen = choose(asked, machine, fallback=True)
-    assert fallen.provider is Provider.CPU
+        choose(asked, machine, judged(manifest), precision=precision)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "tensorrt", "openvino"])
+def test_an_allowed_fallback(manifest: Manifest, asked: str) -> None:
+    fallen = choose(asked, PLAIN, judged(manifest), precision="int8", fallback=True)
+    assert (fallen.provider, fallen.precision) == (Provider.CPU, "int8")
     assert "fallback" in fallen.reason
+    with pytest.raises(ProviderUnavailableError, match="cpu does not run fp16"):
+        choose(asked, PLAIN, judged(manifest), precision="fp16", fallback=True)
 
 
-def test_nothing_can_be_had() -> None:
+def test_nothing_can_be_had(manifest: Manifest) -> None:
     nothing = Machine(providers=frozenset(), nvidia_gpus=0)
     for asked in ("auto", "cpu"):
         with pytest.raises(ProviderUnavailableError, match="it has none"):
-            choose(asked, nothing, fallback=True)
+            choose(asked, nothing, manifest, fallback=True)
 
 
-def test_unknown_provider() -> None:
+def test_unknown_names(manifest: Manifest) -> None:
     with pytest.raises(OptionError, match="auto or one of cpu, cuda, tensorrt, openvino"):
-        choose("gpu", GPU, fallback=True)
+        choose("gpu", GPU, manifest, fallback=True)
+    with pytest.raises(OptionError, match="auto or one of fp32, fp16, bf16, int8"):
+        choose("cpu", GPU, manifest, precision="fp8")
+    with pytest.raises(OptionError, match=r"holds fp32 for its audio graph.*--precision fp32,int8"):
+        choose("cpu", GPU, manifest, precision="int8")
 
 
 def test_no_cuda_on_this_machine(bundle: Path) -> None:
-    if providers.nvidia_gpus():
+    if machines.nvidia_gpus():
         pytest.skip("has a GPU")
     with pytest.raises(ProviderUnavailableError, match="cuda"):
         claprt.load(bundle, provider="cuda")
@@ -89,8 +203,14 @@ def test_threads_respect_a_containers_quota(tmp_path: Path) -> None:
     assert default_threads() >= 1
     for content, expected in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 1 << 20), ("nonsense", 1 << 20)):
         (tmp_path / "cpu.max").write_text(content)
-        assert providers._quota(tmp_path) == expected  # pyright: ignore[reportPrivateUsage]
-    assert providers._quota(tmp_path / "none") == 1 << 20  # pyright: ignore[reportPrivateUsage]
+        assert machines._quota(tmp_path) == expected  # pyright: ignore[reportPrivateUsage]
+    assert machines._quota(tmp_path / "none") == 1 << 20  # pyright: ignore[reportPrivateUsage]
+    old = tmp_path / "v1"
+    (old / "cpu").mkdir(parents=True)
+    for quota, expected in (("150000", 2), ("-1", 1 << 20)):
+        (old / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+        (old / "cpu" / "cpu.cfs_period_us").write_text("100000")
+        assert machines._quota(old) == expected  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("threads", [0, -1, 5_000])

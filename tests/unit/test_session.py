@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt import session
+from claprt import inprocess, session
 from claprt.errors import ArrayError, MissingDependencyError, ProviderError, ProviderUnavailableError
-from claprt.providers import Machine
+from claprt.machine import Machine
 from claprt.synthetic import SOUNDS
 
 WAVEFORMS = [make(50_000, 48_000) for make in SOUNDS.values()]
@@ -157,7 +157,7 @@ def machine_whose_cuda_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
     machine = Machine(providers=frozenset({"CUDAExecutionProvider", "CPUExecutionProvider"}), nvidia_gpus=1)
     fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=_Fallen)
-    monkeypatch.setattr(session, "this_machine", lambda: machine)
+    monkeypatch.setattr(inprocess, "this_machine", lambda: machine)
     monkeypatch.setattr(session, "_onnxruntime", lambda: fake)
 
 
@@ -198,7 +198,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
 
     names = {"CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"}
     fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=_Broken)
-    monkeypatch.setattr(session, "this_machine", lambda: Machine(providers=frozenset(names), nvidia_gpus=1))
+    monkeypatch.setattr(inprocess, "this_machine", lambda: Machine(providers=frozenset(names), nvidia_gpus=1))
     monkeypatch.setattr(session, "_onnxruntime", lambda: fake)
     monkeypatch.setattr(_Broken, "made", [], raising=False)
     return _Broken.made
@@ -213,7 +213,7 @@ def test_a_session_that_cannot_be_created(bundle: Path, made: list[tuple[Any, An
     assert len(made) == 1
     clap = claprt.load(bundle, provider=provider, fallback=True)
     assert clap.provider == "cpu"
-    assert "libcublasLt" in cast("session.OrtEngine", clap.engine).choice.reason
+    assert "libcublasLt" in cast("inprocess.InProcessEngine", clap.engine).choice.reason
     assert clap.embed_text("a dog").shape == (512,)
     assert np.array_equal(clap.embed_audio(WAVEFORMS[0]), claprt.load(bundle, provider="cpu").embed_audio(WAVEFORMS[0]))
     assert {fallback for _, fallback in made} == {0}  # onnxruntime's own, which says nothing
@@ -246,14 +246,14 @@ def test_without_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_sessions_are_created_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    create = session.OrtEngine._create  # pyright: ignore[reportPrivateUsage]
+    create = inprocess.InProcessEngine._create  # pyright: ignore[reportPrivateUsage]
 
-    def counted(self: session.OrtEngine, stage: Any) -> Any:
+    def counted(self: inprocess.InProcessEngine, stage: Any) -> Any:
         made.append(stage)
         assert threading.current_thread() is not threading.main_thread()
         return create(self, stage)
 
-    monkeypatch.setattr(session.OrtEngine, "_create", counted)
+    monkeypatch.setattr(inprocess.InProcessEngine, "_create", counted)
     clap = claprt.load(bundle)
     assert made == ["audio"]
     for _ in range(3):

@@ -12,6 +12,7 @@ from claprt.audio import AudioSource
 from claprt.bundle import BUNDLE_VARIABLE, SMALL_MODEL, default_bundle
 from claprt.clip import LongMode
 from claprt.errors import SmallModelWarning
+from claprt.graphs import Precision
 from claprt.model import Clap, load
 from claprt.preprocess import RECIPES
 from claprt.providers import Provider
@@ -26,7 +27,12 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         help=f"bundle to use (or set {BUNDLE_VARIABLE}; else the small model that ships with claprt)",
     )
     model.add_argument("--provider", default="auto", choices=["auto", *Provider], help="what to run on (auto)")
-    model.add_argument("--precision", default="fp32", help="precision of the graphs (fp32)")
+    model.add_argument(
+        "--precision",
+        default=str(Precision.FP32),
+        choices=["auto", *Precision],
+        help="what to compute in; auto is the fastest that the bundle's judge accepted (fp32)",
+    )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
     model.add_argument("--fallback", action="store_true", help="let the CPU take over if the provider cannot be had")
 

@@ -1,0 +1,188 @@
+"""Graphs as a runtime has prepared them, kept for the next process; and which files have been hashed already.
+
+An entry is a folder that appears whole, by renaming, under a name made of everything that it depends on: the graph's
+sha256, the runtime's version and options, the processor. Beside what the runtime wrote lies `entry.json` with the size,
+times, inode and sha256 of each file. A file whose size, times and inode are still those is the file that was hashed; if any
+differ it is hashed again, and if it is another file the entry is thrown away and made anew. So an entry that was cut,
+altered or half written is never used, and an intact one costs no reading.
+
+The folder is `CLAPRT_CACHE`, else `claprt` in the user's cache folder. `CLAPRT_CACHE=off` does without; so does a folder
+that cannot be written, without a word, because the answer is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claprt.bundle import sha256_of
+
+CACHE_VARIABLE = "CLAPRT_CACHE"
+"""Environment variable that names the cache's folder, or says `off`."""
+
+_ENTRY = "entry.json"
+_UNUSED_S = 30 * 24 * 3600
+"""Seconds after which an entry that nobody has used may go."""
+_RACY_NS = 2_000_000_000
+"""A file changed less than this ago may change again without its times showing it."""
+
+Stamp = tuple[int, int, int, int]
+"""Size, modification and change time, and inode: what differs between a file and the same file written again."""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCache:
+    """One cache folder."""
+
+    folder: Path
+
+    def entry(self, key: Mapping[str, str], build: Callable[[Path], None]) -> Path | None:
+        """The folder of what `build` writes for a key; None where it can be neither found nor kept.
+
+        Args:
+            key: everything that the result depends on.
+            build: writes into the folder that it is given. An `OSError` of its own means that nothing is kept.
+        """
+        found = self.folder / "graphs" / hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
+        try:
+            if _intact(found):
+                return found
+            self._write(found, dict(key), build)
+        except OSError:
+            return None
+        return found if _intact(found) else None
+
+    def _write(self, place: Path, key: dict[str, str], build: Callable[[Path], None]) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(place.parent)
+        new = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+        new.mkdir()
+        try:
+            build(new)
+            files = {path.name: _recorded(path) for path in sorted(new.iterdir())}
+            (new / _ENTRY).write_text(json.dumps({"key": key, "files": files}), encoding="utf-8")
+            if place.exists():  # not intact, or another process was faster, in which case either will do
+                place.rename(new.with_name(f"{new.name}.old"))
+            new.rename(place)
+        except OSError:
+            if not _intact(place):
+                raise
+        finally:
+            for leftover in (new, new.with_name(f"{new.name}.old")):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def digests(
+        self, folder: Path, names: Iterable[str], compute: Callable[[Sequence[str]], Mapping[str, str]]
+    ) -> dict[str, str]:
+        """sha256 of the files of a folder, computed only for those that have changed since it was last asked.
+
+        Args:
+            folder: where the files are.
+            names: of the files.
+            compute: hashes files by name.
+        """
+        place = self.folder / "hashed" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
+        known = _read_json(place)
+        stamps = {name: stamp_of(folder / name) for name in names}
+        fresh = {name: str(known[name]["sha256"]) for name in stamps if _matches(known.get(name), stamps[name])}
+        missing = [name for name in stamps if name not in fresh]
+        if not missing:
+            return fresh
+        digests = {**fresh, **compute(missing)}
+        now = time.time_ns()
+        settled = {
+            name: {"stamp": stamp, "sha256": digests[name]}
+            for name, stamp in stamps.items()
+            if now - max(stamp[1], stamp[2]) > _RACY_NS and stamp_of(folder / name) == stamp
+        }
+        with contextlib.suppress(OSError):
+            _replace(place, json.dumps(settled))
+        return digests
+
+
+def default_cache() -> GraphCache | None:
+    """The cache that the environment names; None where it says `off` or there is no home."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None and named.strip().lower() in ("", "off", "0", "no", "none"):
+        return None
+    if named:
+        return GraphCache(Path(named))
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "win32":
+        return GraphCache(Path(os.environ.get("LOCALAPPDATA", home)) / "claprt" / "cache")
+    return GraphCache(Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "claprt")
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    return {"stamp": stamp_of(path), "sha256": sha256_of(path)}
+
+
+def _intact(place: Path) -> bool:
+    """Whether an entry is there and its files are those that were written."""
+    entry = _read_json(place / _ENTRY)
+    files = entry.get("files")
+    if not isinstance(files, dict) or not files:
+        return False
+    try:
+        for name, recorded in files.items():
+            path = place / name
+            if not _matches(recorded, stamp_of(path)) and sha256_of(path) != recorded["sha256"]:
+                return False
+        if {path.name for path in place.iterdir()} != {*files, _ENTRY}:
+            return False
+    except (OSError, KeyError, TypeError):
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(place / _ENTRY)  # used today
+    return True
+
+
+def _matches(recorded: object, stamp: Stamp) -> bool:
+    return isinstance(recorded, dict) and recorded.get("stamp") == list(stamp) and isinstance(recorded.get("sha256"), str)
+
+
+def _tidy(folder: Path) -> None:
+    """Removes entries that were not used for long, and what killed processes left."""
+    for place in folder.iterdir():
+        leftover = place.name.startswith(".")
+        with contextlib.suppress(OSError):
+            age = time.time() - (place if leftover else place / _ENTRY).stat().st_mtime
+            if age > (24 * 3600 if leftover else _UNUSED_S):
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)

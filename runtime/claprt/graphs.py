@@ -1,0 +1,115 @@
+"""What a manifest says of graphs: which stage, which precision, which tensors, and how good they were found to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """Arithmetic of a graph. A bundle holds `fp32` and whatever else it was exported with.
+
+    `int8` and `fp16` are graphs of their own. `bf16` is the fp32 graph, run by a provider that rounds products to bfloat16.
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class Stage(StrEnum):
+    """The three graphs of a bundle."""
+
+    LOG_MEL = "log_mel"
+    AUDIO = "audio"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFacts:
+    """One input or output of a graph; a string in `shape` is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFacts:
+    """One graph: its file, its interface, and what the file must hash to."""
+
+    file: str
+    sha256: str
+    bytes: int
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """A file of the bundle that is no graph."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityFacts:
+    """What one comparison of a graph with its torch original measured when the bundle was exported."""
+
+    graph: str
+    precision: Precision
+    against: str
+    cases: int
+    max_abs: float
+    max_abs_limit: float
+    min_cosine: float | None = None
+    """None for the log-mel, which has no direction."""
+    min_cosine_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFacts:
+    """What a labelled set made of a graph in a lowered precision, the other tower in fp32. Shares from 0 to 1."""
+
+    dataset: str
+    sounds: int
+    top1: float | None = None
+    """Zero-shot top-1; None where the set has no classes."""
+    top1_fp32: float | None = None
+    recall5: float | None = None
+    """Share of texts with a right sound among the first five; None where the set has no captions."""
+    recall5_fp32: float | None = None
+    limit: float
+    """Smallest change of either that is accepted."""
+
+    @property
+    def change(self) -> float:
+        """The worse of the two changes, lowered minus fp32."""
+        pairs = ((self.top1, self.top1_fp32), (self.recall5, self.recall5_fp32))
+        return min((low - full for low, full in pairs if low is not None and full is not None), default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityFacts:
+    """How good a graph in a lowered precision was found to be when the bundle was exported."""
+
+    graph: Stage
+    precision: Precision
+    engine: str
+    """What ran it to find out."""
+    inputs: int
+    """Sounds or texts that the cosines are of; other ones than those that ranges were taken from."""
+    centred_cosine: float
+    """Mean over these of the cosine between the vector and its fp32 original, the mean fp32 vector subtracted from both."""
+    centred_cosine_min: float
+    centred_cosine_limit: float
+    """Smallest mean that is accepted."""
+    tasks: tuple[TaskFacts, ...] = ()
+    """Empty where nothing was there to judge by: untrained weights."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is good enough to be chosen without being asked for."""
+        return self.centred_cosine >= self.centred_cosine_limit and all(task.change >= task.limit for task in self.tasks)

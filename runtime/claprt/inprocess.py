@@ -1,0 +1,264 @@
+"""The engine in process: both towers of a bundle on the provider that was chosen.
+
+Sessions are created in a thread of their own, because flush-to-zero, which the towers profit from, stays switched on in
+the thread that creates one. Calls of several threads are run one after the other, since two at once on the same cores
+would both be slower; whoever has many sounds uses `throughput`, where each call has one core and they run side by side.
+And a process that forks after loading gets fresh sessions: the runtimes' threads do not survive a fork, and a call into
+an old session, or its end, would wait for them for ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
+from claprt.bundle import Bundle
+from claprt.errors import ArrayError, OptionError, ProviderError, ProviderUnavailableError
+from claprt.graph_cache import GraphCache
+from claprt.graphs import GraphFacts, Stage
+from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus
+from claprt.providers import ORT_NAMES, Choice, Provider, choose, fallen_back, tensorrt_profiles
+from claprt.session import Load, OrtSession, ProviderOptions, Runner, ort_providers
+
+_MAX_BATCH = 64
+_MAX_THREADS = 4096
+_ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO})
+Array = np.ndarray[Any, Any]
+
+
+class InProcessEngine:
+    """Both towers in this process. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        choice: Choice,
+        *,
+        threads: int | None = None,
+        fallback: bool = False,
+        max_batch: int = _MAX_BATCH,
+        cache: GraphCache | None = None,
+        at_once: int = 1,
+    ) -> None:
+        """Loads the audio tower; the text tower is loaded when it is first used.
+
+        Args:
+            bundle: what to run.
+            choice: on what, and in which precision.
+            threads: of all calls together; by default the physical cores that this process may use.
+            fallback: whether the CPU may take over where the choice cannot be had after all.
+            max_batch: largest batch that will come.
+            cache: where prepared graphs are kept.
+            at_once: calls that run side by side, sharing the threads.
+
+        Raises:
+            OptionError: a number of threads below 1.
+            ProviderUnavailableError: the provider cannot be had here.
+            BundleCorruptError: a graph is not what the manifest says.
+        """
+        if threads is not None and not 1 <= threads <= _MAX_THREADS:
+            raise OptionError(
+                f"threads={threads} is not possible; give 1 to {_MAX_THREADS}, or None for the machine's cores."
+            )
+        self.choice = choice
+        """The provider and the precisions, and why they were chosen."""
+        self.threads = default_threads() if threads is None else threads
+        """CPU threads of all calls together."""
+        self._bundle = bundle
+        self._fallback = fallback
+        self._max_batch = max(max_batch, _MAX_BATCH)
+        self._cache = cache
+        self._at_once = at_once
+        self._runners: dict[Stage, Runner] = {}
+        self._throughput: InProcessEngine | None = None
+        self._make_locks()
+        _engines.add(self)
+        with self._loading:
+            self._runner(Stage.AUDIO)
+
+    def _make_locks(self) -> None:
+        self._loading = threading.Lock()
+        self._free = threading.BoundedSemaphore(self._at_once)
+
+    @property
+    def provider(self) -> str:
+        """What the towers run on: `cpu`, `openvino`, `cuda` or `tensorrt`."""
+        return str(self.choice.provider)
+
+    @property
+    def precision(self) -> str:
+        """What the towers compute in: `fp32`, or `int8+fp32` where text differs from audio."""
+        return self.choice.precision
+
+    @property
+    def at_once(self) -> int:
+        """Calls that run side by side."""
+        return self._at_once
+
+    def throughput(self) -> InProcessEngine:
+        """The engine for many sounds: on the CPU one that runs as many calls side by side as there are threads.
+
+        On two cores that gives 1.15 to 1.35 times the sounds in the same time, at twice the latency of each
+        (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and gets this same engine.
+        """
+        if self.threads == 1 or self._at_once > 1 or self.choice.provider not in _ON_CPU:
+            return self
+        with self._loading:
+            if self._throughput is None:
+                self._throughput = InProcessEngine(
+                    self._bundle, self.choice, threads=self.threads, cache=self._cache, at_once=self.threads
+                )
+        return self._throughput
+
+    def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
+        """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
+
+        Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
+        """
+        feeds: dict[str, Array | None] = {"log_mels": log_mels, "is_longer": is_longer}
+        return self._run(Stage.AUDIO, feeds)
+
+    def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
+        """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
+
+        Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
+        """
+        return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
+
+    def _facts(self, stage: Stage) -> GraphFacts:
+        return self._bundle.manifest.graph(stage, self.choice.of(stage))
+
+    def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
+        feeds = _checked_feeds(self._facts(stage), given)
+        with self._loading:
+            runner = self._runner(stage)
+        with self._free:
+            try:
+                return runner(feeds)
+            except Exception as error:  # the runtimes' exceptions have no common parent but Exception
+                raise ProviderError(f"{self._facts(stage).file} could not be run on {self.provider}: {error}") from error
+
+    def _runner(self, stage: Stage) -> Runner:
+        """The stage's graph, loaded if this process has not done so yet. Called with the lock held."""
+        if stage not in self._runners:
+            with ThreadPoolExecutor(1, thread_name_prefix="claprt-load") as pool:
+                self._runners[stage] = pool.submit(self._create, stage).result()
+        return self._runners[stage]
+
+    def _create(self, stage: Stage) -> Runner:
+        try:
+            return self._opened(stage)
+        except ProviderUnavailableError as error:
+            asked = self.choice.provider
+            if not self._fallback:
+                raise ProviderUnavailableError(
+                    f'provider="{asked}" was chosen and cannot be had: {error}. Repair it, or allow the CPU: fallback=True.'
+                ) from (error.__cause__ or error)
+            cpu = choose(Provider.CPU, this_machine(), self._bundle.manifest, precision=self.choice.audio)
+            self.choice = fallen_back(cpu, f"{asked} cannot be had: {error}")
+            return self._opened(stage)
+
+    def _opened(self, stage: Stage) -> Runner:
+        precision, facts = self.choice.of(stage), self._facts(stage)
+        load = Load(
+            path=self._bundle.graph_path(stage, precision),
+            facts=facts,
+            threads=max(1, self.threads // self._at_once),
+            cache=self._cache,
+        )
+        if self.choice.provider is Provider.OPENVINO:
+            from claprt.openvino_session import OpenVinoSession
+
+            load = Load(path=load.path, facts=facts, threads=self.threads, cache=self._cache)
+            return OpenVinoSession(load, precision, streams=self._at_once)
+        return OrtSession(load, self.choice.provider, self._ort_providers(facts))
+
+    def _ort_providers(self, facts: GraphFacts) -> ProviderOptions:
+        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
+        if self.choice.provider is Provider.CPU:
+            return [cpu]
+        if self.choice.provider is Provider.TENSORRT:
+            tokens = (3, 16, self._bundle.manifest.text.max_tokens)
+            profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
+            return [(name, profiles), ORT_NAMES[Provider.CUDA], cpu]
+        return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
+
+    def abandon(self) -> None:
+        """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
+        for runner in self._runners.values():
+            runner.abandon()
+        self._runners = {}
+        self._throughput = None
+        self._make_locks()
+
+
+_engines: weakref.WeakSet[InProcessEngine] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(_engines):
+        engine.abandon()
+    if "onnxruntime" in sys.modules:
+        _end_without_exit_handlers()
+
+
+def _end_without_exit_handlers() -> None:
+    """Makes this process end with `_exit` once Python is done.
+
+    onnxruntime 1.31 waits in an exit handler for threads that only the parent has, so a forked child that has merely
+    imported it never ends. glibc's `on_exit` runs what was registered last first and hands it the exit status, which is
+    all that `_exit` needs; Python has flushed its streams by then. Where there is no `on_exit`, nothing is done.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def this_machine() -> Machine:
+    """What this process's runtimes, the processor and the machine's drivers offer."""
+    from claprt.openvino_session import openvino_version
+
+    providers = ort_providers()
+    wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
+    return Machine(
+        providers=providers,
+        nvidia_gpus=nvidia_gpus() if wants_driver else 0,
+        openvino=openvino_version(),
+        features=cpu_features(),
+    )
+
+
+def _checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
+    """What a graph takes of what was given, every shape checked, axes of one name equally long."""
+    names = [tensor.name for tensor in facts.inputs]
+    for name, array in given.items():
+        if array is not None and name not in names:
+            raise ArrayError(f"{facts.file} takes {', '.join(names)}, and {name} was given as well; leave it out.")
+    feeds: dict[str, Array] = {}
+    lengths: dict[str, int] = {}
+    for tensor in facts.inputs:
+        array = given.get(tensor.name)
+        if array is None:
+            raise ArrayError(f"{facts.file} needs {tensor.name} ({tensor.dtype} {list(tensor.shape)}), and none was given.")
+        check_array(tensor.name, array, tensor.dtype, tensor.shape)
+        for axis, length in zip(tensor.shape, array.shape, strict=True):
+            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
+                raise ArrayError(f"{tensor.name} has {length} along {axis}, and an input before it {lengths[axis]}.")
+        feeds[tensor.name] = array
+    if not all(lengths.values()):
+        raise ArrayError(f"{facts.file} needs at least one row and one column; got {lengths}.")
+    return feeds
