@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from claprt.cli.inspect import quality_line
 from claprt.errors import ClaprtError
 from claprt.graphs import Precision
 from claprt.manifest import Manifest
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
     try:
+        from claprt.dataset import read_dataset
         from claprt_export.pipeline import export_bundle
 
         manifest = export_bundle(
@@ -36,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checkpoint=options.checkpoint,
             tokenizer=options.tokenizer,
             precisions=options.precision,
+            calibration=read_dataset(options.calibrate_on) if options.calibrate_on else None,
+            judged_on=read_dataset(options.judge_on) if options.judge_on else None,
             force=options.force,
+            force_precision=options.force_precision,
             report=report,
         )
     except ClaprtError as error:
@@ -64,6 +69,8 @@ def _print_result(out: Path, manifest: Manifest) -> None:
     for row in manifest.parity:
         cosine = "" if row.min_cosine is None else f", minimum cosine {row.min_cosine:.9f}"
         print(f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}")
+    for row in manifest.quality:
+        print(f"  {quality_line(row)}")
     if not manifest.source.trained:
         print("  untrained weights: vectors cost what a checkpoint's do and mean nothing")
 
@@ -97,8 +104,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a tokenizer.json or a folder with one; by default the checkpoint folder's, then roberta-base from the hub",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,…]", help="graphs to write (fp32)"
+        "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,int8,bf16,fp16]",
+        help="precisions to have (fp32, which is always there): int8 and bf16 for CPUs, fp16 for GPUs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge-on", metavar="FOLDER|CSV", help="labelled sounds to judge lowered precisions by (synthesised ones)"
     )
+    parser.add_argument(
+        "--calibrate-on", metavar="FOLDER|CSV", help="sounds to take the ranges of int8 from, beside synthesised ones"
+    )
+    parser.add_argument("--force-precision", action="store_true", help="keep and mark a precision that the judge refuses")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     return parser

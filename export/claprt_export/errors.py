@@ -48,5 +48,9 @@ class CollapsedTowerError(ParityError):
     """A tower gives nearly the same vector for different inputs."""
 
 
+class PrecisionError(ExportError):
+    """A lowered graph was refused by the judge, or there was nothing to judge it by."""
+
+
 class OutputError(ExportError, OSError):
     """The bundle cannot be written where it was asked for."""

@@ -13,6 +13,7 @@ import tokenizers
 
 import claprt
 from claprt.bundle import read_bundle, sha256_of
+from claprt.dataset import Dataset
 from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
 from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, Source, TextFacts, parse_manifest
 from claprt_export.architecture import TextArchitecture
@@ -24,6 +25,7 @@ from claprt_export.folder import new_folder
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
 from claprt_export.parity import check_audio, check_log_mel, check_text
+from claprt_export.precision import Exported, Material, with_lowered
 from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint
 from claprt_export.to_onnx import audio_graph, text_graph
 from claprt_export.tokenizer import byte_level_tokenizer, check_tokenizer, read_tokenizer
@@ -46,7 +48,10 @@ def export_bundle(
     checkpoint: Path | None = None,
     tokenizer: Path | None = None,
     precisions: Sequence[Precision] = (Precision.FP32,),
+    calibration: Dataset | None = None,
+    judged_on: Dataset | None = None,
     force: bool = False,
+    force_precision: bool = False,
     report: Report = _say_nothing,
 ) -> Manifest:
     """Exports one checkpoint.
@@ -57,7 +62,10 @@ def export_bundle(
         checkpoint: a `.pt` file or a folder; by default what `CLAP_CHECKPOINT_PATH` names, then the variant's own.
         tokenizer: a `tokenizer.json` or a folder with one; by default the checkpoint's, then RoBERTa-base's.
         precisions: which graphs to write; fp32 is always among them.
+        calibration: sounds to take the ranges of int8 from, beside synthesised ones.
+        judged_on: labelled sounds to judge lowered precisions by, instead of synthesised ones.
         force: replaces a bundle that is already there.
+        force_precision: keeps and marks a precision that the judge refuses.
         report: is told what is being done.
 
     Returns:
@@ -67,10 +75,20 @@ def export_bundle(
         ExportError: nothing was written; the message says why.
     """
     row = variant(name) if name else None
-    _check_precisions(precisions)
     with new_folder(out, replace=_is_bundle if force else None) as folder:
         found = _load(row, checkpoint, tokenizer, report)
-        manifest = _fill(folder, found, report)
+        manifest, towers = _fill(folder, found, report)
+        lowered = [precision for precision in Precision if precision in precisions and precision is not Precision.FP32]
+        if lowered:
+            report(f"lowering to {', '.join(lowered)} and judging")
+            material = Material(calibration=calibration, judged_on=judged_on, forced=force_precision)
+
+            def finish(model: onnx.ModelProto, stage: Stage, precision: Precision) -> Path:
+                path = folder / _graph_file(stage, precision)
+                _save(model, path, stage, precision, found)
+                return path
+
+            manifest = with_lowered(manifest, towers, lowered, found.tokenizer, material, finish)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         read_bundle(folder).verify()
     return manifest
@@ -81,12 +99,6 @@ class _Loaded:
     checkpoint: Checkpoint
     tokenizer: tokenizers.Tokenizer
     source: Source
-
-
-def _check_precisions(precisions: Sequence[Precision]) -> None:
-    later = [precision for precision in precisions if precision is not Precision.FP32]
-    if later:
-        raise ExportError(f"--precision {','.join(later)} cannot be exported yet; fp32 can.")
 
 
 def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report: Report) -> _Loaded:
@@ -150,7 +162,7 @@ def _tokenizer(checkpoint: Checkpoint, given: Path | None) -> tokenizers.Tokeniz
     return tokenizer
 
 
-def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
+def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict[Stage, Exported]]:
     checkpoint = loaded.checkpoint
     audio = AudioFacts(
         architecture=checkpoint.audio.name, mel=checkpoint.mel, fused=checkpoint.audio.fused, fill=checkpoint.fill
@@ -160,22 +172,23 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
         pad_token_id=checkpoint.text.pad_token_id,
         vocabulary=checkpoint.text.vocabulary,
     )
-    smallest = compact if checkpoint.half else _unchanged
     paths = {stage: folder / _graph_file(stage, Precision.FP32) for stage in Stage}
     parity: list[ParityFacts] = []
 
     report("writing the log-mel graph")
-    _save(smallest(log_mel_graph(audio, OPSET)), paths[Stage.LOG_MEL], Stage.LOG_MEL, loaded.source)
+    _save(log_mel_graph(audio, OPSET), paths[Stage.LOG_MEL], Stage.LOG_MEL, Precision.FP32, loaded)
     parity.append(check_log_mel(paths[Stage.LOG_MEL], audio))
 
     report(f"tracing and checking {audio.architecture}")
     audio_tower = checkpoint.audio_tower()
-    _save(smallest(audio_graph(audio_tower, audio.frames)), paths[Stage.AUDIO], Stage.AUDIO, loaded.source)
+    traced_audio = audio_graph(audio_tower, audio.frames)
+    _save(traced_audio, paths[Stage.AUDIO], Stage.AUDIO, Precision.FP32, loaded)
     parity.append(check_audio(paths[Stage.AUDIO], audio_tower, audio, Precision.FP32, trained=checkpoint.trained))
 
     report(f"tracing and checking {text.architecture}")
     text_tower = checkpoint.text_tower()
-    _save(smallest(text_graph(text_tower)), paths[Stage.TEXT], Stage.TEXT, loaded.source)
+    traced_text = text_graph(text_tower)
+    _save(traced_text, paths[Stage.TEXT], Stage.TEXT, Precision.FP32, loaded)
     parity.append(
         check_text(
             paths[Stage.TEXT],
@@ -190,7 +203,7 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
     tokenizer_file = folder / TOKENIZER_FILE
     loaded.tokenizer.save(str(tokenizer_file))
     scale_a, scale_t = checkpoint.logit_scales
-    return Manifest(
+    manifest = Manifest(
         schema=SCHEMA,
         name=checkpoint.name,
         source=loaded.source,
@@ -205,21 +218,24 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> Manifest:
         parity=tuple(parity),
         tools={"claprt": claprt.__version__, **{tool: version(tool) for tool in _TOOLS}},
     )
-
-
-def _unchanged(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
+    return manifest, {
+        Stage.AUDIO: Exported(module=audio_tower, graph=traced_audio, path=paths[Stage.AUDIO]),
+        Stage.TEXT: Exported(module=text_tower, graph=traced_text, path=paths[Stage.TEXT]),
+    }
 
 
 def _graph_file(stage: Stage, precision: Precision) -> str:
     return f"{stage}.onnx" if stage is Stage.LOG_MEL else f"{stage}.{precision}.onnx"
 
 
-def _save(model: onnx.ModelProto, path: Path, stage: Stage, source: Source) -> None:
+def _save(model: onnx.ModelProto, path: Path, stage: Stage, precision: Precision, loaded: _Loaded) -> None:
+    source = loaded.source
+    if loaded.checkpoint.half:
+        model = compact(model)
     metadata = {
         "claprt": claprt.__version__,
         "stage": str(stage),
-        "precision": str(Precision.FP32),
+        "precision": str(precision),
         "checkpoint": source.name,
         "checkpoint_sha256": source.sha256,
         "trained": "yes" if source.trained else "no: seeded weights, vectors mean nothing",

@@ -99,7 +99,7 @@ def choose(
             manifest.graph(stage, Precision(precision))
     passed_over: list[str] = []
     for candidate in _candidates(provider, precision, machine):
-        refused = _why_not(candidate, machine) or _why_not_audio(candidate, precision, manifest)
+        refused = why_not(candidate, machine) or _why_not_audio(candidate, precision, manifest)
         if refused is None:
             return _choice(candidate, provider, precision, machine, manifest, passed_over)
         passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
@@ -169,12 +169,12 @@ def _choice(
 def _text_precision(provider: Provider, machine: Machine, manifest: Manifest) -> Precision:
     """The fastest precision that the judge accepted for text; it need not be that of audio."""
     for precision in PRECISIONS[provider]:
-        if manifest.accepted(Stage.TEXT, precision) and _why_not((provider, precision), machine) is None:
+        if manifest.accepted(Stage.TEXT, precision) and why_not((provider, precision), machine) is None:
             return precision
     return Precision.FP32
 
 
-def _why_not(pair: Pair, machine: Machine) -> str | None:
+def why_not(pair: Pair, machine: Machine) -> str | None:
     """Why a pair cannot be had on this machine, ending in what to do; None if it can."""
     provider, precision = pair
     if precision not in PRECISIONS[provider]:

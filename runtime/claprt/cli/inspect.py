@@ -7,6 +7,10 @@ from typing import Any
 
 from claprt.bundle import Bundle, read_bundle
 from claprt.cli.options import bundle_path
+from claprt.errors import ClaprtError
+from claprt.graphs import QualityFacts
+from claprt.manifest import Manifest
+from claprt.providers import choose
 
 
 def add(commands: Any) -> None:
@@ -27,6 +31,21 @@ def run(options: argparse.Namespace) -> int:
     bundle.verify()
     print(bundle.manifest.to_json() if options.json else _summary(bundle), end="")
     return 0
+
+
+def quality_line(row: QualityFacts) -> str:
+    """The judge's finding on one lowered graph."""
+    parts = [f"{row.graph:5} {row.precision} on {row.engine}: centred cosine {row.centred_cosine:.4f}"]
+    parts.append(f"(worst {row.centred_cosine_min:.4f}, limit {row.centred_cosine_limit})")
+    for task in row.tasks:
+        shares = [
+            f"{name} {100 * low:.1f} % (fp32 {100 * full:.1f} %)"
+            for name, low, full in (("top-1", task.top1, task.top1_fp32), ("R@5", task.recall5, task.recall5_fp32))
+            if low is not None and full is not None
+        ]
+        parts.append(f"{', '.join(shares)} of {task.sounds} {task.dataset}")
+    parts.append("accepted" if row.accepted else "REFUSED and kept by force: never chosen, only run by name")
+    return "; ".join([" ".join(parts[:2]), *parts[2:]])
 
 
 def _summary(bundle: Bundle) -> str:
@@ -60,4 +79,30 @@ def _summary(bundle: Bundle) -> str:
         cosine = "" if row.min_cosine is None else f", cosine ≥ {row.min_cosine:.9f} (limit {row.min_cosine_limit})"
         limit = f"(limit {row.max_abs_limit:g})"
         lines.append(f"  {row.graph:8} {row.precision:5} against {row.against}: ≤ {row.max_abs:.2g} {limit}{cosine}")
+    if manifest.quality:
+        lines.append("\nlowered precisions, as judged when exported")
+        lines += [f"  {quality_line(row)}" for row in manifest.quality]
+    lines += ["", *_would_choose(manifest)]
     return "\n".join(lines) + "\n"
+
+
+def _would_choose(manifest: Manifest) -> list[str]:
+    """What `provider="auto", precision="auto"` comes to on this machine, and why."""
+    from claprt.inprocess import this_machine
+
+    try:
+        machine = this_machine()
+        choice = choose("auto", machine, manifest, precision="auto")
+    except ClaprtError as error:
+        return [f"on this machine: {error}"]
+    features = ", ".join(sorted(machine.features)) or "nothing that matters here"
+    text = "" if choice.audio is choice.text else f" (text in {choice.text})"
+    head = (
+        f"on this machine (the processor has {features}; OpenVINO {machine.openvino or 'is not installed'}), "
+        f'provider="auto", precision="auto" is'
+    )
+    return [
+        head,
+        f"  {choice.audio} on {choice.provider}{text}: {choice.reason}",
+        *(f"  not {line}" for line in choice.passed_over),
+    ]
