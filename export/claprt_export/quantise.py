@@ -128,8 +128,8 @@ class Quantiser:
             if norm is None or len(norm.input) < 3 or not all(name in self._constants for name in norm.input[1:3]):
                 continue
             factor = self._factor(linear)
-            for name in norm.input[1:3]:
-                self._replace(name, numpy_helper.to_array(self._constants[name]) / factor)
+            for position in (1, 2):
+                self._divide(norm, position, factor)
             weights[linear.node.name] = linear.weight * factor[:, None]
             ranges = self._ranges[linear.input]
             self._ranges[linear.input] = Ranges(ranges.low / factor, ranges.high / factor)
@@ -142,8 +142,11 @@ class Quantiser:
         factor = loud**SMOOTHING / heavy ** (1 - SMOOTHING)
         return (factor / np.exp(np.log(factor).mean())).astype(np.float32)
 
-    def _replace(self, name: str, values: Array) -> None:
-        self._constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.astype(np.float32)), name))
+    def _divide(self, norm: onnx.NodeProto, position: int, factor: Array) -> None:
+        """Gives a normalisation a scale or shift of its own: equal ones of several are one constant in a traced graph."""
+        values = numpy_helper.to_array(self._constants[norm.input[position]]) / factor
+        norm.input[position] = f"{norm.name}/smoothed.{position}"
+        self._model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), norm.input[position]))
 
 
 def _only_norm(

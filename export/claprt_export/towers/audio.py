@@ -101,7 +101,9 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] in window order to the same."""
-        attended = self.attn(self._gather(self.norm1(x), self.shifted))
+        # gathered before the normalisation, which is the same and leaves it next to the linear layer: OpenVINO 2026.4 takes a
+        # normalisation's scale for one of int8 and moves it across a gather in between, into the wrong places
+        attended = self.attn(self.norm1(self._gather(x, self.shifted)))
         x = x + self._gather(attended, self.restored)
         return x + self.mlp(self.norm2(x))
 

@@ -23,19 +23,19 @@ class Embeddings(nn.Module):
 
     def __init__(self, a: TextArchitecture) -> None:
         super().__init__()
-        self.pad_token_id = a.pad_token_id
+        self.pad_token_id, self.width = a.pad_token_id, a.width
         self.word_embeddings = nn.Embedding(a.vocabulary, a.width)
         self.position_embeddings = nn.Embedding(a.positions, a.width)
         self.token_type_embeddings = nn.Embedding(1, a.width)
         self.LayerNorm = nn.LayerNorm(a.width, eps=a.layer_norm_eps)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """[batch, tokens] to [batch, tokens, width]."""
+        """[batch, tokens] to [batch · tokens, width]; reshaped before the normalisation for the reason in `SwinBlock`."""
         # summed in float32, exact for any number of positions, because TensorRT has no integer CumSum
         real = token_ids.ne(self.pad_token_id).to(torch.float32)
         positions = (real.cumsum(1) * real).long() + self.pad_token_id
         x = self.word_embeddings(token_ids) + self.token_type_embeddings.weight[0] + self.position_embeddings(positions)
-        return self.LayerNorm(x)
+        return self.LayerNorm(x.view(-1, self.width))
 
 
 class SelfAttention(Folding):
@@ -108,7 +108,7 @@ class TextBranch(nn.Module):
     def forward(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The pooled state of the first token, before projection."""
         scores = (1 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED_SCORE
-        x = self.embeddings(token_ids).view(-1, self.width)
+        x = self.embeddings(token_ids)
         for layer in self.encoder["layer"].children():
             x = layer(x, scores, token_ids)
         batch, tokens = token_ids.shape
