@@ -61,6 +61,41 @@ def mini_table(figures: dict[str, Any]) -> str:
     return "\n".join(lines + [f"| {what} | {bar} | {value:.3f} |" for what, bar, value in rows])
 
 
+_COLUMNS = ("1 s", "10 s", "batch 10", "batch 64", "files", "1 label", "64 labels")
+
+
+def bench_table(results: dict[str, Any]) -> str:
+    """Markdown tables of the benchmark, one for each size: how many times as fast as laion-clap each engine is."""
+    parts: list[str] = []
+    for size, found in results["sizes"].items():
+        columns = [case for case in _COLUMNS if any(case in row["cases"] for row in found["engines"].values())]
+        parts += [f"| HTSAT-{size} | {' | '.join(columns)} | peak MB |", f"|---{'|---' * len(columns)}|---|"]
+        for name, row in found["engines"].items():
+            cells = [_cell(row["cases"].get(case)) for case in columns]
+            shown = f"**{name}**" if name.startswith("claprt") else name
+            parts.append(f"| {shown} | {' | '.join(cells)} | {row['peak_mb']:.0f} |")
+        failures = [f"{name}: {row['failure']}" for name, row in found["engines"].items() if row["failure"]]
+        parts += ["", *(f"Not measured: {failure}." for failure in failures), _beside(size, found), ""]
+    return "\n".join(parts).strip()
+
+
+def _cell(case: dict[str, Any] | None) -> str:
+    """A ratio, and the median time it came with."""
+    if case is None or case["ratio"] is None:
+        return "–"
+    ms = case["median_ms"]
+    return f"{case['ratio']:.2f}× ({ms:.0f} ms)" if ms < 10_000 else f"{case['ratio']:.2f}× ({ms / 1000:.0f} s)"
+
+
+def _beside(size: str, found: dict[str, Any]) -> str:
+    busy, fresh = found["busy_core"], found["fresh_process"]
+    loads = ", ".join(f"{pair} {f['again_s']:.2f} s (first time {f['first_s']:.1f} s)" for pair, f in fresh.items())
+    return (
+        f"HTSAT-{size}, a 1 s sound with one core kept busy by another process ({busy['engine']}): median "
+        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector: {loads}."
+    )
+
+
 def rendered(document: str, results: dict[str, Any], figures: dict[str, Any]) -> str:
     """The document with its tables as the results have them."""
     for kind, only in (("brief", BRIEF), ("full", None)):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from claprt_export.architecture import AudioArchitecture
 from claprt_export.towers import order
-from claprt_export.towers.folding import Folding, normalisation
+from claprt_export.towers.folding import QKV, Folding, normalisation, query_key_value
 from claprt_export.towers.fusion import AttentionalFusion
 from claprt_export.towers.order import Grid
 
@@ -25,7 +25,7 @@ from claprt_export.towers.order import Grid
 class WindowAttention(Folding):
     """Multi-head attention inside windows, with a relative-position bias and, when shifted, a mask."""
 
-    folded_names = ("qkv_weight", "qkv_bias", "scores")
+    folded_names = (*QKV, "scores")
 
     def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
         super().__init__()
@@ -44,23 +44,23 @@ class WindowAttention(Folding):
         self.register_buffer("mask", mask, persistent=False)
 
     def fold(self) -> tuple[Tensor, ...]:
-        """Scale folded into the query rows; bias and mask added into one [windows, heads, tokens, tokens] constant."""
-        scale = torch.ones(3 * self.dim, 1)
-        scale[: self.dim] = (self.dim // self.heads) ** -0.5
-        scale = scale.to(self.qkv.weight)
+        """Scale folded into the query; bias and mask added into one [windows, heads, tokens, tokens] constant."""
+        scale = (self.dim // self.heads) ** -0.5
         bias = self.relative_position_bias_table[self.position_index]
         scores = bias.view(self.tokens, self.tokens, self.heads).permute(2, 0, 1)[None]
         if self.mask is not None:
             scores = scores + self.mask[:, None]
-        return self.qkv.weight * scale, self.qkv.bias * scale[:, 0], scores
+        return *query_key_value(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), scale), scores
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens of the stage, dim] in (shifted) window order, to the same."""
-        weight, bias, scores = self.folded()
-        qkv = F.linear(x, weight, bias)
-        qkv = qkv.view(-1, self.windows, self.tokens, 3, self.heads, self.dim // self.heads)
-        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        attention = torch.softmax(query @ key.transpose(-2, -1) + scores, dim=-1)
+        *weights_and_biases, scores = self.folded()
+        query, key, value = (
+            F.linear(x, weight, bias).view(-1, self.windows, self.tokens, self.heads, self.dim // self.heads)
+            for weight, bias in zip(weights_and_biases[:3], weights_and_biases[3:], strict=True)
+        )
+        query, key, value = query.transpose(2, 3), key.permute(0, 1, 3, 4, 2), value.transpose(2, 3)
+        attention = torch.softmax(query @ key + scores, dim=-1)
         mixed = (attention @ value).transpose(2, 3).reshape(-1, self.dim)
         return self.proj(mixed)
 
@@ -101,8 +101,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] in window order to the same."""
-        # gathered before the normalisation, which is the same and leaves it next to the linear layer: OpenVINO 2026.4 takes a
-        # normalisation's scale for one of int8 and moves it across a gather in between, into the wrong places
+        # gathered before the normalisation, which is the same and puts it next to the linear layer: OpenVINO 2026.4 takes
+        # a normalisation's scale for one of int8 and moves it across a gather in between, into the wrong places
         attended = self.attn(self.norm1(self._gather(x, self.shifted)))
         x = x + self._gather(attended, self.restored)
         return x + self.mlp(self.norm2(x))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from claprt_export.architecture import TextArchitecture
 from claprt_export.towers.audio import projection
-from claprt_export.towers.folding import Folding
+from claprt_export.towers.folding import QKV, Folding, query_key_value
 from claprt_export.towers.order import MASKED_SCORE
 
 
@@ -41,7 +41,7 @@ class Embeddings(nn.Module):
 class SelfAttention(Folding):
     """Multi-head attention over all tokens of a text."""
 
-    folded_names = ("qkv_weight", "qkv_bias")
+    folded_names = QKV
 
     def __init__(self, a: TextArchitecture) -> None:
         super().__init__()
@@ -51,18 +51,21 @@ class SelfAttention(Folding):
         self.value = nn.Linear(a.width, a.width)
 
     def fold(self) -> tuple[Tensor, ...]:
-        """One weight for query, key and value, the scale folded into the query's rows."""
+        """The scale folded into the query."""
+        layers = (self.query, self.key, self.value)
         scale = (self.width // self.heads) ** -0.5
-        weight = torch.cat([self.query.weight * scale, self.key.weight, self.value.weight])
-        return weight, torch.cat([self.query.bias * scale, self.key.bias, self.value.bias])
+        return query_key_value([layer.weight for layer in layers], [layer.bias for layer in layers], scale)
 
     def forward(self, x: Tensor, scores: Tensor, shape: Tensor) -> Tensor:
         """[batch · tokens, width] to the same; `shape` is any tensor [batch, tokens]."""
         batch, tokens = shape.shape
-        weight, bias = self.folded()
-        qkv = F.linear(x, weight, bias).view(batch, tokens, 3, self.heads, self.width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        attention = torch.softmax(query @ key.transpose(-2, -1) + scores, dim=-1)
+        weights_and_biases = self.folded()
+        query, key, value = (
+            F.linear(x, weight, bias).view(batch, tokens, self.heads, self.width // self.heads)
+            for weight, bias in zip(weights_and_biases[:3], weights_and_biases[3:], strict=True)
+        )
+        query, key, value = query.transpose(1, 2), key.permute(0, 2, 3, 1), value.transpose(1, 2)
+        attention = torch.softmax(query @ key + scores, dim=-1)
         return (attention @ value).transpose(1, 2).reshape(-1, self.width)
 
 

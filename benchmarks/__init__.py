@@ -1,0 +1,1 @@
+"""Measurements, and what puts them into the documents."""
