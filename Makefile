@@ -10,7 +10,7 @@ BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency mini mini-package install-check clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,evaluate,export,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,evaluate,export,dev]'
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
@@ -40,8 +40,8 @@ demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, class
 	$(BIN)/python examples/demo.py --bundle $(BUNDLE) $(FILES)
 	$(BIN)/claprt latency --bundle $(BUNDLE) || echo "(a missed target does not end the demonstration)"
 
-export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=build/bundles/VARIANT
-	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
+export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=build/bundles/VARIANT (PRECISION=fp32,int8,bf16)
+	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) $(if $(PRECISION),--precision $(PRECISION)) --out $(BUNDLE) --force
 
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
@@ -74,6 +74,17 @@ mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` tr
 
 latency: $(BUNDLE)/manifest.json ## measure BUNDLE against 100 ms
 	$(BIN)/claprt latency --bundle $(BUNDLE)
+
+bench: $(VENV)/.complete $(REFERENCE)/.complete ## compare with everything that could be picked instead (TOKENIZER=folder of RoBERTa's); half an hour
+	$(BIN)/python benchmarks/bench.py $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
+
+bench-quick: $(VENV)/.complete $(REFERENCE)/.complete ## the same for one small model and short calls: three minutes once its model is there
+	$(BIN)/python benchmarks/bench.py --quick $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) --out build/bench-quick.json
+
+bench-table: build/bench.json ## put what `make bench` measured into benchmarks/results, the documents and a picture
+	cp build/bench.json benchmarks/results/bench.json
+	$(BIN)/python benchmarks/table.py
+	$(BIN)/python benchmarks/picture.py
 
 install-check: $(VENV)/.complete | build ## install the wheel with [cpu] alone and run the unit tests there, without torch
 	rm -rf build/clean build/wheel

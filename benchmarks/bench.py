@@ -37,7 +37,7 @@ REFERENCES = ("laion-clap", "transformers", "torch.compile bf16", "naive export"
 OURS = ("cpu fp32", "cpu int8", "openvino fp32", "openvino bf16", "openvino int8")
 OWN_WEIGHTS = {"torch.compile bf16": 0.99, "naive export": 0.99999, "clapback-embed": 0.999}
 """Engines whose vectors are held against transformers', and the smallest cosine."""
-TRIALS = {"1 s": 15, "10 s": 15, "batch 10": 3, "batch 64": 1, "files": 1, "1 label": 15, "64 labels": 3}
+TRIALS = {"1 s": 9, "10 s": 11, "batch 10": 2, "batch 64": 1, "files": 1, "1 label": 9, "64 labels": 2}
 QUICK = {"1 s": 5, "10 s": 7, "1 label": 5, "64 labels": 1}
 PAUSE_S = 0.05
 
@@ -224,7 +224,7 @@ def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
         }  # fmt: skip
         runnable = [engine.name.removeprefix("claprt ") for engine in ours]
     say(f"{size}: fresh processes")
-    fresh = loads(options.work, size, runnable, 1 if options.quick else 5)
+    fresh = loads(options.work, size, runnable, 1 if options.quick else 3)
     return {"engines": rows, "busy_core": busy, "fresh_process": fresh}
 
 

@@ -1,6 +1,6 @@
 """Puts measured results into the documents, between their markers, so that no figure in them is typed by hand.
 
-python benchmarks/table.py            rewrites README.md, docs/parity.md and docs/mini.md
+python benchmarks/table.py            rewrites README.md and those documents in docs/ that have tables
 python benchmarks/table.py --check    says whether they are up to date
 """
 
@@ -64,6 +64,45 @@ def mini_table(figures: dict[str, Any]) -> str:
 _COLUMNS = ("1 s", "10 s", "batch 10", "batch 64", "files", "1 label", "64 labels")
 
 
+_BRIEF_COLUMNS = ("1 s", "10 s", "files", "64 labels")
+
+
+def brief_bench_table(results: dict[str, Any]) -> str:
+    """One table for all sizes: the calls that most people make."""
+    lines = [f"| | {' | '.join(f'{size}: {case}' for size in results['sizes'] for case in _BRIEF_COLUMNS)} |"]
+    lines.append("|---" * (1 + len(_BRIEF_COLUMNS) * len(results["sizes"])) + "|")
+    names = list(dict.fromkeys(name for found in results["sizes"].values() for name in found["engines"]))
+    for name in names:
+        rows = [found["engines"].get(name, {"cases": {}})["cases"] for found in results["sizes"].values()]
+        ratios = [row.get(case, {}).get("ratio") for row in rows for case in _BRIEF_COLUMNS]
+        if any(ratio is not None for ratio in ratios):
+            shown = f"**{name}**" if name.startswith("claprt") else name
+            lines.append(f"| {shown} | {' | '.join('–' if ratio is None else f'{ratio:.1f}×' for ratio in ratios)} |")
+    return "\n".join([*lines, "", _machine(results)])
+
+
+def _machine(results: dict[str, Any]) -> str:
+    found = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    features = ", ".join(found["features"])
+    return f"Measured on {found['threads']} cores of {found['processor']} with {features}; {versions}."
+
+
+def quality_table(results: dict[str, Any]) -> str:
+    """A markdown table of what lowered precisions cost on real sounds."""
+    lines = ["| bundle | | centred cosine | worst | top-1 (fp32) | R@5 (fp32) |", "|---|---|---|---|---|---|"]
+    for bundle, found in results.items():
+        full = found["pairs"]["fp32"]
+        for pair, row in found["pairs"].items():
+            if pair == "fp32":
+                continue
+            cells = [f"{row['centred_cosine']:.4f}", f"{row['centred_cosine_min']:.4f}"]
+            cells += [f"{row[key]:.3f} ({full[key]:.3f})" if key in row else "–" for key in ("top1", "recall5")]
+            lines.append(f"| {bundle} | {pair} | {' | '.join(cells)} |")
+    sounds = "; ".join(sorted({f"{found['sounds']} sounds of {found['dataset']}" for found in results.values()}))
+    return "\n".join([*lines, "", f"{sounds}."])
+
+
 def bench_table(results: dict[str, Any]) -> str:
     """Markdown tables of the benchmark, one for each size: how many times as fast as laion-clap each engine is."""
     parts: list[str] = []
@@ -76,7 +115,7 @@ def bench_table(results: dict[str, Any]) -> str:
             parts.append(f"| {shown} | {' | '.join(cells)} | {row['peak_mb']:.0f} |")
         failures = [f"{name}: {row['failure']}" for name, row in found["engines"].items() if row["failure"]]
         parts += ["", *(f"Not measured: {failure}." for failure in failures), _beside(size, found), ""]
-    return "\n".join(parts).strip()
+    return "\n".join([*parts, _machine(results)]).strip()
 
 
 def _cell(case: dict[str, Any] | None) -> str:
@@ -96,24 +135,38 @@ def _beside(size: str, found: dict[str, Any]) -> str:
     )
 
 
-def rendered(document: str, results: dict[str, Any], figures: dict[str, Any]) -> str:
+def tables() -> dict[str, str]:
+    """Every table by the name of its marker."""
+    parity, mini, bench, quality = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("parity", "mini", "bench", "quality")
+    )
+    return {
+        "parity: brief": parity_table(parity, BRIEF),
+        "parity: full": parity_table(parity, None),
+        "mini": mini_table(mini),
+        "bench: brief": brief_bench_table(bench),
+        "bench: full": bench_table(bench),
+        "quality": quality_table(quality),
+    }
+
+
+def rendered(document: str, found: dict[str, str]) -> str:
     """The document with its tables as the results have them."""
-    for kind, only in (("brief", BRIEF), ("full", None)):
-        pattern = re.compile(rf"(<!-- parity: {kind} -->\n).*?(<!-- /parity -->)", re.DOTALL)
-        table = parity_table(results, only)
+    for name, table in found.items():
+        end = name.partition(":")[0]
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{end} -->)", re.DOTALL)
         document = pattern.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", document)
-    table = mini_table(figures)
-    return re.sub(r"(<!-- mini -->\n).*?(<!-- /mini -->)", lambda m: f"{m[1]}{table}\n{m[2]}", document, flags=re.DOTALL)
+    return document
 
 
 def main() -> int:
     """Rewrites the documents, or with `--check` compares them; the exit status is 1 if they are out of date."""
-    results = json.loads((RESULTS / "parity.json").read_text(encoding="utf-8"))
-    figures = json.loads((RESULTS / "mini.json").read_text(encoding="utf-8"))
+    found = tables()
     status = 0
-    for path in (ROOT / "README.md", ROOT / "docs" / "parity.md", ROOT / "docs" / "mini.md"):
+    for path in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance"))):
         document = path.read_text(encoding="utf-8")
-        fresh = rendered(document, results, figures)
+        fresh = rendered(document, found)
         if "--check" in sys.argv:
             status |= fresh != document
         else:

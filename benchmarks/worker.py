@@ -95,8 +95,9 @@ def transformers_engine(options: argparse.Namespace, *, compiled: bool = False) 
     @torch.inference_mode()
     def of_sounds(waveforms: list[Any]) -> Any:
         parts: list[Any] = []
-        for start in range(0, len(waveforms), 16):
-            features = extractor(waveforms[start : start + 16], sampling_rate=RATE, return_tensors="pt")
+        step = 1 if compiled else 16  # it would be compiled again for every size of batch, which takes minutes
+        for start in range(0, len(waveforms), step):
+            features = extractor(waveforms[start : start + step], sampling_rate=RATE, return_tensors="pt")
             with lowered:
                 parts.append(_unit(tower(features["input_features"].float())))
         return np.concatenate(parts)

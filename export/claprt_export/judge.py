@@ -75,7 +75,7 @@ class Reference:
     text: Mapping[str, Array]
     tokens: Mapping[str, Feeds]
     tasks: bool
-    """Whether the weights were trained, so that there is something to ask."""
+    """Whether tasks are judged: not of weights that were never trained, unless labelled sounds were given."""
 
 
 def calibration_sounds(facts: AudioFacts, dataset: Dataset | None) -> Iterator[Feeds]:
@@ -139,7 +139,7 @@ def reference(
     *,
     pad_token_id: int,
     max_tokens: int,
-    trained: bool,
+    tasks: bool,
 ) -> Reference:
     """Everything in fp32."""
     texts = dict.fromkeys(text for texts, _ in (*labelled.rounds, (labelled.captions, None)) for text in texts)
@@ -149,7 +149,7 @@ def reference(
         audio=_rows(run_audio, labelled.sounds),
         text={text: run_text(feeds)[0] for text, feeds in tokens.items()},
         tokens=tokens,
-        tasks=trained,
+        tasks=tasks,
     )
 
 

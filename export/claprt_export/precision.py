@@ -85,7 +85,7 @@ def with_lowered(
     runs = {stage: on_cpu(tower.path) for stage, tower in towers.items()}
     measure = reference(
         labelled, runs[Stage.AUDIO], runs[Stage.TEXT], tokenizer,
-        pad_token_id=text.pad_token_id, max_tokens=text.max_tokens, trained=trained,
+        pad_token_id=text.pad_token_id, max_tokens=text.max_tokens, tasks=trained or material.judged_on is not None,
     )  # fmt: skip
     calibration = {
         Stage.AUDIO: calibration_sounds(audio, material.calibration),

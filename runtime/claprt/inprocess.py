@@ -21,7 +21,7 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
 from claprt.bundle import Bundle
-from claprt.errors import ArrayError, OptionError, ProviderError, ProviderUnavailableError
+from claprt.errors import ArrayError, MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, Stage
 from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus
@@ -232,12 +232,18 @@ def this_machine() -> Machine:
     """What this process's runtimes, the processor and the machine's drivers offer."""
     from claprt.openvino_session import openvino_version
 
-    providers = ort_providers()
+    openvino = openvino_version()
+    try:
+        providers = ort_providers()
+    except MissingDependencyError:
+        if openvino is None:
+            raise
+        providers = frozenset[str]()  # OpenVINO alone will do
     wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
     return Machine(
         providers=providers,
         nvidia_gpus=nvidia_gpus() if wants_driver else 0,
-        openvino=openvino_version(),
+        openvino=openvino,
         features=cpu_features(),
     )
 

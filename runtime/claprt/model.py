@@ -17,7 +17,7 @@ from claprt.clip import LongClips, View, long_clips, views, whole_number
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
 from claprt.graph_cache import default_cache
-from claprt.graphs import Precision
+from claprt.graphs import Precision, Stage
 from claprt.manifest import Manifest
 from claprt.many import embedded
 from claprt.preprocess import Recipe, prepared_blocks, recipe
@@ -136,7 +136,12 @@ class Clap:
         and of the front end's facts. The provider is not part of it.
         """
         manifest = self.manifest
-        facts = (manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim)
+        facts: tuple[object, ...] = (
+            manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim,
+        )  # fmt: skip
+        if str(Precision.INT8) in self.precision.split("+"):  # whose vectors depend on what ranges were taken from
+            graphs = (manifest.graphs[stage].get(Precision.INT8) for stage in (Stage.AUDIO, Stage.TEXT))
+            facts += tuple(graph.sha256 for graph in graphs if graph is not None)
         readable = f"{manifest.name}/{self.recipe.name}/{self.long.label}/{self.precision}"
         digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
         return f"{readable}/{digest[:12]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import threading
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +44,7 @@ class OpenVinoSession:
 
         Raises:
             BundleCorruptError: the graph cannot be loaded, or is not what the manifest says.
-            ProviderError: bf16 was asked for, and OpenVINO compiled nothing in it.
+            ProviderError: bf16 was asked for, and OpenVINO does not compute in it; or it was used before a fork.
         """
         lowered = precision is Precision.BF16 or (precision is Precision.INT8 and "bf16" in cpu_features())
         options = {
@@ -72,9 +73,25 @@ class OpenVinoSession:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
+_used_by: list[int] = []
+"""The process that first used OpenVINO."""
+
+
+def _check_not_forked() -> None:
+    """Says what would otherwise be a wait without end: OpenVINO's threads do not survive a fork."""
+    if not _used_by:
+        _used_by.append(os.getpid())
+    elif _used_by[0] != os.getpid():
+        raise ProviderError(
+            "OpenVINO was used before this process was forked, and cannot be used after that. Start processes with the "
+            'spawn method (multiprocessing.get_context("spawn")), fork before loading, or use provider="cpu".'
+        )
+
+
 def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
     import openvino
 
+    _check_not_forked()
     core = openvino.Core()
 
     def compiled(folder: Path | None) -> openvino.CompiledModel:

@@ -110,7 +110,12 @@ def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
         except Exception as error:  # a full disk, or a graph that cannot be loaded at all: that is found out without
             raise OSError(f"{load.path} cannot be prepared: {error}") from error
 
-    key = {"graph": load.facts.sha256, "runtime": f"onnxruntime {onnxruntime_version()}", "cpu": cpu_identity()}
+    key = {
+        "graph": load.facts.sha256,
+        "runtime": f"onnxruntime {onnxruntime_version()}",
+        "options": repr(sorted(_entries().items())),  # some change what a graph is optimised to
+        "cpu": cpu_identity(),
+    }
     entry = cache.entry(key, prepare)
     if entry is None:
         return None
@@ -127,12 +132,19 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    for name, value in _entries().items():
+        options.add_session_config_entry(name, value)
+    return options
+
+
+def _entries() -> dict[str, str]:
+    """Session options by onnxruntime's names."""
+    entries = {"session.set_denormal_as_zero": "1"}
     if "vnni" not in cpu_features():
         # sums of products of unsigned and signed bytes saturate at 16 bits there, unless this asks for exact ones; with
         # VNNI they are exact anyway, and this would make them half as fast
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
+        entries["session.x64quantprecision"] = "1"
+    return entries
 
 
 def _create(path: Path, options: Any, providers: ProviderOptions) -> onnxruntime.InferenceSession:

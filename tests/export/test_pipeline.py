@@ -201,11 +201,6 @@ def test_collapse_is_judged_by_whether_weights_were_trained() -> None:
     parity.refuse_collapsed("text", vectors, "sentences", trained=False)
 
 
-def test_precisions_of_later(laion_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="int8 cannot be exported yet"):
-        export_bundle(tmp_path / "out", checkpoint=laion_file, precisions=[Precision.FP32, Precision.INT8])
-
-
 def test_tokenizer_of_another_tower(small: Checkpoint, laion_file: Path, tmp_path: Path) -> None:
     larger = byte_level_tokenizer()
     larger.add_tokens(["one more"])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt import inprocess, session
+from claprt import inprocess, openvino_session, session
 from claprt.errors import ArrayError, MissingDependencyError, ProviderError, ProviderUnavailableError
 from claprt.machine import Machine
 from claprt.synthetic import SOUNDS
@@ -240,6 +240,7 @@ def test_tensorrt_is_built_for_every_batch(
 
 def test_without_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(openvino_session, "openvino_version", lambda: None)
     with pytest.raises(MissingDependencyError, match=r"claprt\[cpu\]"):
         claprt.load(bundle)
 

@@ -1,0 +1,258 @@
+"""Lowered precisions: what is lowered, that it stays the same function, and a judge that can say no."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import claprt
+from claprt.bundle import read_bundle
+from claprt.dataset import Dataset, Item
+from claprt.errors import ProviderUnavailableError
+from claprt.graphs import Precision, Stage
+from claprt_export import judge
+from claprt_export.errors import PrecisionError
+from claprt_export.graphs import OPSET
+from claprt_export.half import half_graph
+from claprt_export.judge import centred_cosines
+from claprt_export.pipeline import export_bundle
+from claprt_export.quantise import Quantiser
+
+CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
+
+
+def run(model: onnx.ModelProto, feeds: dict[str, Any]) -> list[Any]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, feeds))
+
+
+def block(*, loud: float = 1.0, shared: bool = False) -> onnx.ModelProto:
+    """Two normalisations that each feed a linear layer; `loud` channels are undone by the weights that take them.
+
+    With `shared`, both normalisations have one constant for their scales, as a tracer makes of equal ones.
+    """
+    random = np.random.default_rng(3)
+    factor = np.ones(128, np.float32)
+    factor[[5, 70]] = loud
+    weights = {f"w{n}": (random.normal(0, 0.1, (128, 128)) / factor[:, None]).astype(np.float32) for n in (0, 1)}
+    constants = {**weights, "b0": random.normal(0, 0.1, 128).astype(np.float32), "b1": np.zeros(128, np.float32)}
+    names = ("s0", "s0") if shared else ("s0", "s1")
+    shifts = ("z0", "z0") if shared else ("z0", "z1")
+    for name in {*names}:
+        constants[name] = factor.copy()
+    for name in {*shifts}:
+        constants[name] = np.zeros(128, np.float32)
+    nodes = []
+    taken = "x"
+    for n in (0, 1):
+        nodes += [
+            helper.make_node("LayerNormalization", [taken, names[n], shifts[n]], [f"n{n}"], name=f"norm{n}"),
+            helper.make_node("Gemm", [f"n{n}", f"w{n}", f"b{n}"], [f"y{n}"], name=f"linear{n}"),
+        ]
+        taken = f"y{n}"
+    graph = helper.make_graph(
+        nodes, "block",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 128])],
+        [helper.make_tensor_value_info("y1", TensorProto.FLOAT, ["rows", 128])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def lowered(model: onnx.ModelProto, rows: Any) -> onnx.ModelProto:
+    quantiser = Quantiser(model)
+    watched = quantiser.watched()
+    names = [output.name for output in watched.graph.output]
+    quantiser.observe(lambda feeds: dict(zip(names, run(watched, dict(feeds)), strict=True)), [{"x": rows}])
+    return quantiser.lowered()
+
+
+@pytest.fixture(scope="module")
+def rows() -> Any:
+    return np.random.default_rng(0).normal(0, 1, (200, 128)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("loud", [1.0, 40.0])
+def test_int8_is_the_same_function(rows: Any, loud: float, shared: bool) -> None:
+    """Even where two channels are forty times as loud as the others, which one scale for all would drown."""
+    model = block(loud=loud, shared=shared)
+    result = lowered(model, rows)
+    onnx.checker.check_model(result, full_check=True)
+    (found,), (expected,) = run(result, {"x": rows}), run(model, {"x": rows})
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert 1e-4 < error < 0.02
+
+
+def test_int8_in_standard_operators_with_fixed_ranges(rows: Any) -> None:
+    result = lowered(block(), rows)
+    kinds = Counter(node.op_type for node in result.graph.node)
+    assert kinds["QuantizeLinear"] == 2
+    assert kinds["DequantizeLinear"] == 6  # input, weight and bias of each
+    assert {entry.domain for entry in result.opset_import} == {""}
+    stored = [
+        tensor for tensor in result.graph.initializer if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    assert [list(tensor.dims) for tensor in stored] == [[128, 128]] * 2
+    assert not [t for t in result.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2]
+    alone = np.concatenate([run(result, {"x": rows[n : n + 1]})[0] for n in range(20)])
+    assert np.array_equal(alone, run(result, {"x": rows})[0][:20])  # a row does not depend on its neighbours
+
+
+def test_quantising_leaves_the_graph_it_was_given(rows: Any) -> None:
+    model = block(loud=40.0)
+    before = model.SerializeToString()
+    lowered(model, rows)
+    half_graph(model)
+    assert model.SerializeToString() == before
+
+
+def test_half_has_islands_of_float32(rows: Any) -> None:
+    model = block()
+    result = half_graph(model)
+    onnx.checker.check_model(result, full_check=True)
+    types = {tensor.name: tensor.data_type for tensor in result.graph.initializer}
+    assert types["s0"] == types["z1"] == TensorProto.FLOAT
+    assert types["w0/half"] == types["b1/half"] == TensorProto.FLOAT16
+    assert "w0" not in types
+    (found,), (expected,) = run(result, {"x": rows}), run(model, {"x": rows})
+    assert found.dtype == np.float32
+    assert 1e-5 < np.abs(found - expected).max() < 0.02
+
+
+def test_centred_cosines() -> None:
+    random = np.random.default_rng(1)
+    common = 50 * random.normal(0, 1, 64)
+    full = common + random.normal(0, 1, (40, 64))
+    other = common + random.normal(0, 1, (40, 64))
+    assert centred_cosines(full, full).min() > 1 - 1e-9
+    plain = (full * other).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(other, axis=1)
+    assert plain.min() > 0.99  # which is why the mean is subtracted
+    assert abs(centred_cosines(other, full).mean()) < 0.1
+    assert centred_cosines(np.full_like(full, np.nan), full).max() == -1
+
+
+@pytest.fixture(scope="module")
+def many(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "many"
+    export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=list(Precision), force_precision=True)
+    return out
+
+
+def test_a_bundle_with_every_precision(many: Path) -> None:
+    found = read_bundle(many)
+    found.verify()
+    for stage in (Stage.AUDIO, Stage.TEXT):
+        graphs = found.manifest.graphs[stage]
+        assert set(graphs) == set(Precision)
+        assert graphs[Precision.BF16] == graphs[Precision.FP32]
+        assert graphs[Precision.INT8].bytes < graphs[Precision.FP32].bytes
+        for precision in Precision:
+            interface = {tensor.name for tensor in (*graphs[precision].inputs, *graphs[precision].outputs)}
+            assert interface <= CONTRACT
+            assert {tensor.dtype for tensor in (*graphs[precision].inputs, *graphs[precision].outputs)} <= {
+                "float32",
+                "int64",
+            }
+            model = onnx.load(found.graph_path(stage, precision))
+            said = {entry.key: entry.value for entry in model.metadata_props}["claprt.precision"]
+            assert said == ("fp32" if precision is Precision.BF16 else precision)
+            assert {entry.domain for entry in model.opset_import} == {""}
+        judged = {(row.graph, row.precision) for row in found.manifest.quality}
+        assert {(stage, precision) for precision in Precision if precision is not Precision.FP32} <= judged
+
+
+def test_int8_in_process(many: Path) -> None:
+    from claprt.synthetic import SOUNDS
+
+    sounds = [make(48_000 * 4, 48_000) for make in SOUNDS.values()]
+    full, low = claprt.load(many), claprt.load(many, precision="int8")
+    assert low.precision == "int8"
+    assert low.fingerprint != full.fingerprint
+    assert "/int8/" in low.fingerprint
+    assert ((low.embed_audio(sounds) * full.embed_audio(sounds)).sum(1)).min() > 0.97
+    together = low.embed_audio(sounds)
+    assert np.abs(together - np.stack([low.embed_audio(sound) for sound in sounds])).max() < 1e-6
+    with pytest.raises(ProviderUnavailableError, match="cpu does not run bf16"):
+        claprt.load(many, provider="cpu", precision="bf16")
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "LIMITS", dict.fromkeys(Precision, 1.1))
+
+
+@pytest.mark.usefixtures("strict")
+def test_the_judge_refuses(laion_file: Path, tokenizer_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def export(*, forced: bool) -> Any:
+        return export_bundle(
+            out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.INT8], force_precision=forced
+        )
+
+    with pytest.raises(
+        PrecisionError, match=r"refuses int8 of the audio tower on onnxruntime .*below 1.1.*--force-precision"
+    ):
+        export(forced=False)
+    assert list(tmp_path.iterdir()) == []
+    manifest = export(forced=True)
+    assert not manifest.accepted(Stage.AUDIO, Precision.INT8)
+    assert manifest.accepted(Stage.AUDIO, Precision.FP32)
+    assert str(claprt.load(out, provider="cpu", precision="auto").precision) == "fp32"
+    assert str(claprt.load(out, provider="cpu", precision="int8").precision) == "int8"
+
+
+def test_a_labelled_set_that_was_given(
+    laion_file: Path, tokenizer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its labels are asked for; sounds that ranges are taken from are read too."""
+    import soundfile
+
+    from claprt.synthetic import SOUNDS
+
+    items: list[Item] = []
+    for name in ("bell", "rain", "chirp", "tone"):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, SOUNDS[name](48_000, 48_000), 48_000)
+        items.append(Item(path=path, label=name))
+    dataset = Dataset(name="four sounds", items=tuple(items))
+    monkeypatch.setattr(judge, "LOSS", -1.0)  # of an untrained tower any label is as good
+    manifest = export_bundle(
+        tmp_path / "out", checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.FP16],
+        calibration=dataset, judged_on=dataset,
+    )  # fmt: skip
+    tasks = [task for row in manifest.quality for task in row.tasks]
+    assert len(tasks) == 2
+    for task in tasks:
+        assert (task.dataset, task.sounds) == ("four sounds", 4)
+        assert task.top1_fp32 is not None
+        assert 0 <= task.top1_fp32 <= 1
+        assert task.recall5_fp32 == 1.0  # of four sounds, one is always among the first five
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    bad = dataclasses.replace(dataset, items=(*dataset.items, Item(path=broken, label="tone")))
+    with pytest.raises(PrecisionError, match="cannot be used"):
+        export_bundle(
+            tmp_path / "out2", checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.FP16], judged_on=bad
+        )
+
+
+def test_inspect_says_what_it_would_choose(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from claprt.cli import main
+
+    assert main(["inspect", str(many)]) == 0
+    said = capsys.readouterr().out
+    assert "lowered precisions, as judged when exported" in said
+    assert "audio int8 on onnxruntime" in said
+    assert 'provider="auto", precision="auto" is' in said

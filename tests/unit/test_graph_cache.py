@@ -1,0 +1,265 @@
+"""Prepared graphs: kept, found again, and never trusted when they are not what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import claprt
+from claprt import graph_cache, session
+from claprt.bundle import read_bundle
+from claprt.errors import BundleCorruptError
+from claprt.graph_cache import GraphCache, default_cache, stamp_of
+from claprt.graphs import Precision, Stage
+from claprt.synthetic import SOUNDS
+
+KEY = {"graph": "a" * 64, "runtime": "test 1"}
+WAVEFORM = SOUNDS["bell"](60_000, 48_000)
+
+
+class Builder:
+    """Writes an entry and counts how often it had to."""
+
+    def __init__(self, content: bytes = b"prepared") -> None:
+        self.content, self.calls = content, 0
+
+    def __call__(self, folder: Path) -> None:
+        self.calls += 1
+        (folder / "graph.onnx").write_bytes(self.content)
+        (folder / "graph.onnx.data").write_bytes(self.content * 100)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> GraphCache:
+    return GraphCache(tmp_path / "cache")
+
+
+def entry(cache: GraphCache, build: Builder) -> Path:
+    found = cache.entry(KEY, build)
+    assert found is not None
+    return found
+
+
+def test_built_once(kept: GraphCache) -> None:
+    build = Builder()
+    first = entry(kept, build)
+    assert entry(GraphCache(kept.folder), build) == first
+    assert build.calls == 1
+    assert (first / "graph.onnx").read_bytes() == b"prepared"
+    other = kept.entry({**KEY, "runtime": "test 2"}, build)
+    assert other not in (None, first)
+    assert build.calls == 2
+
+
+@pytest.mark.parametrize(
+    "harm", ["flip", "cut", "remove", "extra", "no entry", "entry of nonsense", "entry of another kind"]
+)
+def test_a_harmed_entry_is_made_anew(kept: GraphCache, harm: str) -> None:
+    build = Builder()
+    place = entry(kept, build)
+    data = place / "graph.onnx.data"
+    if harm == "flip":
+        content = bytearray(data.read_bytes())
+        content[50] ^= 1
+        data.write_bytes(content)
+    elif harm == "cut":
+        os.truncate(data, 10)
+    elif harm == "remove":
+        data.unlink()
+    elif harm == "extra":
+        (place / "more").write_bytes(b"")
+    elif harm == "no entry":
+        (place / "entry.json").unlink()
+    else:
+        (place / "entry.json").write_text("{nonsense" if "nonsense" in harm else "[1, 2]")
+    again = entry(kept, build)
+    assert build.calls == 2
+    assert (again / "graph.onnx.data").read_bytes() == b"prepared" * 100
+    assert entry(kept, build) == again
+    assert build.calls == 2
+
+
+def test_a_file_with_another_inode_is_read_again_and_believed(kept: GraphCache) -> None:
+    """As after copying a cache: the same bytes, other times."""
+    build = Builder()
+    place = entry(kept, build)
+    copy = place / "graph.onnx.copy"
+    copy.write_bytes((place / "graph.onnx").read_bytes())
+    copy.replace(place / "graph.onnx")
+    assert entry(kept, build) == place
+    assert build.calls == 1
+
+
+def test_a_flip_that_keeps_the_modification_time(kept: GraphCache) -> None:
+    build = Builder()
+    file = entry(kept, build) / "graph.onnx"
+    before = file.stat()
+    time.sleep(0.02)
+    file.write_bytes(b"prepareD")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (entry(kept, build) / "graph.onnx").read_bytes() == b"prepared"
+    assert build.calls == 2
+
+
+def test_a_builder_that_fails_leaves_nothing(kept: GraphCache) -> None:
+    def full(folder: Path) -> None:
+        (folder / "graph.onnx").write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    assert kept.entry(KEY, full) is None
+    assert list((kept.folder / "graphs").iterdir()) == []
+    assert entry(kept, Builder()).is_dir()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    build = Builder()
+    assert GraphCache(tmp_path / "file").entry(KEY, build) is None
+    assert build.calls == 0
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from claprt.graph_cache import GraphCache
+def build(folder):
+    (folder / "graph.onnx").write_bytes(b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+GraphCache(Path(sys.argv[1])).entry({"graph": "a" * 64, "runtime": "test 1"}, build)
+"""
+
+
+def test_a_process_killed_while_writing(kept: GraphCache) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(kept.folder)], check=False)
+    assert done.returncode == -9
+    (left,) = (kept.folder / "graphs").iterdir()
+    build = Builder()
+    assert (entry(kept, build) / "graph.onnx").read_bytes() == b"prepared"
+    assert left.exists()  # it may be another process at work
+    old = time.time() - 2 * 24 * 3600
+    os.utime(left, (old, old))
+    kept.entry({"another": "key"}, build)
+    assert not left.exists()
+
+
+def test_entries_that_nobody_uses_go(kept: GraphCache) -> None:
+    place = entry(kept, Builder())
+    old = time.time() - 40 * 24 * 3600
+    os.utime(place / "entry.json", (old, old))
+    kept.entry({"another": "key"}, Builder())
+    assert not place.exists()
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    assert default_cache() == GraphCache(tmp_path)
+    for off in ("off", "", " OFF ", "0"):
+        monkeypatch.setenv("CLAPRT_CACHE", off)
+        assert default_cache() is None
+    monkeypatch.delenv("CLAPRT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    if sys.platform != "win32":
+        assert default_cache() == GraphCache(tmp_path / "home" / "claprt")
+
+
+def test_files_are_hashed_once(bundle: Path, kept: GraphCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    found = read_bundle(bundle)
+    asked: list[str] = []
+
+    def counted(names: list[str]) -> dict[str, str]:
+        asked.extend(names)
+        return found._digests(names)  # pyright: ignore[reportPrivateUsage]
+
+    names = list(found.manifest.listed_files())
+    for _ in range(2):
+        digests = kept.digests(bundle, names, counted)  # pyright: ignore[reportArgumentType]
+        assert digests == {name: facts.sha256 for name, facts in found.manifest.listed_files().items()}
+    assert asked == names
+
+
+def test_a_file_of_a_moment_ago_is_hashed_again(bundle: Path, tmp_path: Path, kept: GraphCache) -> None:
+    (tmp_path / "new").write_bytes(b"x")
+    calls: list[list[str]] = []
+    for _ in range(2):
+        kept.digests(tmp_path, ["new"], lambda names: calls.append(list(names)) or dict.fromkeys(names, "0" * 64))
+    assert calls == [["new"], ["new"]]
+
+
+def test_an_altered_bundle_is_found_whatever_is_remembered(bundle: Path, kept: GraphCache, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    found = read_bundle(copy)
+    found.verify(kept)
+    graph = copy / "audio.fp32.onnx"
+    content = bytearray(graph.read_bytes())
+    content[-1] ^= 1
+    graph.write_bytes(content)
+    with pytest.raises(BundleCorruptError, match="is not the file that was exported"):
+        found.verify(kept)
+
+
+@pytest.fixture
+def small_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_WORTH_KEEPING", 0)
+
+
+@pytest.mark.usefixtures("small_is_worth_keeping")
+def test_the_same_vector_from_a_kept_graph(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAPRT_CACHE", "off")
+    expected = claprt.load(bundle).embed_audio(WAVEFORM)
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    for _ in range(2):
+        assert np.array_equal(claprt.load(bundle).embed_audio(WAVEFORM), expected)
+    (place,) = (tmp_path / "graphs").iterdir()
+    facts = json.loads((place / "entry.json").read_text())
+    assert facts["key"]["graph"] == read_bundle(bundle).manifest.graph(Stage.AUDIO, Precision.FP32).sha256
+    assert set(facts["files"]) >= {"graph.onnx"}
+    written = stamp_of(place / "graph.onnx")
+    assert np.array_equal(claprt.load(bundle).embed_audio(WAVEFORM), expected)
+    assert stamp_of(place / "graph.onnx") == written
+
+
+@pytest.mark.usefixtures("small_is_worth_keeping")
+@pytest.mark.parametrize("harm", [b"", b"not a graph", None])
+def test_a_kept_graph_that_is_no_graph(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: bytes | None
+) -> None:
+    """Even one whose record says that it is whole: then the bundle's own graph is run."""
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    expected = claprt.load(bundle).embed_audio(WAVEFORM)
+    (place,) = (tmp_path / "graphs").iterdir()
+    graph = place / "graph.onnx"
+    graph.write_bytes(graph.read_bytes()[:-40] if harm is None else harm)
+    entry_file = place / "entry.json"
+    facts = json.loads(entry_file.read_text())
+    facts["files"]["graph.onnx"] = graph_cache._recorded(graph)  # pyright: ignore[reportPrivateUsage]
+    entry_file.write_text(json.dumps(facts))
+    assert np.array_equal(claprt.load(bundle).embed_audio(WAVEFORM), expected)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_cache(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o500)
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    assert claprt.load(bundle).embed_audio(WAVEFORM).shape == (512,)
+
+
+@pytest.mark.usefixtures("small_is_worth_keeping")
+def test_a_graph_prepared_with_other_options_is_another(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some options change what a graph is optimised to, so a kept one must not outlive them."""
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    for features, entries in ((frozenset({"vnni"}), 1), (frozenset[str](), 2), (frozenset({"vnni"}), 2)):
+        monkeypatch.setattr(session, "cpu_features", lambda features=features: features)
+        claprt.load(bundle).embed_audio(WAVEFORM)
+        assert len(list((tmp_path / "graphs").iterdir())) == entries
