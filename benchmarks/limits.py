@@ -3,7 +3,7 @@
 python benchmarks/limits.py --bundle FOLDER…
 
 Peaks are of products of the size that most of the tower's are, [4096, 384] by [384, 1536], on all threads: float32 and
-bfloat16 in torch, bytes in onnxruntime. The profile is onnxruntime's own, of one 10 s sound. Then 64 sounds of 10 s, in
+bfloat16 in torch, bytes in onnxruntime. The profile is onnxruntime's own, of one 10 s sound. Then 48 sounds of 10 s, in
 turns one after the other with all threads and side by side with one thread each.
 """
 
@@ -94,11 +94,11 @@ def profile(path: Path, calls: int = 10) -> dict[str, float]:
 
 
 def throughput(folder: str, provider: str, precision: str) -> tuple[float, float]:
-    """Sounds a second, one after the other and side by side: medians of three turns."""
+    """Sounds a second, one after the other and side by side: medians of two turns."""
     clap = claprt.load(folder, provider=provider, precision=precision)
-    given = sounds(64, 10)
+    given = sounds(48, 10)
     rates: dict[int, list[float]] = {1 << 30: [], 8: []}
-    for _ in range(4):
+    for _ in range(3):
         for limit, found in rates.items():
             many.MANY = limit
             started = time.perf_counter()
