@@ -107,7 +107,8 @@ class InProcessEngine:
         """The engine for many sounds: on the CPU one that runs as many calls side by side as there are threads.
 
         On two cores onnxruntime then does 1.35 to 1.5 times the sounds in the same time, at twice the latency of each;
-        OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and gets this same engine.
+        OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and
+        gets this same engine.
         """
         if self.threads == 1 or self._at_once > 1 or self.choice.provider not in _ON_CPU:
             return self
