@@ -82,7 +82,7 @@ bench-quick: $(VENV)/.complete $(REFERENCE)/.complete ## the same for one small 
 	$(BIN)/python benchmarks/bench.py --quick $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) --out build/bench-quick.json
 
 bench-table: build/bench.json ## put what `make bench` measured into benchmarks/results, the documents and a picture
-	cp build/bench.json benchmarks/results/bench.json
+	cp build/bench.json $(wildcard build/quality.json) benchmarks/results/
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python benchmarks/picture.py
 

@@ -25,6 +25,7 @@ from claprt.evaluate import DEFAULT_TEMPLATE, retrieval, zero_shot
 from claprt.graphs import Precision, Stage
 from claprt.providers import PRECISIONS, Provider
 from claprt.tasks import filled_in
+from claprt_export.judge import centred_cosines
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,7 +51,6 @@ def measure(folder: Path, dataset: Dataset) -> dict[str, Any]:
     manifest = read_bundle(folder).manifest
     full = claprt.load(folder, provider="cpu")
     audio = vectors(full, dataset)
-    mean = audio.astype(np.float64).mean(0)
     trained = manifest.source.trained
     found: dict[str, Any] = {"fp32": tasks(full, audio, dataset) if trained else {}}
     for provider in (Provider.CPU, Provider.OPENVINO):
@@ -63,8 +63,7 @@ def measure(folder: Path, dataset: Dataset) -> dict[str, Any]:
                 print(f"{precision} on {provider}: {error}", file=sys.stderr)
                 continue
             low = vectors(clap, dataset)
-            a, b = low - mean, audio - mean
-            cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+            cosines = centred_cosines(low, audio)
             found[f"{provider} {precision}"] = {
                 "centred_cosine": float(cosines.mean()),
                 "centred_cosine_min": float(cosines.min()),

@@ -4,7 +4,7 @@ A cosine near 1 says little, because the vectors of all sounds lie close togethe
 lowered graph, with the other tower in fp32. How near it stays to fp32 once the mean vector, which all share, has been
 subtracted. And whether tasks still come out: zero-shot classification and retrieval on labelled sounds. The labelled sounds
 are the kinds that this project synthesises, unless a labelled set was given; weights that were never trained are asked for
-the first thing alone. What is judged is never what ranges were taken from.
+the first thing alone. What is judged is not what ranges were taken from, unless one dataset was given for both.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def calibration_sounds(facts: AudioFacts, dataset: Dataset | None) -> Iterator[F
 def calibration_texts(tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_tokens: int) -> Iterator[Feeds]:
     """Texts to take ranges from: kinds in changing templates, and some that fill every token."""
     templates = itertools.cycle(TEMPLATES)
-    texts = [next(templates).format(kind.wordings[-1]) for kind in KINDS.values()]
+    texts = [next(templates).format(kind.held_out[0]) for kind in KINDS.values()]  # wordings that the judge does not use
     texts += [" and then ".join(texts[start : start + 12]) for start in range(0, len(texts), 12)]
     for text in texts:
         yield _tokens(text, tokenizer, pad_token_id, max_tokens)

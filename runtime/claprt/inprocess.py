@@ -171,16 +171,16 @@ class InProcessEngine:
 
     def _opened(self, stage: Stage) -> Runner:
         precision, facts = self.choice.of(stage), self._facts(stage)
+        divided = self.choice.provider is not Provider.OPENVINO  # which divides threads among its streams itself
         load = Load(
             path=self._bundle.graph_path(stage, precision),
             facts=facts,
-            threads=max(1, self.threads // self._at_once),
+            threads=max(1, self.threads // self._at_once) if divided else self.threads,
             cache=self._cache,
         )
         if self.choice.provider is Provider.OPENVINO:
             from claprt.openvino_session import OpenVinoSession
 
-            load = Load(path=load.path, facts=facts, threads=self.threads, cache=self._cache)
             return OpenVinoSession(load, precision, streams=self._at_once)
         return OrtSession(load, self.choice.provider, self._ort_providers(facts))
 

@@ -59,7 +59,8 @@ def load(
         seed: for `random` and `fusion`, reproduces the crops of LAION's code under `numpy.random.seed(seed)`.
         batch_size: windows that go through the audio tower together.
         fallback: lets the CPU take over when the provider cannot be had; `Clap.provider` then says so.
-        verify: compares the sha256 of every file with the manifest.
+        verify: compares the sha256 of every file with the manifest; files that have not changed since the last time are not
+            read again.
 
     Raises:
         BundleError: there is no bundle, it is of another schema, or a file is missing or altered.
