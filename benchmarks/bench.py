@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -179,24 +180,33 @@ _FRESH = """
 import sys, numpy as np, claprt
 clap = claprt.load(sys.argv[1], provider=sys.argv[2], precision=sys.argv[3])
 clap.embed_audio(np.ones(480000, np.float32) * np.linspace(-1, 1, 480000, dtype=np.float32))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
 def loads(work: Path, size: str, pairs: list[str], trials: int) -> dict[str, Any]:
-    """Seconds from the start of a process to its first vector: with nothing kept, then again, in turns."""
-    found: dict[str, Any] = {pair: {"first_s": 0.0, "again_s": []} for pair in pairs}
+    """Seconds from a process's start to its first vector, and its peak in 10^6 bytes: with nothing kept, then again."""
+    first: dict[str, tuple[float, float]] = {}
+    again: dict[str, list[tuple[float, float]]] = {pair: [] for pair in pairs}
     for trial in range(-1, trials):
         for pair in pairs:
             cache = work / f"fresh-{size}-{pair.replace(' ', '-')}"
-            command = [python_of("claprt"), "-c", _FRESH, str(work / f"bundle-{size}"), *pair.split()]
-            started = time.perf_counter()
-            subprocess.run(command, check=True, env={**os.environ, "CLAPRT_CACHE": str(cache)})
-            took = time.perf_counter() - started
             if trial < 0:
-                found[pair]["first_s"] = took
+                shutil.rmtree(cache, ignore_errors=True)
+            command = [python_of("claprt"), "-c", _FRESH, str(work / f"bundle-{size}"), *pair.split()]
+            environment = {**os.environ, "CLAPRT_CACHE": str(cache)}
+            started = time.perf_counter()
+            ended = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE)
+            took = (time.perf_counter() - started, int(ended.stdout) * 1024 / 1e6)
+            if trial < 0:
+                first[pair] = took
             else:
-                found[pair]["again_s"].append(took)
-    return {pair: {"first_s": f["first_s"], "again_s": float(np.median(f["again_s"]))} for pair, f in found.items()}
+                again[pair].append(took)
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        seconds, mb = (float(np.median(taken)) for taken in zip(*again[pair], strict=True))
+        found[pair] = {"first_s": first[pair][0], "first_mb": first[pair][1], "again_s": seconds, "again_mb": mb}
+    return found
 
 
 def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -205,6 +215,7 @@ def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
     names = [*REFERENCES, *(f"claprt {pair}" for pair in OURS)]
     if options.quick:
         names = [BASELINE, "transformers", "naive export", *(f"claprt {pair}" for pair in OURS)]
+    shutil.rmtree(options.work / "cache", ignore_errors=True)  # peaks are those of processes that prepare their graphs
     with engines(names, options.work, size, 0 if options.quick else options.files) as found:
         cosines = verify(found)
         for case, count in trials.items():

@@ -128,10 +128,14 @@ def _cell(case: dict[str, Any] | None) -> str:
 
 def _beside(size: str, found: dict[str, Any]) -> str:
     busy, fresh = found["busy_core"], found["fresh_process"]
-    loads = ", ".join(f"{pair} {f['again_s']:.2f} s (first time {f['first_s']:.1f} s)" for pair, f in fresh.items())
+    loads = [
+        f"{pair} {f['again_s']:.2f} s and {f['again_mb']:.0f} MB (at first {f['first_s']:.1f} s and {f['first_mb']:.0f} MB)"
+        for pair, f in fresh.items()
+    ]
     return (
         f"HTSAT-{size}, a 1 s sound with one core kept busy by another process ({busy['engine']}): median "
-        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector: {loads}."
+        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector, and its peak "
+        f"memory: {'; '.join(loads)}."
     )
 
 
