@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 REFERENCE := .venv-reference
+TRITON := .venv-triton
 BIN := $(VENV)/bin
 BUNDLES := build/bundles
 VARIANT ?= mini
@@ -10,7 +11,7 @@ BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check setup-triton triton triton-serve bench-triton clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,evaluate,export,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,evaluate,export,triton,dev]'
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
@@ -85,6 +86,27 @@ bench-table: build/bench.json ## put what `make bench` measured into benchmarks/
 	cp build/bench.json $(wildcard build/quality.json) benchmarks/results/
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python benchmarks/picture.py
+
+setup-triton: $(TRITON)/.complete ## make .venv-triton with the Triton server that PyPI has (Linux on x86-64)
+
+$(TRITON)/.complete: pyproject.toml constraints-triton.txt
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-triton.txt --editable '.[cpu]'
+	# the server alone: none of what pytriton itself needs
+	$(TRITON)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-triton.txt --no-deps nvidia-pytriton
+	touch $@
+
+triton: $(BUNDLE)/manifest.json ## a Triton model repository in build/triton_repo from BUNDLE (PRECISION=int8, PLANS=folder)
+	$(BIN)/claprt triton --bundle $(BUNDLE) --out build/triton_repo $(if $(PRECISION),--precision $(PRECISION)) $(if $(PLANS),--plans $(PLANS))
+
+triton-serve: $(TRITON)/.complete build/triton_repo ## serve build/triton_repo on 127.0.0.1, HTTP 8000, gRPC 8001, metrics 8002
+	$(TRITON)/bin/python -m claprt.triton.pypi_server build/triton_repo
+
+build/triton_repo:
+	$(MAKE) triton
+
+bench-triton: $(VENV)/.complete $(TRITON)/.complete | build ## hold a Triton server against the engine in process: vectors, overhead, throughput, soak
+	$(BIN)/python benchmarks/triton.py
 
 install-check: $(VENV)/.complete | build ## install the wheel with [cpu] alone and run the unit tests there, without torch
 	rm -rf build/clean build/wheel

@@ -134,8 +134,8 @@ def _beside(size: str, found: dict[str, Any]) -> str:
     ]
     return (
         f"HTSAT-{size}, a 1 s sound with one core kept busy by another process ({busy['engine']}): median "
-        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector, and its peak "
-        f"memory: {'; '.join(loads)}."
+        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector, and its "
+        f"peak memory: {'; '.join(loads)}."
     )
 
 

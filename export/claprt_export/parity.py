@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from claprt.graphs import ParityFacts, Precision, Stage
 from claprt.manifest import AudioFacts
 from claprt.mel import log_mel
+from claprt.preprocess import int16_round_trip
 from claprt.synthetic import SOUNDS
 from claprt.text import pad
 from claprt_export.errors import CollapsedTowerError, ParityError
@@ -106,7 +107,7 @@ def check_log_mel(path: Path, facts: AudioFacts) -> ParityFacts:
     """
     graph = Graph(path)
     waveforms = np.stack(_waveforms(facts))
-    expected = np.stack([log_mel(waveform, facts.mel) for waveform in waveforms])
+    expected = np.stack([log_mel(int16_round_trip(waveform), facts.mel) for waveform in waveforms])
     worst = 0.0
     for chosen in _batches(len(waveforms)):
         found = graph({"waveforms": waveforms[chosen]})

@@ -11,8 +11,9 @@ similarity = texts @ sound
 from claprt.bundle import read_bundle
 from claprt.errors import ClaprtError
 from claprt.graphs import Precision
+from claprt.loading import load
 from claprt.manifest import Manifest
-from claprt.model import Clap, load
+from claprt.model import Clap
 from claprt.results import EmbeddedSound
 from claprt.tasks import Classification, classify
 

@@ -125,11 +125,28 @@ def views(blocks: Iterator[Waveform], facts: AudioFacts, recipe: Recipe, long: L
     if long.mode is LongMode.FUSION:
         yield _fusion_view(blocks, facts, recipe, long.seed)
         return
-    for start, waveform in _windows(blocks, facts, long):
-        yield _plain_view(log_mel(_as_heard(waveform, facts), facts.mel), facts, recipe, start / facts.mel.sample_rate)
+    for start, waveform in waveforms(blocks, facts, long):
+        yield _plain_view(log_mel(as_heard(waveform, facts), facts.mel), facts, recipe, start / facts.mel.sample_rate)
 
 
-def _as_heard(waveform: Waveform, facts: AudioFacts) -> Waveform:
+def waveforms(blocks: Iterator[Waveform], facts: AudioFacts, long: LongClips) -> Iterator[tuple[int, Waveform]]:
+    """The windows of one clip with the samples that they begin at; the last may be short, or longer by less than a hop."""
+    window = facts.window_samples
+    if long.mode is LongMode.WINDOWS:
+        yield from cut_windows(blocks, window, max(1, round(long.hop_s * facts.mel.sample_rate)), slack=facts.mel.hop)
+    elif long.mode is LongMode.HEAD:
+        yield 0, np.concatenate(list(_take(blocks, window)))[:window]
+    else:
+        held = list(blocks)
+        samples = sum(block.size for block in held)
+        start = 0
+        if samples > window:
+            drawn = long.mode is LongMode.RANDOM and long.seed is not None
+            start = random_start(samples, window, long.seed or 0) if drawn else center_start(samples, window)
+        yield start, _cut_out(held, start, window)
+
+
+def as_heard(waveform: Waveform, facts: AudioFacts) -> Waveform:
     """One window as the log-mel takes it: filled up if short; without the last sample if longer by only that.
 
     One sample more than a window is the zero that librosa's rounding appends to ten seconds at 44.1 kHz.
@@ -152,22 +169,6 @@ def _plain_view(mel: LogMel, facts: AudioFacts, recipe: Recipe, start_s: float) 
     mel = _heard(mel)
     copies = np.broadcast_to(mel, (facts.views, *mel.shape))
     return View(copies, facts.fused and recipe.short_is_longer, start_s)
-
-
-def _windows(blocks: Iterator[Waveform], facts: AudioFacts, long: LongClips) -> Iterator[tuple[int, Waveform]]:
-    window = facts.window_samples
-    if long.mode is LongMode.WINDOWS:
-        yield from cut_windows(blocks, window, max(1, round(long.hop_s * facts.mel.sample_rate)), slack=facts.mel.hop)
-    elif long.mode is LongMode.HEAD:
-        yield 0, np.concatenate(list(_take(blocks, window)))[:window]
-    else:
-        held = list(blocks)
-        samples = sum(block.size for block in held)
-        start = 0
-        if samples > window:
-            drawn = long.mode is LongMode.RANDOM and long.seed is not None
-            start = random_start(samples, window, long.seed or 0) if drawn else center_start(samples, window)
-        yield start, _cut_out(held, start, window)
 
 
 def _cut_out(blocks: list[Waveform], start: int, samples: int) -> Waveform:

@@ -19,7 +19,10 @@
     ├── DatasetError                 (ValueError)         a labelled dataset that cannot be read, or does not fit
     ├── OptionError                  (ValueError)         an option has no such value, or does not fit the bundle
     ├── ProviderError                (RuntimeError)
-    │   └── ProviderUnavailableError                      asked for hardware or a package that is not there
+    │   ├── ProviderUnavailableError                      asked for hardware or a package that is not there
+    │   └── ServerError                                   a server refused a request, or is not one of ours
+    │       └── ServerUnavailableError (ConnectionError)  it cannot be reached, or gave no answer in time
+    ├── FingerprintError             (ValueError)         vectors would be others than those that were asked for
     └── MissingDependencyError       (ImportError)        an optional package; the message says what installs it
 
 Each message says what was asked, what was found and what to do. Catch `ClaprtError` for all of them, or the built-in
@@ -103,6 +106,18 @@ class ProviderError(ClaprtError, RuntimeError):
 
 class ProviderUnavailableError(ProviderError):
     """The execution provider that was asked for cannot be had on this machine."""
+
+
+class ServerError(ProviderError):
+    """A server refused a request, or does not serve what this package can use."""
+
+
+class ServerUnavailableError(ServerError, ConnectionError):
+    """A server cannot be reached, or gave no answer within the time that it was given."""
+
+
+class FingerprintError(ClaprtError, ValueError):
+    """A model's vectors would be others than those that were asked for."""
 
 
 class MissingDependencyError(ClaprtError, ImportError):

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,6 +48,7 @@ class InProcessEngine:
         max_batch: int = _MAX_BATCH,
         cache: GraphCache | None = None,
         at_once: int = 1,
+        preload: Iterable[Stage] = (Stage.AUDIO,),
     ) -> None:
         """Loads the audio tower; the text tower is loaded when it is first used.
 
@@ -58,6 +60,7 @@ class InProcessEngine:
             max_batch: largest batch that will come.
             cache: where prepared graphs are kept.
             at_once: calls that run side by side, sharing the threads.
+            preload: towers to load now.
 
         Raises:
             OptionError: a number of threads below 1.
@@ -82,7 +85,8 @@ class InProcessEngine:
         self._make_locks()
         _engines.add(self)
         with self._loading:
-            self._runner(Stage.AUDIO)
+            for stage in preload:
+                self._runner(stage)
 
     def _make_locks(self) -> None:
         self._loading = threading.Lock()

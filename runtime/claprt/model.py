@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -12,81 +11,22 @@ import numpy as np
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound
-from claprt.bundle import Bundle, default_bundle, read_bundle
-from claprt.clip import LongClips, View, long_clips, views, whole_number
+from claprt.bundle import Bundle
+from claprt.clip import LongClips, View, views
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
-from claprt.graph_cache import default_cache
 from claprt.graphs import Precision, Stage
 from claprt.manifest import Manifest
 from claprt.many import embedded
-from claprt.preprocess import Recipe, prepared_blocks, recipe
-from claprt.providers import choose
+from claprt.preprocess import Recipe, prepared_blocks
 from claprt.results import EmbeddedSound
-from claprt.text import Tokenizer, batches_by_length, pad
+from claprt.text import TextEncoder, Tokenizer, batches_by_length, pad
 
 _TEXT_BATCH = 32
 
 
-def load(
-    bundle: str | os.PathLike[str] | None = None,
-    provider: str = "auto",
-    precision: str = Precision.FP32,
-    threads: int | None = None,
-    preprocess: str = "laion",
-    long: str | None = None,
-    *,
-    hop_s: float | None = None,
-    seed: int | None = None,
-    batch_size: int = 8,
-    fallback: bool = False,
-    verify: bool = True,
-) -> Clap:
-    """Loads a bundle.
-
-    Args:
-        bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
-            names, else the small model that ships with the package; `mini` names that one.
-        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
-        precision: one that the bundle was exported in; or `auto`, for the fastest of this machine among those that the
-            bundle's judge accepted, chosen together with the provider and for each tower by itself. The default is the
-            precision whose vectors are LAION's; vectors of different precisions have different fingerprints.
-        threads: CPU threads; by default the physical cores that this process may use.
-        preprocess: `laion`, `transformers` or `kromosynth`: whose vectors to reproduce (see `claprt.preprocess`).
-        long: what to do with clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. By default
-            `fusion` for fused checkpoints and `windows` for the others.
-        hop_s: for `windows`, seconds from one window to the next; by default a whole window.
-        seed: for `random` and `fusion`, reproduces the crops of LAION's code under `numpy.random.seed(seed)`.
-        batch_size: windows that go through the audio tower together.
-        fallback: lets the CPU take over when the provider cannot be had; `Clap.provider` then says so.
-        verify: compares the sha256 of every file with the manifest; files that have not changed since the last time are not
-            read again.
-
-    Raises:
-        BundleError: there is no bundle, it is of another schema, or a file is missing or altered.
-        ProviderUnavailableError: the provider cannot be had on this machine.
-        OptionError: an option has no such value, or the bundle cannot do it.
-        MissingDependencyError: onnxruntime is not installed.
-    """
-    from claprt.inprocess import InProcessEngine, this_machine
-
-    found = read_bundle(default_bundle() if bundle is None else bundle)
-    batch_size = whole_number("batch_size", batch_size)
-    if batch_size < 1:
-        raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
-    threads = None if threads is None else whole_number("threads", threads)
-    policy = long_clips(long, found.manifest.audio, hop_s, seed)
-    prepared = recipe(preprocess)
-    choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
-    cache = default_cache()
-    if verify:
-        found.verify(cache)
-    engine = InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
-    return Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size)
-
-
 class Clap:
-    """A loaded bundle. Made by `load`; safe to use from several threads."""
+    """A loaded bundle, or one that a server runs. Made by `load`; safe to use from several threads."""
 
     def __init__(
         self,
@@ -96,13 +36,14 @@ class Clap:
         recipe: Recipe,
         long: LongClips,
         batch_size: int = 8,
+        tokenizer: TextEncoder | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.recipe = recipe
         self.long = long
         self.batch_size = batch_size
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizer = tokenizer
 
     @property
     def manifest(self) -> Manifest:
@@ -231,8 +172,8 @@ class Clap:
         return rows
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """The bundle's tokenizer, read when first used."""
+    def tokenizer(self) -> TextEncoder:
+        """The bundle's tokenizer, read when first used; a server's own where one is asked."""
         if self._tokenizer is None:
             self._tokenizer = Tokenizer(self.bundle.tokenizer_path, self.manifest.text)
         return self._tokenizer

@@ -20,7 +20,11 @@ from claprt.audio import AudioSource, is_one_source
 from claprt.bundle import bundle_folder, default_bundle
 from claprt.clip import whole_number
 from claprt.errors import OptionError, TextError, TextTypeError
-from claprt.model import Clap, load
+from claprt.loading import load
+from claprt.model import Clap
+
+Scores: TypeAlias = NDArray[np.float32]
+"""[labels] float32."""
 
 Model: TypeAlias = "Clap | str | os.PathLike[str] | None"
 """A loaded model, a bundle's folder, or None for the model that ships with the package."""
@@ -178,17 +182,23 @@ def classification(
     clap: Clap, vector: Embedding, texts: Embeddings, names: tuple[str, ...], top_k: int = 1
 ) -> Classification:
     """How well labels fit a sound, both already embedded: `vector` [dim], `texts` [labels, dim]."""
-    similarities = np.einsum("ld,d->l", texts, vector)
-    logits = similarities * np.float32(clap.manifest.logit_scale_a)
-    shares = np.exp(logits - logits.max())
+    similarities, logits, probabilities = fits(vector, texts, clap.manifest.logit_scale_a)
     return Classification(
         class_names=names,
         similarities=similarities,
         logits=logits,
-        probabilities=shares / shares.sum(),
+        probabilities=probabilities,
         top_k=min(top_k, len(names)),
         audio_embedding=vector,
     )
+
+
+def fits(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
+    """Cosine, logit and probability of each text: `vector` [dim], `texts` [texts, dim], `scale` the factor on cosines."""
+    similarities = np.einsum("ld,d->l", texts, vector)
+    logits = similarities * np.float32(scale)
+    shares = np.exp(logits - logits.max())
+    return similarities, logits, shares / shares.sum()
 
 
 def filled_in(template: str | None, names: Sequence[str]) -> list[str]:

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from claprt.arrays import AttentionMask, TokenIds
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
+
+
+class TextEncoder(Protocol):
+    """Turns texts into token ids: a tokenizer here, or a server's."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; raises `TextError` for one that cannot be embedded."""
+        ...
 
 
 class Tokenizer:
@@ -46,9 +55,20 @@ class Tokenizer:
             TextTypeError: one is not a string.
             TextError: one is empty or cannot be encoded as UTF-8.
         """
-        for text in texts:
-            _check_text(text)
+        checked_texts(texts)
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+
+def checked_texts(texts: Sequence[str]) -> Sequence[str]:
+    """The texts themselves, if each can be embedded.
+
+    Raises:
+        TextTypeError: one is not a string.
+        TextError: one is empty or cannot be encoded as UTF-8.
+    """
+    for text in texts:
+        _check_text(text)
+    return texts
 
 
 def _check_text(text: object) -> None:

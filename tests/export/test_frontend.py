@@ -10,6 +10,7 @@ import pytest
 
 from claprt.manifest import AudioFacts, MelSpec
 from claprt.mel import log_mel
+from claprt.preprocess import int16_round_trip
 from claprt.synthetic import SOUNDS
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
@@ -45,9 +46,22 @@ def test_graph_against_front_end_and_reference(case: tuple[AudioFacts, Path]) ->
         assert found.shape == (len(batch), facts.views, 1001, 64)
         assert np.array_equal(found, found[:, :1].repeat(facts.views, axis=1))
         for row, waveform in zip(found[:, 0], batch, strict=True):
-            reference = log_mel(waveform, facts.mel, "float64")
-            assert np.abs(row - reference).max() < 1e-4
-            assert np.abs(row - log_mel(waveform, facts.mel)).max() < 1e-4
+            heard = int16_round_trip(waveform)
+            assert np.abs(row - log_mel(heard, facts.mel, "float64")).max() < 1e-4
+            assert np.abs(row - log_mel(heard, facts.mel)).max() < 1e-4
+
+
+def test_levels(case: tuple[AudioFacts, Path]) -> None:
+    """Beyond full scale is clipped, what has been through 16 bits stays as it is, and NaN and infinity show."""
+    facts, path = case
+    session = onnxruntime.InferenceSession(path)
+    loud = np.random.default_rng(0).normal(0, 1, 480_000).astype(np.float32)
+    broken = np.zeros((2, 480_000), np.float32)
+    broken[0, 7], broken[1, 7] = np.nan, np.inf
+    found = session.run(None, {"waveforms": np.stack([loud, int16_round_trip(loud), *broken])})[0]
+    assert np.abs(found[0, 0] - log_mel(int16_round_trip(loud), facts.mel)).max() < 1e-4
+    assert np.array_equal(found[0], found[1])
+    assert np.isnan(found[2:]).any(axis=(1, 2, 3)).all()
 
 
 def test_interface(case: tuple[AudioFacts, Path]) -> None:

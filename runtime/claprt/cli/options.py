@@ -13,7 +13,8 @@ from claprt.bundle import BUNDLE_VARIABLE, SMALL_MODEL, default_bundle
 from claprt.clip import LongMode
 from claprt.errors import SmallModelWarning
 from claprt.graphs import Precision
-from claprt.model import Clap, load
+from claprt.loading import load
+from claprt.model import Clap
 from claprt.preprocess import RECIPES
 from claprt.providers import Provider
 

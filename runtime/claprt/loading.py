@@ -1,0 +1,120 @@
+"""`load`: from a bundle's folder, or a server's address, to a model that is ready."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from claprt.bundle import Bundle, default_bundle, read_bundle
+from claprt.clip import long_clips, whole_number
+from claprt.errors import FingerprintError, OptionError
+from claprt.graph_cache import default_cache
+from claprt.graphs import Precision
+from claprt.model import Clap
+from claprt.preprocess import Recipe, recipe
+from claprt.providers import choose
+from claprt.triton.address import is_address
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    provider: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    preprocess: str = "laion",
+    long: str | None = None,
+    *,
+    hop_s: float | None = None,
+    seed: int | None = None,
+    batch_size: int = 8,
+    fallback: bool = False,
+    verify: bool = True,
+    fingerprint: str | None = None,
+    server: Mapping[str, Any] | None = None,
+) -> Clap:
+    """Loads a bundle, or connects to the Triton server that serves one.
+
+    Args:
+        bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
+            names, else the small model that ships with the package; `mini` names that one. Or the address of a Triton
+            server: `triton://host:8001` (gRPC), `triton+http://host:8000`; its models then run there, and `provider`,
+            `precision` and `threads` are the server's.
+        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
+        precision: one that the bundle was exported in; or `auto`, for the fastest of this machine among those that the
+            bundle's judge accepted, chosen together with the provider and for each tower by itself. The default is fp32,
+            whose vectors are LAION's; vectors of different precisions have different fingerprints.
+        threads: CPU threads; by default the physical cores that this process may use.
+        preprocess: `laion`, `transformers` or `kromosynth`: whose vectors to reproduce (see `claprt.preprocess`).
+        long: what to do with clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. By default
+            `fusion` for fused checkpoints and `windows` for the others.
+        hop_s: for `windows`, seconds from one window to the next; by default a whole window.
+        seed: for `random` and `fusion`, reproduces the crops of LAION's code under `numpy.random.seed(seed)`.
+        batch_size: windows that go through the audio tower together.
+        fallback: lets the CPU take over when the provider cannot be had; `Clap.provider` then says so.
+        verify: compares the sha256 of every file with the manifest; files that have not changed since the last time are not
+            read again.
+        fingerprint: the one that vectors have to have, as `Clap.fingerprint` gave it before; another is an error.
+        server: options of `claprt.triton.engine.TritonEngine`: headers and certificates, timeouts, retries.
+
+    Raises:
+        BundleError: there is no bundle, it is of another schema, or a file is missing or altered.
+        ProviderUnavailableError: the provider cannot be had on this machine.
+        OptionError: an option has no such value, or the bundle cannot do it.
+        FingerprintError: the fingerprint is another than the one that was asked for.
+        ServerError: the server cannot be reached, or does not serve what `claprt triton` builds.
+        MissingDependencyError: onnxruntime, or for a server tritonclient, is not installed.
+    """
+    batch_size = whole_number("batch_size", batch_size)
+    if batch_size < 1:
+        raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
+    prepared = recipe(preprocess)
+    if is_address(bundle):
+        given = {"provider": provider != "auto", "threads": threads is not None, "fallback": fallback}
+        clap = _served(str(bundle), prepared, (long, hop_s, seed), batch_size, precision, given, dict(server or {}))
+    elif server is not None:
+        raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
+    else:
+        found = read_bundle(default_bundle() if bundle is None else bundle)
+        threads = None if threads is None else whole_number("threads", threads)
+        policy = long_clips(long, found.manifest.audio, hop_s, seed)
+        from claprt.inprocess import InProcessEngine, this_machine
+
+        choice = choose(provider, this_machine(), found.manifest, precision=precision or Precision.FP32, fallback=fallback)
+        cache = default_cache()
+        if verify:
+            found.verify(cache)
+        engine = InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+        clap = Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size)
+    if fingerprint is not None and clap.fingerprint != fingerprint:
+        raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
+    return clap
+
+
+def _served(
+    url: str,
+    recipe: Recipe,
+    long: tuple[str | None, float | None, int | None],
+    batch_size: int,
+    precision: str | None,
+    given: Mapping[str, bool],
+    options: dict[str, Any],
+) -> Clap:
+    """The model that a server runs."""
+    from claprt.triton.engine import TritonEngine
+
+    for name in (name for name, is_given in given.items() if is_given):
+        raise OptionError(f"{name} is the server's own with {url}; leave it out.")
+    unknown = options.keys() - inspect.signature(TritonEngine).parameters.keys()
+    if unknown:
+        raise OptionError(f"server has no option {', '.join(sorted(unknown))}.")
+    engine = TritonEngine(url, **options)
+    if precision not in (None, "auto", engine.precision):
+        engine.close()
+        raise OptionError(f"precision={precision!r} was asked for, and {url} serves {engine.precision}.")
+    manifest = engine.served.manifest
+    policy = long_clips(long[0], manifest.audio, *long[1:])
+    bundle = Bundle(path=Path(str(engine.address)), manifest=manifest)
+    return Clap(bundle, engine, recipe=recipe, long=policy, batch_size=batch_size, tokenizer=engine)

@@ -1,0 +1,252 @@
+"""The engine whose towers run on a Triton server.
+
+It stands behind the same two methods as the engine in process: sounds are decoded, cut and turned into log-mels here, and
+the server gets a quarter of a megabyte for a window of ten seconds instead of two. What the vectors are is the server's
+own word: the manifest, the precision and the version are read from the served models, every request names that version,
+and after the server was lost they are read again, so that a server with another checkpoint is never mistaken for this one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.errors import OptionError, ServerError, ServerUnavailableError
+from claprt.text import checked_texts
+from claprt.triton.address import Address, parse_address
+from claprt.triton.regions import Placed, Regions
+from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, checked_vectors, read_served
+from claprt.triton.transport import ForgottenError, LostError, Security, Transport, connect
+
+Array = np.ndarray[Any, Any]
+_OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class TritonEngine:
+    """Both towers on a server. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        security: Security | None = None,
+        timeout_s: float = 30.0,
+        retry_for_s: float = 15.0,
+        shared_memory: bool | None = None,
+        at_once: int = 8,
+    ) -> None:
+        """Connects, and reads what is served.
+
+        Args:
+            url: see `claprt.triton.address.parse_address`.
+            security: headers and certificates.
+            timeout_s: how long the server may take for one request.
+            retry_for_s: how long a request is asked again while the server cannot be reached, starts, or is too busy.
+                A request that timed out or was refused is not asked again.
+            shared_memory: whether tensors go through the machine's shared memory; by default where the server is on this
+                machine and takes it.
+            at_once: requests that are on their way at one time.
+
+        Raises:
+            MissingDependencyError: tritonclient is not installed.
+            OptionError: the URL is none, or a number is not possible.
+            ServerUnavailableError: the server cannot be reached.
+            ServerError: it does not serve what `claprt triton` builds.
+        """
+        self.address: Address = parse_address(url)
+        if timeout_s <= 0 or retry_for_s < 0 or at_once < 1:
+            raise OptionError("timeout_s must be more than 0, retry_for_s at least 0, and at_once at least 1.")
+        if shared_memory and not self.address.local:
+            raise OptionError(f"{self.address} is another machine, with which no memory can be shared.")
+        self._security = security or Security()
+        self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
+        self._asked_to_share = shared_memory
+        self._begin()
+        self.served: Served = self._patiently(self._read)
+        """What the server says that it serves."""
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._transport: Transport = connect(self.address, self._security, self._timeout_s)
+        self._regions = Regions(self._transport.register, self._transport.unregister)
+        self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
+        self._free = threading.BoundedSemaphore(self._at_once)
+        self._lock = threading.Lock()
+        self._life = 0
+        self._lost = False
+
+    @property
+    def provider(self) -> str:
+        """`triton`."""
+        return "triton"
+
+    @property
+    def precision(self) -> str:
+        """What the served towers compute in."""
+        return self.served.precision
+
+    @property
+    def at_once(self) -> int:
+        """Requests that are on their way at one time."""
+        return self._at_once
+
+    def throughput(self) -> TritonEngine:
+        """This engine: the server makes the batches."""
+        return self
+
+    def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
+        """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
+
+        Raises:
+            ServerUnavailableError: the server was lost and did not come back in time, or took too long.
+            ServerError: the server refused, or now serves something else.
+        """
+        inputs: dict[str, Array] = {"log_mels": log_mels}
+        if is_longer is not None:
+            inputs["is_longer"] = is_longer
+        return self._vectors(AUDIO, inputs)
+
+    def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
+        """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
+
+        Raises:
+            ServerUnavailableError: the server was lost and did not come back in time, or took too long.
+            ServerError: the server refused, or now serves something else.
+        """
+        return self._vectors(TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, by the server's tokenizer.
+
+        Raises:
+            TextError: a text is empty, is not a string, or cannot be encoded.
+            ServerError: as above.
+        """
+        outputs: dict[str, Placed | None] = {"token_ids": None, "attention_mask": None}
+
+        def asked(part: Array) -> dict[str, Array]:
+            return self._infer(TOKENIZER, {"text": part}, outputs)
+
+        checked_texts(texts)
+        found: list[list[int]] = []
+        for start in range(0, len(texts), self.served.max_texts):
+            part = np.array([text.encode() for text in texts[start : start + self.served.max_texts]], np.object_)
+            reply = self._ask(lambda part=part: asked(part))
+            rows = zip(reply["token_ids"], reply["attention_mask"], strict=True)
+            found += [ids[: int(mask.sum())].tolist() for ids, mask in rows]
+        return found
+
+    def close(self) -> None:
+        """Gives shared memory back and ends the connections."""
+        self._regions.end()
+        self._transport.close()
+
+    def __enter__(self) -> TritonEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _vectors(self, model: str, inputs: dict[str, Array]) -> Embeddings:
+        limit = self.served.max_batch[model]
+        rows = len(next(iter(inputs.values())))
+        parts = [
+            self._ask(lambda start=start: self._part(model, {n: a[start : start + limit] for n, a in inputs.items()}))
+            for start in range(0, rows, limit)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _part(self, model: str, inputs: dict[str, Array]) -> Embeddings:
+        rows = len(next(iter(inputs.values())))
+        found = self._shared(model, inputs, rows) if self._share else self._infer(model, inputs, {_OUTPUTS[model]: None})
+        vectors = found[_OUTPUTS[model]]
+        return checked_vectors(vectors, rows, self.served.manifest.embedding_dim, model)
+
+    def _infer(
+        self, model: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
+    ) -> dict[str, Array]:
+        return self._transport.infer(model, self.served.versions[model], inputs, outputs)
+
+    def _shared(self, model: str, inputs: dict[str, Array], rows: int) -> dict[str, Array]:
+        """A request whose tensors lie in shared memory."""
+        shape = (rows, self.served.manifest.embedding_dim)
+        size = 4 * shape[0] * shape[1]
+        try:
+            region = self._regions.take(sum(array.nbytes for array in inputs.values()) + size, self._life)
+        except (ServerError, OSError):
+            if self._asked_to_share:
+                raise
+            self._share = False  # a container on this machine, or a server that does not allow it
+            return self._infer(model, inputs, {_OUTPUTS[model]: None})
+        try:
+            placed: dict[str, Placed] = {}
+            for name, array in inputs.items():
+                placed[name] = region.put(array, sum(place.size for place in placed.values()))
+            end = sum(place.size for place in placed.values())
+            output = Placed(region=region.name, offset=end, size=size, shape=shape, dtype="float32")
+            region.view(output)[...] = np.nan
+            self._infer(model, placed, {_OUTPUTS[model]: output})
+            vectors = region.view(output).copy()
+        except BaseException:
+            self._regions.give_up(region)
+            raise
+        self._regions.give_back(region)
+        return {_OUTPUTS[model]: vectors}
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        """A request, asked again while the server is lost; never of a server that has become another."""
+        if os.getpid() != self._pid:  # connections do not survive a fork
+            self._begin()
+
+        def checked() -> Any:
+            if self._lost:
+                self._find_again()
+            return request()
+
+        with self._free:
+            return self._patiently(checked)
+
+    def _patiently(self, request: Callable[[], Any]) -> Any:
+        until, pause = time.monotonic() + self._retry_for_s, _PAUSE_S
+        while True:
+            try:
+                return request()
+            except LostError as error:
+                self._lost = True
+                if isinstance(error, ForgottenError):
+                    self._life += 1
+                if time.monotonic() + pause > until:
+                    raise ServerUnavailableError(
+                        f"{self.address} could not be reached for {self._retry_for_s:g} s ({error}). Is it running?"
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _read(self) -> Served:
+        return read_served(self._transport.config, str(self.address))
+
+    def _find_again(self) -> None:
+        """After the server was lost: whether it still serves the same."""
+        with self._lock:
+            if not self._lost:
+                return
+            served = self._read()
+            if served != self.served:
+                was, now = self.served.manifest, served.manifest
+                raise ServerError(
+                    f"{self.address} served {was.name} in {self.served.precision} and now serves {now.name} in "
+                    f"{served.precision}, version {served.versions[AUDIO]}: its vectors may be others. Load it anew."
+                )
+            self._life += 1
+            self._lost = False
+
+    def __repr__(self) -> str:
+        return f"<TritonEngine {self.served.manifest.name} {self.precision} on {self.address}>"

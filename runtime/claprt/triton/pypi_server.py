@@ -1,0 +1,254 @@
+"""The Triton server that PyPI has, started on a model repository: for development and tests, on Linux x86-64.
+
+The wheel `nvidia-pytriton` carries the real `tritonserver` with the python backend and the local response cache, and no
+other backend. It is run as it is; nothing of pytriton itself is used. Its python steps run in this interpreter's
+environment, which needs numpy < 2: with numpy 2 models load, read zeros and answer nothing, without a word in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from claprt.errors import ClaprtError, MissingDependencyError, ServerError
+
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+_STEP_MEMORY = 64 << 20
+_CACHE = 64 << 20
+_EXIT_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the server listens, on 127.0.0.1."""
+
+    http: int = HTTP_PORT
+    grpc: int = GRPC_PORT
+    metrics: int = METRICS_PORT
+
+    @staticmethod
+    def free() -> Ports:
+        """Three ports that nothing listens on."""
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            http, grpc, metrics = (each.getsockname()[1] for each in sockets)
+        return Ports(http=http, grpc=grpc, metrics=metrics)
+
+
+@dataclass(slots=True)
+class TritonServer:
+    """A server process; a context manager that waits until all models are ready and ends the process afterwards."""
+
+    repository: Path
+    ports: Ports = field(default_factory=Ports)
+    config_name: str = "python"
+    """Which of a model's configurations is read: `configs/<name>.pbtxt` where there is one."""
+    control: str = "none"
+    """`none` loads all models and keeps them; `explicit` lets clients load and unload."""
+    load: Sequence[str] = ()
+    """Models to load at the start where `control` is `explicit`."""
+    log: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> TritonServer:
+        """Starts the process without waiting for it.
+
+        Raises:
+            MissingDependencyError: this environment does not have the server, or not the numpy that its steps need.
+            ServerError: there is no such repository.
+        """
+        if not self.repository.is_dir():
+            raise ServerError(f"There is no model repository at {self.repository}; `make triton` builds one.")
+        command, environment = self._command(), _environment()
+        out = self.log.open("ab") if self.log else None
+        try:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=out, stderr=subprocess.STDOUT if out else None, start_new_session=True
+            )
+        finally:
+            if out:
+                out.close()
+        return self
+
+    def wait_until_ready(self, timeout_s: float = 120.0) -> float:
+        """Waits for all models; returns the seconds that it took.
+
+        Raises:
+            ServerError: the process ended, or the models were not ready in time; the log's errors are in the message.
+        """
+        assert self.process is not None
+        started = time.monotonic()
+        while time.monotonic() - started < timeout_s:
+            if self.process.poll() is not None:
+                raise ServerError(f"tritonserver ended with {self.process.returncode}. {self._said()}")
+            if is_ready(self.ports.http):
+                return time.monotonic() - started
+            time.sleep(0.02)
+        self.kill()
+        raise ServerError(f"tritonserver was not ready within {timeout_s:g} s. {self._said()}")
+
+    def stop(self) -> None:
+        """Ends the server as an operator would, and harder where it does not obey."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(_EXIT_S + 10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._end_steps()
+
+    def kill(self) -> None:
+        """Ends the server and its python steps at once."""
+        if self.process is not None:
+            self._end_steps()
+            self.process.wait()
+
+    def _end_steps(self) -> None:
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # steps are of the server's own session and may outlive it
+
+    def _said(self) -> str:
+        if self.log is None or not self.log.exists():
+            return "Its log says why."
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [line for line in lines if re.match(r"E\d{4}|error", line)]
+        return "Its log ends: " + " | ".join((errors or lines)[-5:])
+
+    def _command(self) -> list[str]:
+        folder = _server_folder()
+        command = [str(folder / "bin" / "tritonserver"), f"--model-repository={self.repository.resolve()}"]
+        command += [f"--backend-directory={_backends(folder)}", f"--cache-directory={folder / 'caches'}"]
+        for name in ("http", "grpc", "metrics"):
+            command += [f"--{name}-address=127.0.0.1", f"--{name}-port={getattr(self.ports, name)}"]
+        command += [
+            f"--model-config-name={self.config_name}",
+            f"--model-control-mode={self.control}",
+            f"--cache-config=local,size={_CACHE}",
+            f"--backend-config=python,shm-default-byte-size={_STEP_MEMORY}",
+            f"--exit-timeout-secs={_EXIT_S}",
+            "--allow-gpu-metrics=false",
+            "--disable-auto-complete-config",
+        ]
+        return [*command, *(f"--load-model={name}" for name in self.load)]
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        self.wait_until_ready()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def is_ready(http_port: int) -> bool:
+    """Whether a server on this machine says that it and all its models are ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def why_not() -> str | None:
+    """Why this environment cannot run the server, ending in what to do; None if it can."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        return "the Triton server of PyPI is for Linux on x86-64 only; use NVIDIA's container elsewhere"
+    if importlib.util.find_spec("pytriton") is None:
+        return "the Triton server is not installed in this environment: pip install 'numpy<2' nvidia-pytriton"
+    if int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
+        return f"the server's python steps need numpy < 2 and this environment has {np.__version__}; make one of its own"
+    return None
+
+
+def _server_folder() -> Path:
+    reason = why_not()
+    if reason is not None:
+        raise MissingDependencyError(reason[:1].upper() + reason[1:] + ".")
+    found = importlib.util.find_spec("pytriton")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "tritonserver"
+
+
+def _backends(folder: Path) -> Path:
+    """A backend folder whose python backend has the stub of this interpreter's version."""
+    stub = folder / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not stub.is_dir():
+        have = ", ".join(sorted(path.name for path in stub.parent.iterdir()))
+        raise MissingDependencyError(f"The server has no python stub for {stub.name}; it has those for {have}.")
+    backends = Path(tempfile.gettempdir()) / f"claprt-triton-{os.getuid()}-{stub.name}"
+    python = backends / "python"
+    python.mkdir(parents=True, exist_ok=True)
+    for source in (*(folder / "backends" / "python").iterdir(), stub / "triton_python_backend_stub"):
+        target = python / source.name
+        if source.is_file() and not (target.exists() and target.stat().st_size == source.stat().st_size):
+            part = target.with_name(f"{target.name}.{os.getpid()}")
+            shutil.copy2(source, part)
+            part.replace(target)
+    return backends
+
+
+def _environment() -> dict[str, str]:
+    """The stub finds this environment's packages through `python3` on PATH, and needs libpython."""
+    libraries = [Path(sysconfig.get_paths()["purelib"]) / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+    known = [os.environ["LD_LIBRARY_PATH"]] if os.environ.get("LD_LIBRARY_PATH") else []
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join([*map(str, libraries), *known]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m claprt.triton.pypi_server REPOSITORY`: serves it on 127.0.0.1 until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m claprt.triton.pypi_server", description=main.__doc__)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("--http-port", type=int, default=HTTP_PORT)
+    parser.add_argument("--grpc-port", type=int, default=GRPC_PORT)
+    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT)
+    options = parser.parse_args(arguments)
+    ports = Ports(http=options.http_port, grpc=options.grpc_port, metrics=options.metrics_port)
+    server = TritonServer(options.repository, ports)
+    try:
+        server.start()
+        took = server.wait_until_ready()
+        print(f"ready after {took:.1f} s: grpc 127.0.0.1:{ports.grpc}, http 127.0.0.1:{ports.http}", flush=True)
+        assert server.process is not None
+        return server.process.wait()
+    except KeyboardInterrupt:
+        return 0
+    except ClaprtError as error:
+        print(f"claprt: {error}", file=sys.stderr)
+        return 1
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

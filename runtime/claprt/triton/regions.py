@@ -1,0 +1,119 @@
+"""Shared memory that a client and a server on one machine exchange tensors in.
+
+A region is used by one request at a time: its inputs lie at the beginning, its output after them. Regions are kept for the
+next request, told to the server anew after it was lost, and given up where a server may still write into them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where a tensor lies in a region."""
+
+    region: str
+    offset: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Region:
+    """A piece of shared memory with a name that the server knows it by."""
+
+    def __init__(self, size: int) -> None:
+        self.name = f"claprt-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.size = -(-size // _PAGE) * _PAGE
+        self.memory = SharedMemory(create=True, size=self.size)
+        self.generation = -1
+        """Which life of the server it was told to."""
+
+    @property
+    def key(self) -> str:
+        """What the server opens it by."""
+        return f"/{self.memory.name.lstrip('/')}"
+
+    def put(self, array: Array, offset: int) -> Placed:
+        """Writes an array and says where it lies."""
+        place = Placed(region=self.name, offset=offset, size=array.nbytes, shape=array.shape, dtype=str(array.dtype))
+        self.view(place)[...] = array
+        return place
+
+    def view(self, place: Placed) -> Array:
+        """The array at a place, not copied."""
+        return np.ndarray(place.shape, place.dtype, buffer=self.memory.buf, offset=place.offset)
+
+    def end(self) -> None:
+        """Gives the memory back; a server that still has it mapped keeps its own view."""
+        with contextlib.suppress(FileNotFoundError):
+            self.memory.unlink()
+        with contextlib.suppress(BufferError):  # a view is still in use; the memory goes with it
+            self.memory.close()
+
+
+class Regions:
+    """Regions that are free, and the server's knowledge of them."""
+
+    def __init__(self, register: Callable[[str, str, int], None], unregister: Callable[[str], None]) -> None:
+        self._register, self._unregister = register, unregister
+        self._free: list[Region] = []
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+
+    def take(self, size: int, generation: int) -> Region:
+        """A region of at least this size that the server knows in this life of it."""
+        self._leave_parents()
+        with self._lock:
+            fitting = [region for region in self._free if region.size >= size]
+            region = fitting[-1] if fitting else None
+            if region is not None:
+                self._free.remove(region)
+        region = region or Region(size)
+        if region.generation != generation:
+            try:
+                self._register(region.name, region.key, region.size)
+            except Exception:
+                region.end()
+                raise
+            region.generation = generation
+        return region
+
+    def give_back(self, region: Region) -> None:
+        """Keeps a region for the next request."""
+        with self._lock:
+            self._free.append(region)
+
+    def give_up(self, region: Region) -> None:
+        """Ends a region that a server may still write into."""
+        with contextlib.suppress(Exception):
+            self._unregister(region.name)
+        region.end()
+
+    def end(self) -> None:
+        """Ends all of them."""
+        self._leave_parents()
+        while self._free:
+            self.give_up(self._free.pop())
+
+    def _leave_parents(self) -> None:
+        """In the child of a fork: the parent's regions are the parent's."""
+        if os.getpid() == self._owner:
+            return
+        for region in self._free:
+            resource_tracker.unregister(region.key, "shared_memory")
+        self._free, self._owner, self._lock = [], os.getpid(), threading.Lock()

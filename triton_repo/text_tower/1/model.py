@@ -1,0 +1,18 @@
+"""Token ids and their mask to vectors, on claprt's own engine."""
+
+import triton_python_backend_utils as backend
+
+from claprt.graphs import Stage
+from claprt.triton.steps import Steps, text_rows, tower
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.engine = tower(args, Stage.TEXT)
+        self.steps = Steps(backend)
+
+    def execute(self, requests):
+        return self.steps.merged(requests, self.run)
+
+    def run(self, inputs):
+        return {"text_embeddings": text_rows(self.engine, inputs["token_ids"], inputs["attention_mask"])}
