@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 REFERENCE := .venv-reference
 TRITON := .venv-triton
+SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
 BUNDLES := build/bundles
 VARIANT ?= mini
@@ -47,7 +48,7 @@ export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
-test: $(VENV)/.complete ## run the tests (offline, no accelerator)
+test: $(VENV)/.complete $(SERVER) ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.complete ## format, lint and types

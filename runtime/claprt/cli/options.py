@@ -30,7 +30,6 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     model.add_argument("--provider", default="auto", choices=["auto", *Provider], help="what to run on (auto)")
     model.add_argument(
         "--precision",
-        default=str(Precision.FP32),
         choices=["auto", *Precision],
         help="what to compute in; auto is the fastest that the bundle's judge accepted (fp32)",
     )

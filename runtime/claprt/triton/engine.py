@@ -8,9 +8,11 @@ and after the server was lost they are read again, so that a server with another
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +23,13 @@ from claprt.errors import OptionError, ServerError, ServerUnavailableError
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
 from claprt.triton.regions import Placed, Regions
-from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, checked_vectors, read_served
+from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, read_served
 from claprt.triton.transport import ForgottenError, LostError, Security, Transport, connect
 
 Array = np.ndarray[Any, Any]
-_OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
-_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 1.0
+OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
+PAUSE_S = 0.05
+LONGEST_PAUSE_S = 0.5
 
 
 class TritonEngine:
@@ -72,6 +74,7 @@ class TritonEngine:
         self._begin()
         self.served: Served = self._patiently(self._read)
         """What the server says that it serves."""
+        atexit.register(_close, weakref.ref(self))
 
     def _begin(self) -> None:
         self._pid = os.getpid()
@@ -97,6 +100,11 @@ class TritonEngine:
     def at_once(self) -> int:
         """Requests that are on their way at one time."""
         return self._at_once
+
+    @property
+    def sharing(self) -> bool:
+        """Whether tensors go through shared memory."""
+        return self._share
 
     def throughput(self) -> TritonEngine:
         """This engine: the server makes the batches."""
@@ -166,8 +174,8 @@ class TritonEngine:
 
     def _part(self, model: str, inputs: dict[str, Array]) -> Embeddings:
         rows = len(next(iter(inputs.values())))
-        found = self._shared(model, inputs, rows) if self._share else self._infer(model, inputs, {_OUTPUTS[model]: None})
-        vectors = found[_OUTPUTS[model]]
+        found = self._shared(model, inputs, rows) if self._share else self._infer(model, inputs, {OUTPUTS[model]: None})
+        vectors = found[OUTPUTS[model]]
         return checked_vectors(vectors, rows, self.served.manifest.embedding_dim, model)
 
     def _infer(
@@ -185,7 +193,7 @@ class TritonEngine:
             if self._asked_to_share:
                 raise
             self._share = False  # a container on this machine, or a server that does not allow it
-            return self._infer(model, inputs, {_OUTPUTS[model]: None})
+            return self._infer(model, inputs, {OUTPUTS[model]: None})
         try:
             placed: dict[str, Placed] = {}
             for name, array in inputs.items():
@@ -193,13 +201,13 @@ class TritonEngine:
             end = sum(place.size for place in placed.values())
             output = Placed(region=region.name, offset=end, size=size, shape=shape, dtype="float32")
             region.view(output)[...] = np.nan
-            self._infer(model, placed, {_OUTPUTS[model]: output})
+            self._infer(model, placed, {OUTPUTS[model]: output})
             vectors = region.view(output).copy()
         except BaseException:
             self._regions.give_up(region)
             raise
         self._regions.give_back(region)
-        return {_OUTPUTS[model]: vectors}
+        return {OUTPUTS[model]: vectors}
 
     def _ask(self, request: Callable[[], Any]) -> Any:
         """A request, asked again while the server is lost; never of a server that has become another."""
@@ -215,7 +223,7 @@ class TritonEngine:
             return self._patiently(checked)
 
     def _patiently(self, request: Callable[[], Any]) -> Any:
-        until, pause = time.monotonic() + self._retry_for_s, _PAUSE_S
+        until, pause = time.monotonic() + self._retry_for_s, PAUSE_S
         while True:
             try:
                 return request()
@@ -228,7 +236,7 @@ class TritonEngine:
                         f"{self.address} could not be reached for {self._retry_for_s:g} s ({error}). Is it running?"
                     ) from error
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _read(self) -> Served:
         return read_served(self._transport.config, str(self.address))
@@ -240,13 +248,20 @@ class TritonEngine:
                 return
             served = self._read()
             if served != self.served:
-                was, now = self.served.manifest, served.manifest
-                raise ServerError(
-                    f"{self.address} served {was.name} in {self.served.precision} and now serves {now.name} in "
-                    f"{served.precision}, version {served.versions[AUDIO]}: its vectors may be others. Load it anew."
-                )
+                raise ServerError(changed(str(self.address), self.served, served))
             self._life += 1
             self._lost = False
 
+    def __del__(self) -> None:
+        if hasattr(self, "_regions"):
+            self._regions.end()
+
     def __repr__(self) -> str:
         return f"<TritonEngine {self.served.manifest.name} {self.precision} on {self.address}>"
+
+
+def _close(engine: weakref.ReferenceType[TritonEngine]) -> None:
+    """At the end of the program, if the engine is still there: shared memory would outlive it."""
+    found = engine()
+    if found is not None:
+        found.close()

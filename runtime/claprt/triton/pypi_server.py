@@ -35,6 +35,8 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _STEP_MEMORY = 64 << 20
 _CACHE = 64 << 20
 _EXIT_S = 5
+_WATCH_S = 0.25
+_MOST_RESTARTS, _RESTARTS_WITHIN_S = 5, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,22 +227,71 @@ def _environment() -> dict[str, str]:
     }
 
 
+def serve(server: TritonServer) -> int:
+    """Runs the server until it ends by itself; where it or one of its steps was killed, starts it again.
+
+    This server does not start a step again that has died: its model then answers with errors for ever, and the server
+    goes on saying that it is ready.
+    """
+    restarts: list[float] = []
+    while True:
+        server.start()
+        took = server.wait_until_ready()
+        ports = server.ports
+        print(f"ready after {took:.1f} s: grpc 127.0.0.1:{ports.grpc}, http 127.0.0.1:{ports.http}", flush=True)
+        ended = _watch(server)
+        if ended >= 0:
+            return ended
+        restarts = [at for at in restarts if time.monotonic() - at < _RESTARTS_WITHIN_S] + [time.monotonic()]
+        if len(restarts) > _MOST_RESTARTS:
+            raise ServerError(f"tritonserver or a step of it died {len(restarts)} times within {_RESTARTS_WITHIN_S} s.")
+        print("tritonserver or a step of it was killed; starting again", flush=True)
+
+
+def _watch(server: TritonServer) -> int:
+    """Waits for the server's end; its exit status, or a negative number where it or a step was killed."""
+    assert server.process is not None
+    dead: set[int] = set()
+    while (ended := server.process.poll()) is None:
+        time.sleep(_WATCH_S)
+        found = _dead_children(server.process.pid)
+        if dead & found:
+            server.kill()
+            return -1
+        dead = found
+    server.kill()
+    return ended
+
+
+def _dead_children(pid: int) -> set[int]:
+    """Children that have ended and that nobody has asked about: an unloaded step's are asked about at once."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text(encoding="ascii").split():
+                state = (
+                    Path(f"/proc/{child}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+                )
+                if state == "Z":
+                    found.add(int(child))
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m claprt.triton.pypi_server REPOSITORY`: serves it on 127.0.0.1 until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m claprt.triton.pypi_server", description=main.__doc__)
     parser.add_argument("repository", type=Path)
-    parser.add_argument("--http-port", type=int, default=HTTP_PORT)
-    parser.add_argument("--grpc-port", type=int, default=GRPC_PORT)
-    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT)
+    for name, port in (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("metrics", METRICS_PORT)):
+        parser.add_argument(f"--{name}-port", type=int, default=port)
+    parser.add_argument("--config-name", default="python", help="which of the models' configurations to read (python)")
+    parser.add_argument("--control", default="none", choices=["none", "explicit"], help="explicit: clients load models")
+    parser.add_argument("--load", nargs="*", default=[], metavar="MODEL", help="with explicit control: models to start")
     options = parser.parse_args(arguments)
     ports = Ports(http=options.http_port, grpc=options.grpc_port, metrics=options.metrics_port)
-    server = TritonServer(options.repository, ports)
+    server = TritonServer(options.repository, ports, options.config_name, options.control, options.load)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends this ends the server
     try:
-        server.start()
-        took = server.wait_until_ready()
-        print(f"ready after {took:.1f} s: grpc 127.0.0.1:{ports.grpc}, http 127.0.0.1:{ports.http}", flush=True)
-        assert server.process is not None
-        return server.process.wait()
+        return serve(server)
     except KeyboardInterrupt:
         return 0
     except ClaprtError as error:

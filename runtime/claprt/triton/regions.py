@@ -85,6 +85,9 @@ class Regions:
                 self._free.remove(region)
         region = region or Region(size)
         if region.generation != generation:
+            if region.generation >= 0:
+                with contextlib.suppress(Exception):  # it may be that the server forgot it
+                    self._unregister(region.name)
             try:
                 self._register(region.name, region.key, region.size)
             except Exception:

@@ -65,6 +65,14 @@ def read_served(config: Callable[[str], Mapping[str, Any]], where: str) -> Serve
         ) from error
 
 
+def changed(where: str, was: Served, now: Served) -> str:
+    """What is said of a server that serves something else than it did."""
+    return (
+        f"{where} served {was.manifest.name} in {was.precision}, version {was.versions[AUDIO]}, and now serves "
+        f"{now.manifest.name} in {now.precision}, version {now.versions[AUDIO]}: vectors may be others. Load it anew."
+    )
+
+
 def checked_vectors(vectors: Array | None, rows: int, dim: int, model: str) -> Embeddings:
     """A server's reply, if it is what a tower gives: a broken step answers with zeros or with nothing.
 

@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 _TYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL", "object": "BYTES"}
 _LARGEST = 2**31 - 1
 _LOST = ("not healthy", "Stream removed", "Socket closed", "Connection reset", "shutting down", "not ready", "no available")
-_BUSY = ("Exceeds maximum queue size", "maximum queue size")
-_FORGOTTEN = ("Unable to find shared memory region", "shared memory region")
+_BUSY = ("xceeds maximum queue size",)
+_FORGOTTEN = "Unable to find shared memory region"
 
 
 class LostError(Exception):
@@ -125,9 +125,12 @@ def failure(error: Exception, timeout_s: float) -> Exception:
     status, message = str(getattr(error, "status", lambda: "")()), str(getattr(error, "message", lambda: "")() or error)
     if "DEADLINE_EXCEEDED" in status or isinstance(error, TimeoutError) or "timed out" in message:
         return ServerUnavailableError(f"The server gave no answer within {timeout_s:g} s.")
-    if any(sign in message for sign in _FORGOTTEN):
+    if _FORGOTTEN in message:
         return ForgottenError(message)
-    lost = "UNAVAILABLE" in status or status == "503" or isinstance(error, OSError | EOFError)
+    of_connection = isinstance(error, OSError | EOFError) or type(error).__module__.startswith(
+        ("geventhttpclient", "gevent.")
+    )
+    lost = of_connection or "UNAVAILABLE" in status or status == "503"
     if lost or any(sign in message for sign in (*_LOST, *_BUSY)):
         return LostError(message)
     return ServerError(message)

@@ -1,0 +1,110 @@
+"""A Triton server in the environment that has one, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from claprt.triton.pypi_server import Ports, is_ready
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-triton" / "bin" / "python"
+
+
+class Server:
+    """`python -m claprt.triton.pypi_server` on free ports; `with` waits until it is ready."""
+
+    def __init__(self, repository: Path, log: Path, *arguments: str) -> None:
+        self.repository, self.log, self.arguments = repository, log, arguments
+        self.ports = Ports.free()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def grpc(self) -> str:
+        return f"triton://127.0.0.1:{self.ports.grpc}"
+
+    @property
+    def http(self) -> str:
+        return f"triton+http://127.0.0.1:{self.ports.http}"
+
+    def start(self) -> Server:
+        command = [str(PYTHON), "-m", "claprt.triton.pypi_server", str(self.repository), *self.arguments]
+        for name in ("http", "grpc", "metrics"):
+            command += [f"--{name}-port", str(getattr(self.ports, name))]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return self
+
+    def wait(self, timeout_s: float = 60) -> Server:
+        assert self.process is not None
+        until = time.monotonic() + timeout_s
+        while not is_ready(self.ports.http):
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.05)
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    @property
+    def pid(self) -> int:
+        """Of tritonserver itself."""
+        assert self.process is not None
+        until = time.monotonic() + 20
+        while not (found := children(self.process.pid)):
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.05)
+        return found[0]
+
+    def step(self, model: str) -> int:
+        """Pid of a model's python step."""
+        for pid in children(self.pid):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            if re.search(rf"/{model}/1/model\.py", command):
+                return pid
+        raise AssertionError(f"no step of {model} runs")
+
+    def kill(self) -> None:
+        """As the kernel would, without a goodbye; what watches over it goes first, so that it stays away."""
+        assert self.process is not None
+        server = self.pid
+        self.process.kill()
+        os.killpg(server, signal.SIGKILL)
+        self.process.wait(20)
+
+    def memory_mb(self) -> float:
+        """Of the server and its steps, 10^6 bytes, shared pages counted once."""
+        total = 0
+        for pid in (self.pid, *children(self.pid)):
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+            total += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
+        return total * 1024 / 1e6
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def __enter__(self) -> Server:
+        return self.start().wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text(encoding="utf-8").split())
+    return found

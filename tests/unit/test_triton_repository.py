@@ -1,0 +1,286 @@
+"""The committed configurations against bundles, and every rule of the lint against a copy that breaks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")
+
+from claprt.bundle import Bundle, read_bundle, sha256_of
+from claprt.cli import main
+from claprt.errors import BundleNotFoundError, OptionError
+from claprt.graphs import Precision, Stage
+from claprt.manifest import MANIFEST_FILE, parse_manifest
+from claprt.triton.lint import RepositoryError, check, config_files, read_config
+from claprt.triton.repository import Build, build, source_folder
+
+MODELS = {
+    "audio_tower", "clap_audio", "clap_audio_file", "clap_classify", "clap_text", "decode", "log_mel", "pool",
+    "text_tower", "tokenizer", "zero_shot",
+}  # fmt: skip
+GRAPHS = {"log_mel": Stage.LOG_MEL, "audio_tower": Stage.AUDIO, "text_tower": Stage.TEXT}
+
+
+@pytest.fixture(scope="module")
+def built(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(Build(bundle=read_bundle(bundle)), tmp_path_factory.mktemp("built") / "repository")
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+def test_what_is_built(built: Path, bundle: Path) -> None:
+    manifest = read_bundle(bundle).manifest
+    assert {path.name for path in built.iterdir()} == MODELS
+    assert check(built, manifest, Precision.FP32) == []
+    for name, stage in GRAPHS.items():
+        assert sha256_of(built / name / "1" / "model.onnx") == manifest.graph(stage, Precision.FP32).sha256
+        assert (built / name / "1" / "model.onnx").samefile(bundle / manifest.graph(stage, Precision.FP32).file)
+    assert not list(built.glob("*/configs/tensorrt.pbtxt"))
+    assert list(built.glob("*/1/model.plan")) == []
+
+
+def test_the_manifest_is_served(built: Path, bundle: Path) -> None:
+    for path in config_files(built / "audio_tower"):
+        stated = read_config(path).parameters
+        assert parse_manifest(stated["manifest"].string_value.encode(), path) == read_bundle(bundle).manifest
+        assert stated["precision"].string_value == "fp32"
+
+
+def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
+    """Read from the ONNX files themselves: names, types, dims, opset, and no file beside them."""
+    types = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.BOOL: "TYPE_BOOL"}
+    for name in GRAPHS:
+        model = onnx.load(built / name / "1" / "model.onnx", load_external_data=False)
+        assert [entry.version for entry in model.opset_import] == [20]
+        assert model.ir_version <= 10  # what the onnxruntime of Triton 24.10 reads
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+        for path in config_files(built / name):
+            config = read_config(path)
+            kinds: Any = type(config).DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
+            for stated, values in ((config.input, model.graph.input), (config.output, model.graph.output)):
+                want = {
+                    value.name: (
+                        types[value.type.tensor_type.elem_type],
+                        [axis.dim_value if axis.HasField("dim_value") else -1 for axis in value.type.tensor_type.shape.dim],
+                    )
+                    for value in values
+                }
+                have = {t.name: (kinds.values_by_number[t.data_type].name, [-1, *t.dims]) for t in stated}
+                assert have == want
+
+
+def test_nothing_for_the_cpu_needs_a_gpu(built: Path) -> None:
+    for path in [*built.glob("*/configs/cpu.pbtxt"), *built.glob("*/configs/python.pbtxt")]:
+        text = path.read_text(encoding="utf-8")
+        assert "GPU" not in text
+        assert "tensorrt" not in text.lower()
+    for path in built.glob("*/config.pbtxt"):
+        config = read_config(path)
+        if config.backend == "python":
+            assert all(group.kind == group.KIND_CPU for group in config.instance_group)
+
+
+def test_no_absolute_paths(built: Path) -> None:
+    for path in built.glob("**/*.pbtxt"):
+        assert not re.search(r'"/[a-z]', path.read_text(encoding="utf-8"))
+
+
+def test_python_steps_are_short_and_import_claprt() -> None:
+    steps = list(source_folder().glob("*/1/model.py"))
+    assert len(steps) == 7
+    for path in steps:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 60, path
+        assert "from claprt" in text, path
+
+
+def test_fused(fused_bundle: Path, tmp_path: Path) -> None:
+    folder = build(Build(bundle=read_bundle(fused_bundle)), tmp_path / "repository")
+    assert [list(tensor.dims) for tensor in read_config(folder / "audio_tower" / "config.pbtxt").input] == [
+        [4, 1001, 64],
+        [1],
+    ]
+    assert not list(folder.glob("*/fused"))
+
+
+def with_precision(folder: Path, precision: Precision) -> Bundle:
+    """A copy of the toy bundle whose fp32 graphs stand for another precision as well."""
+    bundle = read_bundle(folder)
+    graphs: dict[Stage, Any] = dict(bundle.manifest.graphs)
+    for stage in (Stage.AUDIO, Stage.TEXT):
+        full = graphs[stage][Precision.FP32]
+        file = f"{stage}.{precision}.onnx"
+        shutil.copy(folder / full.file, folder / file)
+        graphs[stage] = {**graphs[stage], precision: dataclasses.replace(full, file=file)}
+    manifest = dataclasses.replace(bundle.manifest, graphs=graphs)
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return read_bundle(folder)
+
+
+@pytest.mark.parametrize(("tensorrt", "told"), [(10, True), (11, False)])
+def test_fp16_for_tensorrt(bundle: Path, tmp_path: Path, tensorrt: int, told: bool) -> None:
+    """TensorRT 10 has to be told that half precision is allowed; 11 has no such flag."""
+    copy = with_precision(Path(shutil.copytree(bundle, tmp_path / "bundle")), Precision.FP16)
+    folder = build(Build(bundle=copy, precision=Precision.FP16, tensorrt=tensorrt), tmp_path / "repository")
+    for name in ("audio_tower", "text_tower"):
+        (accelerator,) = read_config(
+            folder / name / "config.pbtxt"
+        ).optimization.execution_accelerators.gpu_execution_accelerator
+        assert (accelerator.parameters.get("precision_mode") == "FP16") is told
+        assert ("trt_layer_norm_fp32_fallback" in accelerator.parameters) is told
+        assert (folder / name / "1" / f"{GRAPHS[name]}.fp16.onnx").exists()
+
+
+def test_plans(bundle: Path, tmp_path: Path) -> None:
+    plans = tmp_path / "plans"
+    plans.mkdir()
+    wanted = Build(bundle=read_bundle(bundle), plans=plans)
+    with pytest.raises(BundleNotFoundError, match="to_tensorrt builds them"):
+        build(wanted, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+    for stage in ("audio", "text"):
+        (plans / f"{stage}.fp32.plan").write_bytes(b"engine")
+    folder = build(wanted, tmp_path / "repository")
+    assert read_config(folder / "audio_tower" / "configs" / "tensorrt.pbtxt").platform == "tensorrt_plan"
+    assert (folder / "text_tower" / "1" / "model.plan").read_bytes() == b"engine"
+
+
+def test_versions_live_side_by_side(bundle: Path, tmp_path: Path) -> None:
+    found = read_bundle(bundle)
+    folder = build(Build(bundle=found), tmp_path / "repository")
+    build(Build(bundle=found, version=2), folder)
+    assert {path.name for path in (folder / "audio_tower").iterdir() if path.is_dir()} == {"1", "2", "configs"}
+    build(Build(bundle=found, version=2), folder)
+    assert check(folder, found.manifest, Precision.FP32) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"precision": Precision.BF16}, "OpenVINO"),
+        ({"version": 0}, "from 1"),
+        ({"precision": Precision.INT8}, "holds fp32"),
+    ],
+)
+def test_what_cannot_be_built(bundle: Path, tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        build(Build(bundle=read_bundle(bundle), **options), tmp_path / "repository")
+
+
+def test_command(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["triton", "--bundle", str(bundle), "--out", str(tmp_path / "repository")]) == 0
+    assert "tiny in fp32, version 1" in capsys.readouterr().out
+    assert main(["triton", "--bundle", str(bundle), "--out", str(tmp_path / "other"), "--precision", "int8"]) == 1
+
+
+MUTATIONS = {
+    "another name": ("audio_tower/config.pbtxt", 'name: "audio_tower"', 'name: "tower"', "the folder 'audio_tower'"),
+    "another output": ("audio_tower/configs/cpu.pbtxt", '"audio_embeddings"', '"embeddings"', "outputs are"),
+    "another width": ("audio_tower/configs/python.pbtxt", "dims: [ 512 ]", "dims: [ 1024 ]", "1024"),
+    "another mel": ("log_mel/config.pbtxt", "[ 1, 1001, 64 ]", "[ 1, 1001, 128 ]", "outputs are"),
+    "another window": ("clap_audio/config.pbtxt", "480000", "320000", "the bundle 480000"),
+    "another type": ("text_tower/config.pbtxt", "TYPE_INT64", "TYPE_INT32", "inputs are"),
+    "no batch": ("audio_tower/configs/cpu.pbtxt", "max_batch_size: 64", "max_batch_size: 0", "max_batch_size must be"),
+    "a GPU for the CPU": ("audio_tower/configs/cpu.pbtxt", "KIND_CPU", "KIND_GPU", "wants a GPU"),
+    "no place to run": ("audio_tower/configs/cpu.pbtxt", "instance_group [ { kind: KIND_CPU count: 1 } ]", "", "no instance_group"),
+    "an absolute path": ("audio_tower/config.pbtxt", '"tensorrt-cache"', '"/var/cache"', "the absolute path /var/cache"),
+    "another profile": ("audio_tower/config.pbtxt", "log_mels:64x1x1001x64", "log_mels:32x1x1001x64", "largest log_mels"),
+    "profile of another mel": ("audio_tower/config.pbtxt", "log_mels:1x1x1001x64", "log_mels:1x1x1001x80", "do not fit"),
+    "profile of another input": ("audio_tower/config.pbtxt", "log_mels:1x1", "log_mel:1x1", "do not fit|does not take"),
+    "profile of too few tokens": ("text_tower/config.pbtxt", "token_ids:256x77", "token_ids:256x64", "largest token_ids"),
+    "a profile upside down": ("text_tower/config.pbtxt", "token_ids:128x16", "token_ids:128x2", "smaller than its smallest"),
+    "a long wait": ("audio_tower/config.pbtxt", "max_queue_delay_microseconds: 500", "max_queue_delay_microseconds: 20000", "wait longer"),
+    "a queue without end": ("audio_tower/config.pbtxt", "max_queue_size: 256", "max_queue_size: 0", "no limit"),
+    "warm-up of another shape": ("audio_tower/configs/cpu.pbtxt", "dims: 1001", "dims: 1000", "warm-up 'one' gives log_mels"),
+    "warm-up of another input": ("audio_tower/configs/cpu.pbtxt", 'key: "log_mels"', 'key: "mels"', "warm-up 'one' gives"),
+    "warm-up beyond the batch": ("audio_tower/config.pbtxt", "batch_size: 64\n  inputs", "batch_size: 65\n  inputs", "batch of 65"),
+    "a step that is not there": ("clap_text/config.pbtxt", 'model_name: "tokenizer"', 'model_name: "tokeniser"', "no model of this"),
+    "an input not wired": (
+        "clap_text/config.pbtxt", '      input_map { key: "attention_mask" value: "attention_mask" }\n', "", "not given its input",
+    ),
+    "a wire to nowhere": ("clap_text/config.pbtxt", 'input_map { key: "token_ids"', 'input_map { key: "ids"', "has no input ids"),
+    "a tensor from nowhere": ("clap_text/config.pbtxt", 'value: "token_ids" }\n      input', 'value: "ids" }\n      input', "no step before"),
+    "an output of nobody": ("clap_text/config.pbtxt", 'output_map { key: "text_embeddings"', 'output_map { key: "e"', "has no output e"),
+    "an output that is not made": ("clap_text/config.pbtxt", 'value: "text_embeddings"', 'value: "vectors"', "not what the steps make"),
+    "an input nobody takes": ("clap_audio_file/config.pbtxt", '      input_map { key: "sample_rate" value: "sample_rate" }\n', "", "used by no step"),
+    "steps of other dims": ("clap_audio/config.pbtxt", "max_batch_size: 64", "max_batch_size: 0", "other dims"),
+    "more windows than the tower takes": ("decode/config.pbtxt", 'string_value: "64"', 'string_value: "65"', "max_windows is '65'"),
+    "more texts than the tower takes": ("tokenizer/config.pbtxt", 'string_value: "256"', 'string_value: "many"', "max_texts is 'many'"),
+    "an unknown backend": ("decode/config.pbtxt", 'backend: "python"', 'backend: "perl"', "backend 'perl'"),
+    "no version policy": ("decode/config.pbtxt", "version_policy { latest { num_versions: 1 } }", "", "no version_policy"),
+    "batches that are not made": ("audio_tower/configs/python.pbtxt", r"(?s)dynamic_batching \{.*?\n\}", "", "no dynamic_batching"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", list(MUTATIONS))
+def test_every_disagreement_is_found(copy: Path, bundle: Path, mutation: str) -> None:
+    file, old, new, finding = MUTATIONS[mutation]
+    path = copy / file
+    text = path.read_text(encoding="utf-8")
+    changed = re.sub(old, lambda match: new, text) if old.startswith("(?s)") else text.replace(old, new)
+    assert changed != text
+    path.write_text(changed, encoding="utf-8")
+    found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
+    assert any(re.search(finding, sentence) and sentence.startswith(file.split("/")[0]) for sentence in found), found
+
+
+def test_missing_files_are_found(copy: Path, bundle: Path) -> None:
+    manifest = read_bundle(bundle).manifest
+    (copy / "audio_tower" / "1" / "model.onnx").unlink()
+    (copy / "decode" / "1" / "model.py").unlink()
+    shutil.rmtree(copy / "pool" / "1")
+    (copy / "text_tower" / "1" / "model.onnx").unlink()
+    (copy / "text_tower" / "1" / "model.onnx").write_bytes(b"shorter")
+    found = check(copy, manifest, Precision.FP32)
+    for finding in ("version 1 has no model.onnx", "version 1 has no model.py", "no version folder", "has 7 bytes"):
+        assert any(finding in sentence for sentence in found), finding
+    shutil.rmtree(copy / "log_mel")
+    assert "log_mel: the repository has no such model" in check(copy, manifest, Precision.FP32)
+
+
+def test_a_configuration_that_is_none(copy: Path, bundle: Path) -> None:
+    (copy / "pool" / "config.pbtxt").write_text("name: pool {", encoding="utf-8")
+    with pytest.raises(RepositoryError, match="pool/config.pbtxt is not a model configuration"):
+        check(copy, read_bundle(bundle).manifest, Precision.FP32)
+
+
+def test_a_bundle_of_other_dims_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """Built whole or not at all, with every disagreement named."""
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    content = json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8"))
+    content["graphs"]["audio"]["fp32"]["inputs"][0]["shape"] = ["batch", 1, 1001, 80]
+    content["text"]["max_tokens"] = 64
+    (copy / MANIFEST_FILE).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(RepositoryError, match="audio_tower/config.pbtxt: inputs are") as caught:
+        build(Build(bundle=read_bundle(copy)), tmp_path / "repository")
+    assert "largest token_ids is [256, 77], and should be [256, 64]" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_steps_without_a_server() -> None:
+    """Raw samples and the limit of length, which python steps rely on."""
+    from claprt.errors import AudioDecodeError, AudioShapeError
+    from claprt.manifest import AudioFacts, MelSpec
+    from claprt.triton.steps import at_most, float_samples
+
+    assert float_samples(np.array([0.5, -1], np.float32).tobytes()).tolist() == [0.5, -1.0]
+    with pytest.raises(AudioDecodeError, match="3 bytes"):
+        float_samples(b"abc")
+    facts = AudioFacts(architecture="x", mel=MelSpec())
+    block = np.zeros(480_000, np.float32)
+    assert len(list(at_most(2, [block, block, block[:479]], facts))) == 3
+    for windows, blocks in ((2, [block, block, block[:480]]), (0, [block[:1]])):
+        with pytest.raises(AudioShapeError, match="more sound"):
+            list(at_most(windows, blocks, facts))
