@@ -139,11 +139,41 @@ def _beside(size: str, found: dict[str, Any]) -> str:
     )
 
 
+def triton_table(results: dict[str, Any]) -> str:
+    """A markdown table of a Triton server against the engine in process, with the bar for each row."""
+    worst = max(row["max_abs"] for row in results["vectors"].values())
+    cosine = min(row["min_cosine"] for row in results["vectors"].values() if "min_cosine" in row)
+    over, rates, soak, start = (results[name] for name in ("overhead", "throughput", "soak", "start_s"))
+    rows = [
+        ("vectors through every protocol against in process", "max abs ≤ 1e-6", f"{worst:.1e}, cosine {cosine:.9f}"),
+        *(
+            (f"one 10 s sound, longer than in process: {name}", bar, f"{over[name]['overhead_ms']:+.1f} ms")
+            for name, bar in (
+                ("claprt.load, gRPC", "≤ 6 ms"), ("claprt.load, shared memory", "≤ 3 ms"), ("claprt.load, HTTP", ""),
+                ("tritonclient, gRPC, waveforms", ""),
+            )
+        ),
+        ("throughput of 8 clients to that of 1", "≥ 1.2×", f"{rates['eight_to_one']:.2f}×"),
+        ("throughput of 8 clients to a list in process", "≥ 0.85×", f"{rates['eight_to_in_process']:.2f}×"),
+        ("wait of a lone request in all queues", "≤ 1 ms", f"{results['lone_wait_ms']:.2f} ms"),
+        ("start to all models ready, first time / again", "≤ 10 s", f"{start['first']:.1f} s / {start['again']:.1f} s"),
+        (
+            f"{soak['requests']} mixed requests of 8 clients, the server killed once: wrong / unanswered",
+            "0 / 0", f"{soak['wrong']} / {soak['failed']}",
+        ),
+        (
+            "memory of the server and its steps at 65 % of them / at the end", "flat",
+            f"{soak['memory_mb_at_two_thirds']:.0f} / {soak['memory_mb_at_the_end']:.0f} MB",
+        ),
+    ]  # fmt: skip
+    return "\n".join(["| what | bar | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)])
+
+
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
-    parity, mini, bench, quality = (
+    parity, mini, bench, quality, triton = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("parity", "mini", "bench", "quality")
+        for name in ("parity", "mini", "bench", "quality", "triton")
     )
     return {
         "parity: brief": parity_table(parity, BRIEF),
@@ -152,6 +182,7 @@ def tables() -> dict[str, str]:
         "bench: brief": brief_bench_table(bench),
         "bench: full": bench_table(bench),
         "quality": quality_table(quality),
+        "triton": triton_table(triton),
     }
 
 
@@ -168,7 +199,10 @@ def main() -> int:
     """Rewrites the documents, or with `--check` compares them; the exit status is 1 if they are out of date."""
     found = tables()
     status = 0
-    for path in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance"))):
+    for path in (
+        ROOT / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton")),
+    ):
         document = path.read_text(encoding="utf-8")
         fresh = rendered(document, found)
         if "--check" in sys.argv:

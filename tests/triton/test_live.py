@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import subprocess
 import sys
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from tests.triton.asking import Array, ask, ask_http, statistics, strings, wav
 from tests.triton.server import Server
 
 RATE, WINDOW = 48_000, 480_000
+README = Path(__file__).parents[2] / "README.md"
 LIMIT = 1e-6
 TEXTS = ("a dog barking", "дождь по крыше", "雨の音 🌧", "é" * 200, "x")
 
@@ -206,6 +210,26 @@ class TestServing:
         assert config.backend == "python"
         assert config.dynamic_batching.max_queue_delay_microseconds == 0
         assert config.parameters["precision"].string_value == "fp32"
+
+    def test_the_readme(self, server: Server, clap: claprt.Clap, files: list[bytes], tmp_path: Path) -> None:
+        """Its Python blocks for a server, as they stand but for the ports."""
+        (section,) = re.findall(
+            r"^## Serve it with Triton\n(.*?)^## ", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+        assert len(blocks) == 3
+        (tmp_path / "dog.wav").write_bytes(files[1])
+        namespace: dict[str, Any] = {"claprt": claprt}
+        with contextlib.chdir(tmp_path):
+            for block in blocks:
+                moved = block.replace("localhost:8001", f"127.0.0.1:{server.ports.grpc}")
+                moved = moved.replace("localhost:8000", f"127.0.0.1:{server.ports.http}")
+                exec(compile(moved, "README.md", "exec"), namespace)
+        namespace["client"].close()
+        expected = claprt.classify(files[1], labels=["a dog barking", "rain"], model=clap).probabilities
+        assert np.abs(namespace["probabilities"][0] - expected).max() < 1e-5
+        assert np.abs(namespace["embeddings"][0] - clap.embed_audio(np.zeros(WINDOW, np.float32))).max() <= LIMIT
+        assert namespace["served"].fingerprint == clap.fingerprint
 
     def test_the_command_line(self, server: Server) -> None:
         """A server's address in the place of a bundle's folder."""

@@ -17,6 +17,8 @@ import claprt
 from claprt.bundle import read_bundle
 from claprt.errors import FingerprintError, OptionError, ServerError, ServerUnavailableError
 from claprt.triton import TritonEngine
+from claprt.triton.probe import main as probe_main
+from claprt.triton.probe import probe
 from claprt.triton.repository import Build, build
 from tests.tiny import write_tiny_bundle
 from tests.triton.asking import Array
@@ -39,9 +41,20 @@ def mels(seed: int) -> Array:
 def test_a_killed_step_is_survived(own: Server, clap: claprt.Clap, shared_memory: bool) -> None:
     with own, TritonEngine(own.grpc, shared_memory=shared_memory) as engine:
         assert np.abs(engine.audio(mels(0), None) - clap.engine.audio(mels(0), None)).max() <= LIMIT
-        os.kill(own.step("audio_tower"), signal.SIGKILL)  # the server is started again, since it would not do it itself
-        for seed in range(3):
+        assert probe(own.grpc) > 0
+        os.kill(own.step("audio_tower"), signal.SIGKILL)
+        with pytest.raises(ServerError, match="not healthy|could not be reached|does not answer"):
+            probe(own.grpc)
+        for seed in range(3):  # what watches over the server has started it again, since it would not do it itself
             assert np.abs(engine.audio(mels(seed), None) - clap.engine.audio(mels(seed), None)).max() <= LIMIT
+
+
+def test_the_probe_as_a_command(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe_main([server.grpc]) == 0
+    assert probe_main([server.http]) == 0
+    assert "every model answered" in capsys.readouterr().out
+    assert probe_main(["triton://127.0.0.1:1"]) == 1
+    assert "could not be reached" in capsys.readouterr().err
 
 
 def test_a_crashed_server_is_started_again(own: Server, clap: claprt.Clap) -> None:

@@ -19,8 +19,10 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 
 
 def test_readme_examples_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All Python blocks, one after the other, in a folder with the files they name."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """All Python blocks but those for a server, one after the other, in a folder with the files they name."""
+    sections = re.split(r"^(?=## )", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    here = "".join(section for section in sections if not section.startswith("## Serve it with Triton"))
+    blocks = re.findall(r"```python\n(.*?)```", here, re.DOTALL)
     assert len(blocks) >= 2
     shutil.copytree(bundle, tmp_path / "bundle")
     for name, seconds in (("dog.wav", 1), ("rain.flac", 3), ("an-hour.flac", 25)):

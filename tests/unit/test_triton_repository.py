@@ -20,7 +20,7 @@ from claprt.cli import main
 from claprt.errors import BundleNotFoundError, OptionError
 from claprt.graphs import Precision, Stage
 from claprt.manifest import MANIFEST_FILE, parse_manifest
-from claprt.triton.lint import RepositoryError, check, config_files, read_config
+from claprt.triton.lint import RepositoryError, check, config_files, read_config, tensors
 from claprt.triton.repository import Build, build, source_folder
 
 MODELS = {
@@ -60,7 +60,11 @@ def test_the_manifest_is_served(built: Path, bundle: Path) -> None:
 
 def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
     """Read from the ONNX files themselves: names, types, dims, opset, and no file beside them."""
-    types = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.BOOL: "TYPE_BOOL"}
+    types: dict[int, str] = {
+        onnx.TensorProto.FLOAT: "TYPE_FP32",
+        onnx.TensorProto.INT64: "TYPE_INT64",
+        onnx.TensorProto.BOOL: "TYPE_BOOL",
+    }
     for name in GRAPHS:
         model = onnx.load(built / name / "1" / "model.onnx", load_external_data=False)
         assert [entry.version for entry in model.opset_import] == [20]
@@ -68,7 +72,6 @@ def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
         assert not any(tensor.external_data for tensor in model.graph.initializer)
         for path in config_files(built / name):
             config = read_config(path)
-            kinds: Any = type(config).DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
             for stated, values in ((config.input, model.graph.input), (config.output, model.graph.output)):
                 want = {
                     value.name: (
@@ -77,7 +80,7 @@ def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
                     )
                     for value in values
                 }
-                have = {t.name: (kinds.values_by_number[t.data_type].name, [-1, *t.dims]) for t in stated}
+                have = {tensor.name: (tensors(config)[tensor.name][0], [-1, *tensor.dims]) for tensor in stated}
                 assert have == want
 
 

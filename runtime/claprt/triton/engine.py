@@ -68,7 +68,7 @@ class TritonEngine:
             raise OptionError("timeout_s must be more than 0, retry_for_s at least 0, and at_once at least 1.")
         if shared_memory and not self.address.local:
             raise OptionError(f"{self.address} is another machine, with which no memory can be shared.")
-        self._security = security or Security()
+        self.security = security or Security()
         self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
         self._asked_to_share = shared_memory
         self._begin()
@@ -78,7 +78,7 @@ class TritonEngine:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._transport: Transport = connect(self.address, self._security, self._timeout_s)
+        self._transport: Transport = connect(self.address, self.security, self._timeout_s)
         self._regions = Regions(self._transport.register, self._transport.unregister)
         self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
         self._free = threading.BoundedSemaphore(self._at_once)

@@ -89,17 +89,15 @@ def _named(name: str, config: Any) -> Iterator[str]:
         yield "a decoupled model cannot be cached"
 
 
-def _tensors(config: Any) -> dict[str, tuple[str, Dims]]:
-    """Inputs and outputs by name, with type and dims."""
-    typed = type(config).DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
-    return {
-        tensor.name: (typed.values_by_number[tensor.data_type].name, tuple(tensor.dims))
-        for tensor in (*config.input, *config.output)
-    }
+def tensors(config: Any) -> dict[str, tuple[str, Dims]]:
+    """Inputs and outputs of a configuration by name, with Triton's name of the type, and dims without the batch."""
+    descriptor: Any = type(config).DESCRIPTOR
+    kinds = descriptor.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type.values_by_number
+    return {tensor.name: (kinds[tensor.data_type].name, tuple(tensor.dims)) for tensor in (*config.input, *config.output)}
 
 
 def _interfaces_agree(config: Any, default: Any) -> Iterator[str]:
-    if _tensors(config) != _tensors(default) or config.max_batch_size != default.max_batch_size:
+    if tensors(config) != tensors(default) or config.max_batch_size != default.max_batch_size:
         yield "inputs, outputs or max_batch_size are not those of config.pbtxt"
 
 
@@ -117,7 +115,7 @@ def _sizes(config: Any, manifest: Manifest) -> Iterator[str]:
     """Dims that every model shares: windows of so many samples, vectors of so many numbers."""
     shared = {"waveforms": manifest.audio.window_samples, "audio_embeddings": manifest.embedding_dim}
     shared |= {"text_embeddings": manifest.embedding_dim, "window_embeddings": manifest.embedding_dim}
-    for name, (_, dims) in _tensors(config).items():
+    for name, (_, dims) in tensors(config).items():
         if name in shared and dims[-1:] != (shared[name],):
             yield f"{name} has dims {list(dims)}, and the bundle {shared[name]}"
 
@@ -178,8 +176,8 @@ def _fit(dims: Dims, stated: Dims) -> bool:
 
 def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> Iterator[str]:
     facts = manifest.graph(STAGES[name], precision)
-    for kind, stated, tensors in (("input", facts.inputs, config.input), ("output", facts.outputs, config.output)):
-        have = {tensor.name: _tensors(config)[tensor.name] for tensor in tensors}
+    for kind, stated, listed in (("input", facts.inputs, config.input), ("output", facts.outputs, config.output)):
+        have = {tensor.name: tensors(config)[tensor.name] for tensor in listed}
         want = {tensor.name: (TYPES[tensor.dtype], _dims(tensor)) for tensor in stated}
         if have != want:
             yield f"{kind}s are {have}, the graph's {want}"

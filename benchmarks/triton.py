@@ -1,0 +1,263 @@
+"""A Triton server on this machine against the engine in process: vectors, overhead, throughput, start, and a long soak.
+
+python benchmarks/triton.py [--bundle FOLDER] [--soak REQUESTS] [--out FILE]
+
+The server is the one of PyPI with the python configurations, on the same bundle, provider and threads as the engine in
+process. What is compared is timed in turns; before anything is timed, every protocol's vectors are held against those in
+process. The soak runs on mini, whose sounds take milliseconds, with one restart of the server in the middle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+import claprt  # noqa: E402
+from benchmarks.cases import RATE, Waveform, sounds  # noqa: E402
+from claprt.bundle import read_bundle  # noqa: E402
+from claprt.mel import log_mel  # noqa: E402
+from claprt.preprocess import int16_round_trip  # noqa: E402
+from claprt.triton import AsyncTritonEngine, TritonEngine  # noqa: E402
+from claprt.triton.repository import Build, build  # noqa: E402
+from tests.triton.asking import ask, ask_http, statistics  # noqa: E402
+from tests.triton.server import Server  # noqa: E402
+
+PAUSE_S = 0.05
+WINDOW = 10 * RATE
+SOAK_CLIENTS = 8
+TEXTS = [f"sound number {number} in a forest of {number % 7} trees" for number in range(40)]
+Call = Callable[[Waveform], Any]
+
+
+def vectors(server: Server, local: claprt.Clap) -> dict[str, dict[str, float]]:
+    """The largest difference and the smallest cosine of each protocol's vectors with those in process."""
+    given = sounds(6, 10)
+    expected = local.embed_audio(given)
+    found: dict[str, Any] = {
+        "gRPC, waveforms": ask(server, "clap_audio", "audio_embeddings", waveforms=np.stack(given))["audio_embeddings"],
+        "HTTP, waveforms": ask_http(server, "clap_audio", "audio_embeddings", waveforms=np.stack(given))[
+            "audio_embeddings"
+        ],
+        "HTTP with JSON, waveforms": ask_http(
+            server, "clap_audio", "audio_embeddings", binary=False, waveforms=np.stack(given)
+        )["audio_embeddings"],
+    }
+    for name, url, shared in (
+        ("gRPC", server.grpc, False), ("HTTP", server.http, False), ("shared memory", server.grpc, True),
+    ):  # fmt: skip
+        clap = claprt.load(url, server={"shared_memory": shared})
+        found[f"claprt.load, {name}"] = clap.embed_audio(given)
+        texts = float(np.abs(clap.embed_text(TEXTS) - local.embed_text(TEXTS)).max())
+        found[f"claprt.load, {name}, texts"] = texts
+
+    async def asynchronous() -> Any:
+        facts = local.manifest.audio
+        mels = [np.stack([log_mel(int16_round_trip(sound), facts.mel)] * facts.views)[None] for sound in given]
+        async with AsyncTritonEngine(server.grpc) as engine:
+            return np.concatenate(await asyncio.gather(*(engine.audio(mel, None) for mel in mels)))
+
+    found["asynchronous gRPC"] = asyncio.run(asynchronous())
+    return {
+        name: {"max_abs": rows}
+        if isinstance(rows, float)
+        else {"max_abs": float(np.abs(rows - expected).max()), "min_cosine": float((rows * expected).sum(1).min())}
+        for name, rows in found.items()
+    }
+
+
+def overhead(server: Server, local: claprt.Clap, turns: int) -> dict[str, Any]:
+    """Milliseconds that a whole call of one 10 s sound takes longer than in process: medians of differences in a turn."""
+    calls: dict[str, Call] = {"in process": local.embed_audio}
+    for name, url, shared in (
+        ("claprt.load, gRPC", server.grpc, False),
+        ("claprt.load, shared memory", server.grpc, True),
+        ("claprt.load, HTTP", server.http, False),
+    ):
+        calls[name] = claprt.load(url, server={"shared_memory": shared}).embed_audio
+    calls["tritonclient, gRPC, waveforms"] = lambda sound: ask(
+        server, "clap_audio", "audio_embeddings", waveforms=sound[None]
+    )
+    given = sounds(8, 10)
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(-2, turns):
+        for name, call in calls.items():
+            time.sleep(PAUSE_S)
+            started = time.perf_counter()
+            call(given[turn % len(given)])
+            if turn >= 0:
+                taken[name].append(1000 * (time.perf_counter() - started))
+    base = np.array(taken["in process"])
+    return {
+        name: {"median_ms": float(np.median(ms)), "overhead_ms": float(np.median(np.array(ms) - base))}
+        for name, ms in taken.items()
+    }
+
+
+def throughput(server: Server, local: claprt.Clap, count: int, rounds: int) -> dict[str, Any]:
+    """Sounds in a second: a list in process, then one and eight clients of `clap_audio`, in turns."""
+    given = sounds(count, 10)
+
+    def clients(number: int) -> None:
+        with ThreadPoolExecutor(number) as pool:
+            list(pool.map(lambda row: ask(server, "clap_audio", "audio_embeddings", waveforms=row[None]), given))
+
+    def engine(number: int) -> None:
+        with TritonEngine(server.grpc) as on_server, ThreadPoolExecutor(number) as pool:
+            list(pool.map(claprt.Clap(local.bundle, on_server, recipe=local.recipe, long=local.long).embed_audio, given))
+
+    work: dict[str, Callable[[], Any]] = {
+        "in process, a list": lambda: local.embed_audio(given),
+        "1 client, waveforms": lambda: clients(1),
+        "8 clients, waveforms": lambda: clients(8),
+        "1 client, claprt.load": lambda: engine(1),
+        "8 clients, claprt.load": lambda: engine(8),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(-1, rounds):
+        for name, run in work.items():
+            time.sleep(PAUSE_S)
+            started = time.perf_counter()
+            run()
+            if turn >= 0:
+                rates[name].append(count / (time.perf_counter() - started))
+    one, base = np.array(rates["1 client, waveforms"]), np.array(rates["in process, a list"])
+    eight = np.array(rates["8 clients, waveforms"])
+    return {
+        "sounds_per_s": {name: float(np.median(rate)) for name, rate in rates.items()},
+        "eight_to_one": float(np.median(eight / one)),
+        "eight_to_in_process": float(np.median(eight / base)),
+        "eight_to_one_load": float(
+            np.median(np.array(rates["8 clients, claprt.load"]) / np.array(rates["1 client, claprt.load"]))
+        ),
+    }
+
+
+def lone_wait(server: Server, requests: int) -> float:
+    """Milliseconds that requests which come one after the other wait in the queues of both steps."""
+
+    def queued() -> float:
+        stats = [statistics(server, model)["inference_stats"]["queue"] for model in ("log_mel", "audio_tower")]
+        return sum(int(stat.get("ns", 0)) for stat in stats) / 1e6
+
+    before = queued()
+    for sound in sounds(requests, 10):
+        ask(server, "clap_audio", "audio_embeddings", waveforms=sound[None])
+    return (queued() - before) / requests
+
+
+def soak(folder: Path, requests: int) -> dict[str, Any]:
+    """Mixed requests from eight clients on mini, with the server killed and started again in the middle."""
+    bundle = claprt.load("mini", provider="cpu")
+    repository = build(Build(bundle=bundle.bundle), folder / "mini")
+    given = [sound[: 480_000 - 40_000 * number] for number, sound in enumerate(sounds(6, 10))]
+    audio, texts = bundle.embed_audio(given), bundle.embed_text(TEXTS)
+    wrong: list[float] = []
+    failed: list[str] = []
+    answered = 0
+    lock, numbers = threading.Lock(), iter(range(requests))
+    memory: list[tuple[int, float]] = []
+
+    def client(clap: claprt.Clap) -> None:
+        nonlocal answered
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                if number % 3 == 0:
+                    difference = np.abs(clap.embed_audio(given[number % 6]) - audio[number % 6]).max()
+                else:
+                    start = number % 30
+                    difference = np.abs(clap.embed_text(TEXTS[start : start + 5]) - texts[start : start + 5]).max()
+            except Exception as error:  # noqa: BLE001 - counted
+                failed.append(repr(error)[:200])
+                continue
+            with lock:
+                answered += 1
+                if not difference <= 1e-6:
+                    wrong.append(float(difference))
+
+    with Server(repository, folder / "soak.log") as server:
+        protocols = [(server.grpc, True), (server.grpc, False), (server.http, False), (server.http, True)] * 2
+        claps = [claprt.load(url, server={"shared_memory": shared, "retry_for_s": 60}) for url, shared in protocols]
+        threads = [threading.Thread(target=client, args=(clap,)) for clap in claps]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        killed = False
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.5)
+            if answered > requests // 2 and not killed:
+                server.kill()
+                server.start().wait()
+                killed = True
+            elif killed:
+                memory.append((answered, server.memory_mb()))
+        took = time.perf_counter() - started
+    settled = [mb for done, mb in memory if done > 0.65 * requests]
+    return {
+        "requests": requests, "answered": answered, "failed": len(failed), "failures": failed[:3], "wrong": len(wrong),
+        "seconds": took, "memory_mb_at_two_thirds": settled[0], "memory_mb_at_the_end": settled[-1],
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    parser = argparse.ArgumentParser(description="Hold a Triton server against the engine in process.")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "build" / "bundles" / "untrained-tiny")
+    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--sounds", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--soak", type=int, default=5000, metavar="REQUESTS")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "triton.json")
+    options = parser.parse_args()
+    if not (options.bundle / "manifest.json").exists():
+        export = [str(Path(sys.executable).with_name("claprt-export")), options.bundle.name, "--out", str(options.bundle)]
+        subprocess.run(export, check=True)
+    bundle = read_bundle(options.bundle)
+    local = claprt.load(options.bundle, provider="cpu")
+    results: dict[str, Any] = {"bundle": bundle.manifest.name, "precision": "fp32"}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        repository = build(Build(bundle=bundle), folder / "repository")
+        starts: list[float] = []
+        for _ in range(3):
+            started = time.perf_counter()
+            with Server(repository, folder / "triton.log"):
+                starts.append(time.perf_counter() - started)
+        results["start_s"] = {"first": starts[0], "again": float(np.median(starts[1:]))}
+        with Server(repository, folder / "triton.log") as server:
+            for name, run in (
+                ("vectors", lambda: vectors(server, local)),
+                ("overhead", lambda: overhead(server, local, options.turns)),
+                ("throughput", lambda: throughput(server, local, options.sounds, options.rounds)),
+                ("lone_wait_ms", lambda: lone_wait(server, 20)),
+            ):
+                results[name] = run()
+                print(name, json.dumps(results[name], indent=1), file=sys.stderr, flush=True)
+        results["soak"] = soak(folder, options.soak)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    from benchmarks.table import triton_table
+
+    print(triton_table(results))
+
+
+if __name__ == "__main__":
+    main()

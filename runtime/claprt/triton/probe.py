@@ -1,0 +1,72 @@
+"""Whether a Triton server still answers rightly: a liveness probe that goes through every model.
+
+`python -m claprt.triton.probe triton://localhost:8001`
+
+Triton's own readiness does not notice a python step that has died. This asks for the vectors of a sound and a text that
+nobody asked for before, so that no cache can answer, and checks what comes back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from claprt.errors import ClaprtError, ServerError
+from claprt.triton.address import parse_address
+from claprt.triton.engine import TritonEngine
+from claprt.triton.transport import LostError, connect
+
+_LIMIT = 1e-4
+
+
+def probe(url: str, timeout_s: float = 10.0) -> float:
+    """Asks every model once; returns the seconds that it took.
+
+    Raises:
+        ServerError: a model did not answer, or not with what another says.
+    """
+    started = time.monotonic()
+    with TritonEngine(url, timeout_s=timeout_s, retry_for_s=0, shared_memory=False) as engine:
+        seed = np.random.default_rng()
+        facts = engine.served.manifest.audio
+        waveforms = seed.uniform(-0.5, 0.5, (1, facts.window_samples)).astype(np.float32)
+        raw = np.array([waveforms.tobytes()], np.object_)
+        label = np.array([f"probe {seed.integers(2**62)}".encode()], np.object_)
+        rate = np.array([facts.mel.sample_rate], np.int32)
+        window = {"waveforms": waveforms} | ({"is_longer": np.zeros((1, 1), np.bool_)} if facts.fused else {})
+        transport = connect(engine.address, engine.security, timeout_s)
+        try:
+            direct = transport.infer("clap_audio", "", window, {"audio_embeddings": None})["audio_embeddings"]
+            file = {"audio": raw, "sample_rate": rate}
+            whole = transport.infer("clap_audio_file", "", file, {"audio_embeddings": None})["audio_embeddings"]
+            text = transport.infer("clap_text", "", {"text": label}, {"text_embeddings": None})["text_embeddings"]
+            answer = transport.infer("clap_classify", "", file | {"labels": label}, {"similarities": None})["similarities"]
+        except LostError as error:
+            raise ServerError(f"{engine.address} does not answer: {error}") from error
+        finally:
+            transport.close()
+    if not (np.abs(direct - whole).max() < _LIMIT and np.abs(whole @ text.T - answer).max() < _LIMIT):
+        raise ServerError(f"The models of {parse_address(url)} do not agree with each other; see the server's log.")
+    return time.monotonic() - started
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m claprt.triton.probe URL`: the exit status is 0 if every model answers rightly."""
+    parser = argparse.ArgumentParser(prog="python -m claprt.triton.probe", description=main.__doc__)
+    parser.add_argument("url", nargs="?", default="triton://localhost:8001")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each request (10)")
+    options = parser.parse_args(arguments)
+    try:
+        print(f"every model answered, after {probe(options.url, options.timeout):.2f} s")
+    except ClaprtError as error:
+        print(f"claprt: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
