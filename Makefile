@@ -12,7 +12,7 @@ BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check setup-triton triton triton-serve bench-triton clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check setup-triton triton triton-serve bench-triton bench-triton-table clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,10 @@ build/triton_repo:
 
 bench-triton: $(VENV)/.complete $(TRITON)/.complete | build ## hold a Triton server against the engine in process: vectors, overhead, throughput, soak
 	$(BIN)/python benchmarks/triton.py
+
+bench-triton-table: build/triton.json ## put what `make bench-triton` measured into benchmarks/results and the documents
+	cp build/triton.json benchmarks/results/triton.json
+	$(PYTHON) benchmarks/table.py
 
 install-check: $(VENV)/.complete | build ## install the wheel with [cpu] alone and run the unit tests there, without torch
 	rm -rf build/clean build/wheel
