@@ -3,7 +3,8 @@
 python benchmarks/limits.py --bundle FOLDER…
 
 Peaks are of products of the size that most of the tower's are, [4096, 384] by [384, 1536], on all threads: float32 and
-bfloat16 in torch, bytes in onnxruntime. The profile is onnxruntime's own, of one 10 s sound. Then 48 sounds of 10 s, in
+bfloat16 in torch, bytes in onnxruntime. The profile is onnxruntime's own, of one 10 s sound, with the rate that products
+reach and the bytes that other operators move. Then 48 sounds of 10 s, in
 turns one after the other with all threads and side by side with one thread each.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -78,19 +81,44 @@ def peaks() -> dict[str, float]:
     return found
 
 
-def profile(path: Path, calls: int = 10) -> dict[str, float]:
-    """Milliseconds of each operator in one call, the largest first."""
+@dataclasses.dataclass
+class Operator:
+    """What all nodes of one kind cost in one call."""
+
+    ms: float = 0.0
+    gflop: float = 0.0
+    """10^9 operations of products; 0 for other operators."""
+    mb: float = 0.0
+    """10^6 bytes of activations and parameters read and written."""
+
+
+def profile(path: Path, calls: int = 10) -> dict[str, Operator]:
+    """Each operator in one call, the slowest first."""
     feeds = {"log_mels": np.random.default_rng(0).normal(-30, 15, (1, 1, 1001, 64)).astype(np.float32)}
     with tempfile.TemporaryDirectory() as folder:
         session = _session(str(path), profile=f"{folder}/profile")
         for _ in range(calls):
             session.run(None, feeds)
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    totals: collections.Counter[str] = collections.Counter()
+    totals: collections.defaultdict[str, Operator] = collections.defaultdict(Operator)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            totals[event["args"]["op_name"]] += event["dur"]
-    return {name: total / 1000 / calls for name, total in totals.most_common()}
+            facts = event["args"]
+            total = totals[facts["op_name"]]
+            total.ms += event["dur"] / 1000 / calls
+            total.mb += (
+                sum(float(facts.get(f"{kind}_size", 0)) for kind in ("activation", "parameter", "output")) / 1e6 / calls
+            )
+            if facts["op_name"] in ("Gemm", "MatMul", "QGemm", "FusedMatMul"):
+                (taken,), (given,) = (next(iter(facts[f"{kind}_type_shape"])).values() for kind in ("input", "output"))
+                total.gflop += 2 * math.prod(given) * taken[-1] / 1e9 / calls
+    return dict(sorted(totals.items(), key=lambda item: -item[1].ms))
+
+
+def shown(name: str, found: Operator, total_ms: float) -> str:
+    """One operator in a few words."""
+    rate = f", {1000 * found.gflop / found.ms:.0f} GFLOPS" if found.gflop else f", {found.mb / found.ms:.1f} GB/s"
+    return f"{name} {found.ms:.1f} ms ({100 * found.ms / total_ms:.0f} %{rate})"
 
 
 def throughput(folder: str, provider: str, precision: str) -> tuple[float, float]:
@@ -120,9 +148,10 @@ def main() -> None:
         for precision in (Precision.FP32, Precision.INT8):
             if precision in bundle.manifest.graphs[Stage.AUDIO]:
                 found = profile(bundle.graph_path(Stage.AUDIO, precision))
-                total = sum(found.values())
-                parts = ", ".join(f"{name} {ms:.1f} ({100 * ms / total:.0f} %)" for name, ms in list(found.items())[:9])
-                print(f"{bundle.manifest.name} {precision}: {total:.1f} ms: {parts}")
+                total = sum(operator.ms for operator in found.values())
+                work = sum(operator.gflop for operator in found.values())
+                parts = "; ".join(shown(name, operator, total) for name, operator in list(found.items())[:9])
+                print(f"{bundle.manifest.name} {precision}: {total:.1f} ms for {work:.1f} GFLOP of products: {parts}")
         for provider, precision in (("cpu", "fp32"), ("cpu", "int8"), ("openvino", "int8"), ("openvino", "bf16")):
             try:
                 one, several = throughput(folder, provider, precision)

@@ -53,7 +53,8 @@ class _Graph:
 def log_mel_graph(facts: AudioFacts, opset: int) -> onnx.ModelProto:
     """The graph for one window of `facts.window_samples`; the batch is dynamic.
 
-    A fused bundle's graph gives four equal views, which is what such a checkpoint sees of a clip of one window or less.
+    A fused bundle's graph gives four equal views, which is what such a checkpoint sees of a clip of one window or less, and
+    `is_longer`, False, which the audio tower takes beside them.
     """
     spec = facts.mel
     if spec.n_fft != _RADIX**2 or spec.hop % _RADIX or facts.window_samples % _RADIX:
@@ -62,16 +63,26 @@ def log_mel_graph(facts: AudioFacts, opset: int) -> onnx.ModelProto:
     frames = _windowed_frames(graph, facts)
     power = _power_spectrum(graph, frames, spec)
     log_mels = _decibels(graph, power, facts)
+    outputs = [helper.make_tensor_value_info(log_mels, TensorProto.FLOAT, ["batch", facts.views, facts.frames, spec.mels])]
+    if facts.fused:
+        outputs.append(helper.make_tensor_value_info(_never_longer(graph), TensorProto.BOOL, ["batch", 1]))
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
             "log_mel",
             [helper.make_tensor_value_info("waveforms", TensorProto.FLOAT, ["batch", facts.window_samples])],
-            [helper.make_tensor_value_info(log_mels, TensorProto.FLOAT, ["batch", facts.views, facts.frames, spec.mels])],
+            outputs,
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", opset)],
     )
+
+
+def _never_longer(graph: _Graph) -> str:
+    """[batch, 1] bool, False: a waveform of one window is not longer than one."""
+    bounds = [graph.constant(name, np.array([value])) for name, value in (("first", 0), ("second", 1), ("columns", 1))]
+    column = graph.add("Slice", "one_sample", "waveforms", *bounds)
+    return graph.add("Greater", "is_longer", column, graph.constant("infinity", np.array(np.inf, np.float32)))
 
 
 def _levelled(graph: _Graph) -> str:

@@ -2,8 +2,8 @@
 
 An engine belongs to one TensorRT version and one kind of GPU, so it is built where it will run and never part of a bundle.
 Its shape profile is derived from the manifest. Precision is the graph's own: TensorRT 11 has no builder flag for it any
-more, and with TensorRT 10 none is set, so an fp32 graph gives an fp32 engine (with TF32 switched off) and an fp16 graph,
-whose float32 islands stand in the graph, an fp16 one.
+more, and TensorRT 10 is asked for strong typing, so an fp32 graph gives an fp32 engine (with TF32 switched off) and an fp16
+graph, whose float32 islands stand in the graph, an fp16 one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from claprt.graphs import GraphFacts, Precision, Stage
 from claprt_export.errors import ExportError
 from claprt_export.tensorrt_operators import CONSTANT_INPUTS, FLOATS_ONLY, OPERATORS, OPSETS
 
-DEFAULT_MAX_BATCH = 64
+DEFAULT_MAX_BATCH, TEXT_MAX_BATCH = 64, 256
 MIN_TOKENS, USUAL_TOKENS = 3, 16
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 
@@ -95,7 +95,9 @@ def build_engine(
     facts = bundle.manifest.graph(stage, precision)
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
-    network = builder.create_network(0)
+    # types as they stand in the graph: TensorRT 11 knows nothing else, 10 has to be asked
+    flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(bundle.graph_path(stage, precision))):
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, help="folder for the engines")
     parser.add_argument("--precision", type=Precision, default=Precision.FP32)
-    parser.add_argument("--max-batch", type=int, default=DEFAULT_MAX_BATCH)
+    parser.add_argument("--max-batch", type=int, help="largest batch (64; texts 256), which the server's must not exceed")
     parser.add_argument("--check", action="store_true", help="compare the graphs with the parser's published list only")
     options = parser.parse_args(arguments)
     try:
@@ -139,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         for stage in Stage:
             target = options.out / f"{stage}.{options.precision}.plan"
-            build_engine(bundle, stage, target, precision=options.precision, max_batch=options.max_batch)
+            max_batch = options.max_batch or (TEXT_MAX_BATCH if stage is Stage.TEXT else DEFAULT_MAX_BATCH)
+            build_engine(bundle, stage, target, precision=options.precision, max_batch=max_batch)
             print(target)
     except ClaprtError as error:
         print(f"to_tensorrt: {error}", file=sys.stderr)

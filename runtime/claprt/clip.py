@@ -7,17 +7,18 @@ checkpoint's. Either way the result depends on this clip alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from claprt.arrays import LogMel, LogMels, Waveform
-from claprt.errors import NonFiniteAudioError, OptionError
+from claprt.errors import AudioShapeError, NonFiniteAudioError, OptionError
 from claprt.manifest import AudioFacts
 from claprt.mel import log_mel, log_mel_of_blocks
 from claprt.preprocess import Recipe
+from claprt.resample import Samples
 from claprt.windows import center_start, cut_windows, fill, fusion_starts, random_start, shrink
 
 
@@ -144,6 +145,26 @@ def waveforms(blocks: Iterator[Waveform], facts: AudioFacts, long: LongClips) ->
             drawn = long.mode is LongMode.RANDOM and long.seed is not None
             start = random_start(samples, window, long.seed or 0) if drawn else center_start(samples, window)
         yield start, _cut_out(held, start, window)
+
+
+def at_most(windows: int, blocks: Iterable[Samples], rate: int, facts: AudioFacts) -> Iterator[Samples]:
+    """The blocks themselves, as long as they fit into so many windows: a server answers within bounds of memory and time.
+
+    `rate` is that of the blocks, in Hz: what is too long is refused before it is resampled.
+
+    Raises:
+        AudioShapeError: there are more.
+    """
+    left = (windows * facts.window_samples + facts.mel.hop - 1) * rate / facts.mel.sample_rate if windows > 0 else 0
+    for block in blocks:
+        left -= block.size
+        if left < 0:
+            raise AudioShapeError(
+                f"There is more sound in this request than this server takes: {windows * facts.window_s:g} s were left "
+                "for this one. Send fewer or shorter sounds, or let the client cut them "
+                '(claprt.load("triton://…") does, on a Triton server).'
+            )
+        yield block
 
 
 def as_heard(waveform: Waveform, facts: AudioFacts) -> Waveform:

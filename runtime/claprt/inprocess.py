@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
+from claprt.bound import cuda_graphs_wanted
 from claprt.bundle import Bundle
 from claprt.errors import ArrayError, MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
@@ -195,8 +196,13 @@ class InProcessEngine:
         if self.choice.provider is Provider.TENSORRT:
             tokens = (3, 16, self._bundle.manifest.text.max_tokens)
             profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
+            if cuda_graphs_wanted():
+                profiles["trt_cuda_graph_enable"] = "1"
             return [(name, profiles), ORT_NAMES[Provider.CUDA], cpu]
-        return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
+        options = {"use_tf32": "0"}  # fp32 shall be fp32; TF32 has ten bits of mantissa
+        if cuda_graphs_wanted():
+            options["enable_cuda_graph"] = "1"
+        return [(name, options), cpu]
 
     def abandon(self) -> None:
         """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""

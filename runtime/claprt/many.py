@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,7 @@ from claprt.arrays import Embedding, Embeddings, IsLonger, LogMels
 from claprt.audio import AudioSource, source_name
 from claprt.clip import View
 from claprt.engine import Engine
-from claprt.errors import AudioError
+from claprt.errors import ArrayError, AudioError
 from claprt.results import EmbeddedSound
 
 MANY = 32
@@ -147,6 +147,25 @@ def _run(engine: Engine, batch: Sequence[tuple[_Sound, View]], fused: bool) -> i
 def _inputs(views: Sequence[View], fused: bool) -> tuple[LogMels, IsLonger | None]:
     log_mels = np.stack([view.log_mels for view in views])
     return log_mels, np.array([[view.is_longer] for view in views]) if fused else None
+
+
+def audio_rows(engine: Engine, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
+    """Vectors of log-mels: one on all cores, several side by side where the engine can.
+
+    Raises:
+        ArrayError: a log-mel is not finite; a vector of it would look like any other.
+    """
+    if not np.isfinite(log_mels).all():
+        raise ArrayError("log_mels has values that are not finite numbers.")
+    wide = engine.throughput() if len(log_mels) > 1 else engine
+    if wide.at_once == 1:
+        return wide.audio(log_mels, is_longer)
+
+    def one(row: int) -> Embeddings:
+        return wide.audio(log_mels[row : row + 1], None if is_longer is None else is_longer[row : row + 1])
+
+    with ThreadPoolExecutor(wide.at_once) as pool:
+        return np.concatenate(list(pool.map(one, range(len(log_mels)))))
 
 
 class _SideBySide:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound
 from claprt.bundle import Bundle
-from claprt.clip import LongClips, View, views
+from claprt.clip import LongClips, View, at_most, views
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
 from claprt.graphs import Precision, Stage
@@ -138,7 +139,7 @@ class Clap:
         """
         return embedded(
             sources,
-            lambda source: self._views(source, sample_rate),
+            lambda source: self.views(source, sample_rate),
             self.engine,
             batch_size=self.batch_size,
             fused=self.manifest.audio.fused,
@@ -146,8 +147,20 @@ class Clap:
             dim=self.dim,
         )
 
-    def _views(self, source: AudioSource, sample_rate: int | None) -> Iterator[View]:
+    def views(self, source: AudioSource, sample_rate: int | None = None, max_windows: int | None = None) -> Iterator[View]:
+        """What the audio tower takes of a sound: log-mels, window by window, for engines that are driven by hand.
+
+        Args:
+            source: see `embed_audio`.
+            sample_rate: rate of an array in Hz.
+            max_windows: windows that a sound may have; by default any number.
+
+        Raises:
+            AudioError: the source is no sound, or has more windows than that.
+        """
         sound = open_sound(source, sample_rate, self.sample_rate)
+        if max_windows is not None:
+            sound = replace(sound, blocks=at_most(max_windows, sound.blocks, sound.rate, self.manifest.audio))
         blocks = prepared_blocks(sound, self.recipe, self.sample_rate)
         return views(blocks, self.manifest.audio, self.recipe, self.long)
 

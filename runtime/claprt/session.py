@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from claprt.bound import BoundRuns, cuda_graphs_wanted
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, TensorFacts
@@ -71,6 +72,9 @@ class OrtSession:
                 f"onnxruntime runs {runs} instead; its log says which library could not be loaded"
             )
         _check_interface(load.path.name, load.facts, self._session)
+        self._bound: BoundRuns | None = None
+        if provider in (Provider.CUDA, Provider.TENSORRT):
+            self._bound = BoundRuns(_onnxruntime(), self._session, load.facts, "cuda", graphs=cuda_graphs_wanted())
 
     def _open(self, load: Load, provider: Provider, providers: ProviderOptions) -> onnxruntime.InferenceSession:
         if provider is Provider.CPU and load.cache is not None and load.facts.bytes >= _WORTH_KEEPING:
@@ -86,6 +90,8 @@ class OrtSession:
 
     def __call__(self, feeds: Mapping[str, Array]) -> Array:
         """The graph's one output."""
+        if self._bound is not None:
+            return self._bound(feeds)
         return np.asarray(self._session.run(None, dict(feeds))[0])
 
     def abandon(self) -> None:

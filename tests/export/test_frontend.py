@@ -61,6 +61,9 @@ def test_levels(case: tuple[AudioFacts, Path]) -> None:
     found = session.run(None, {"waveforms": np.stack([loud, int16_round_trip(loud), *broken])})[0]
     assert np.abs(found[0, 0] - log_mel(int16_round_trip(loud), facts.mel)).max() < 1e-4
     assert np.array_equal(found[0], found[1])
+    if facts.fused:
+        longer = session.run(["is_longer"], {"waveforms": np.stack([loud, *broken])})[0]
+        assert not longer.any()
     assert np.isnan(found[2:]).any(axis=(1, 2, 3)).all()
 
 
@@ -70,6 +73,7 @@ def test_interface(case: tuple[AudioFacts, Path]) -> None:
     assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*stated.inputs, *stated.outputs)] == [
         ("waveforms", "float32", ("batch", 480_000)),
         ("log_mels", "float32", ("batch", facts.views, 1001, 64)),
+        *([("is_longer", "bool", ("batch", 1))] if facts.fused else []),
     ]
 
 

@@ -76,13 +76,15 @@ class Recorder:
         self.shapes: dict[str, Any] = {}
         self.parses, self.builds = parses, builds
         self.BuilderFlag = SimpleNamespace(TF32="tf32")
+        self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+        self.flags: list[int] = []
         self.Logger = type("Logger", (), {"WARNING": 0, "__init__": lambda self, level: None})
         self.cleared: list[str] = []
 
     def Builder(self, logger: Any) -> Any:  # noqa: N802
         config = SimpleNamespace(clear_flag=self.cleared.append, add_optimization_profile=lambda shapes: None)
         return SimpleNamespace(
-            create_network=lambda flags: "network",
+            create_network=lambda flags: self.flags.append(flags) or "network",
             create_builder_config=lambda: config,
             create_optimization_profile=lambda: SimpleNamespace(set_shape=self.set_shape),
             build_serialized_network=lambda network, config: b"engine" if self.builds else None,
@@ -105,6 +107,7 @@ def test_engines_are_built_from_the_manifest(bundle: Path, tmp_path: Path, monke
     assert recorder.shapes["waveforms"] == ((1, 480_000), (2, 480_000), (4, 480_000))
     assert recorder.shapes["attention_mask"] == ((1, 3), (2, 16), (4, 77))
     assert recorder.cleared == ["tf32"] * 3
+    assert recorder.flags == [2, 2, 2]  # strongly typed
 
 
 def test_what_the_parser_says_is_raised(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

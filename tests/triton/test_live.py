@@ -246,6 +246,12 @@ BAD = {
     "no file at all": ("clap_audio_file", {"audio": strings()}, "names no file"),
     "an empty file": ("clap_audio_file", {"audio": strings(b"")}, "bytes"),
     "two hours": ("clap_audio_file", {"audio": strings(wav(np.zeros(7200 * 8000), 8000, "FLAC", "PCM_16"))}, "more sound"),
+    "two hours of raw samples": (
+        "clap_audio_file", {"audio": strings(bytes(28_800_000)), "sample_rate": np.array([1000], np.int32)}, "more sound",
+    ),
+    "tokens without a mask": (
+        "text_tower", {"token_ids": np.ones((1, 4), np.int64), "attention_mask": np.zeros((1, 4), np.int64)}, "no token",
+    ),
     "half a sample": (
         "clap_audio_file", {"audio": strings(b"abc"), "sample_rate": np.array([8000], np.int32)}, "no whole number",
     ),

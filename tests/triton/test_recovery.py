@@ -99,9 +99,13 @@ def test_a_killed_server_is_survived_in_the_middle_of_work(own: Server, clap: cl
     assert len(answered) > before + 10
 
 
-def test_a_server_that_comes_back_with_another_bundle_is_refused(own: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "shared_memory"), [("grpc", True), ("grpc", False), ("http", False)])
+def test_a_server_that_comes_back_with_another_bundle_is_refused(
+    own: Server, tmp_path: Path, protocol: str, shared_memory: bool
+) -> None:
+    """Also where nothing was asked in between, and the connection was made anew without a word."""
     other = write_tiny_bundle(tmp_path / "other", name="other")
-    with own, TritonEngine(own.grpc) as engine:
+    with own, TritonEngine(getattr(own, protocol), shared_memory=shared_memory) as engine:
         engine.audio(mels(0), None)
         own.kill()
         own.repository = build(Build(bundle=read_bundle(other)), tmp_path / "repository")
@@ -147,7 +151,7 @@ def test_fused(fused_bundle: Path, fused_clap: claprt.Clap, tmp_path: Path, need
         served = claprt.load(own.grpc)
         assert np.abs(served.embed_audio(files) - expected).max() <= LIMIT
         window = np.resize(short, 480_000)
-        one = ask(own, "clap_audio", "audio_embeddings", waveforms=window[None], is_longer=np.array([[False]]))
+        one = ask(own, "clap_audio", "audio_embeddings", waveforms=window[None])
         assert np.abs(one["audio_embeddings"][0] - fused_clap.embed_audio(window)).max() <= LIMIT
 
 

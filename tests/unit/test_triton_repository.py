@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")
@@ -167,6 +168,24 @@ def test_versions_live_side_by_side(bundle: Path, tmp_path: Path) -> None:
     assert {path.name for path in (folder / "audio_tower").iterdir() if path.is_dir()} == {"1", "2", "configs"}
     build(Build(bundle=found, version=2), folder)
     assert check(folder, found.manifest, Precision.FP32) == []
+    with pytest.raises(OptionError, match="holds version 2"):
+        build(Build(bundle=found), folder)
+
+
+def test_int8_is_not_given_to_tensorrt(bundle: Path, tmp_path: Path) -> None:
+    copy = with_precision(Path(shutil.copytree(bundle, tmp_path / "bundle")), Precision.INT8)
+    folder = build(Build(bundle=copy, precision=Precision.INT8), tmp_path / "repository")
+    config = read_config(folder / "audio_tower" / "config.pbtxt")
+    assert not config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert config.parameters["precision"].string_value == "int8"
+
+
+def test_graphs_run_in_the_order_of_the_ensembles(built: Path, clap: Any) -> None:
+    """What the onnxruntime backend would run, run by onnxruntime: the vectors are those in process."""
+    waveforms = np.random.default_rng(0).normal(0, 0.3, (3, 480_000)).astype(np.float32)
+    mel, tower = (onnxruntime.InferenceSession(built / name / "1" / "model.onnx") for name in ("log_mel", "audio_tower"))
+    vectors: Any = tower.run(None, {"log_mels": mel.run(None, {"waveforms": waveforms})[0]})[0]
+    assert np.abs(vectors - clap.embed_audio(list(waveforms))).max() <= 1e-6
 
 
 @pytest.mark.parametrize(
@@ -198,13 +217,17 @@ MUTATIONS = {
     "no batch": ("audio_tower/configs/cpu.pbtxt", "max_batch_size: 64", "max_batch_size: 0", "max_batch_size must be"),
     "a GPU for the CPU": ("audio_tower/configs/cpu.pbtxt", "KIND_CPU", "KIND_GPU", "wants a GPU"),
     "no place to run": ("audio_tower/configs/cpu.pbtxt", "instance_group [ { kind: KIND_CPU count: 1 } ]", "", "no instance_group"),
-    "an absolute path": ("audio_tower/config.pbtxt", '"tensorrt-cache"', '"/var/cache"', "the absolute path /var/cache"),
+    "an absolute path": ("audio_tower/config.pbtxt", '"tensorrt-cache-', '"/var/cache-', "the absolute path /var/cache"),
+    "engines of another checkpoint": ("text_tower/config.pbtxt", '"tensorrt-cache-', '"tensorrt-cache-0', "those of another checkpoint"),
+    "a cache for two answers": (
+        "clap_classify/config.pbtxt", "version_policy", "response_cache { enable: true }\nversion_policy", "does not tell requests",
+    ),
     "another profile": ("audio_tower/config.pbtxt", "log_mels:64x1x1001x64", "log_mels:32x1x1001x64", "largest log_mels"),
     "profile of another mel": ("audio_tower/config.pbtxt", "log_mels:1x1x1001x64", "log_mels:1x1x1001x80", "do not fit"),
     "profile of another input": ("audio_tower/config.pbtxt", "log_mels:1x1", "log_mel:1x1", "do not fit|does not take"),
     "profile of too few tokens": ("text_tower/config.pbtxt", "token_ids:256x77", "token_ids:256x64", "largest token_ids"),
     "a profile upside down": ("text_tower/config.pbtxt", "token_ids:128x16", "token_ids:128x2", "smaller than its smallest"),
-    "a long wait": ("audio_tower/config.pbtxt", "max_queue_delay_microseconds: 500", "max_queue_delay_microseconds: 20000", "wait longer"),
+    "a long wait": ("audio_tower/config.pbtxt", "max_queue_delay_microseconds: 300", "max_queue_delay_microseconds: 20000", "wait longer"),
     "a queue without end": ("audio_tower/config.pbtxt", "max_queue_size: 256", "max_queue_size: 0", "no limit"),
     "warm-up of another shape": ("audio_tower/configs/cpu.pbtxt", "dims: 1001", "dims: 1000", "warm-up 'one' gives log_mels"),
     "warm-up of another input": ("audio_tower/configs/cpu.pbtxt", 'key: "log_mels"', 'key: "mels"', "warm-up 'one' gives"),
@@ -274,16 +297,34 @@ def test_a_bundle_of_other_dims_is_refused(bundle: Path, tmp_path: Path) -> None
 
 def test_steps_without_a_server() -> None:
     """Raw samples and the limit of length, which python steps rely on."""
+    from claprt.clip import at_most
     from claprt.errors import AudioDecodeError, AudioShapeError
     from claprt.manifest import AudioFacts, MelSpec
-    from claprt.triton.steps import at_most, float_samples
+    from claprt.triton.steps import float_samples
 
     assert float_samples(np.array([0.5, -1], np.float32).tobytes()).tolist() == [0.5, -1.0]
     with pytest.raises(AudioDecodeError, match="3 bytes"):
         float_samples(b"abc")
     facts = AudioFacts(architecture="x", mel=MelSpec())
     block = np.zeros(480_000, np.float32)
-    assert len(list(at_most(2, [block, block, block[:479]], facts))) == 3
+    assert len(list(at_most(2, [block, block, block[:479]], 48_000, facts))) == 3
+    assert len(list(at_most(2, [block[:8000], block[:8000]], 800, facts))) == 2
     for windows, blocks in ((2, [block, block, block[:480]]), (0, [block[:1]])):
         with pytest.raises(AudioShapeError, match="more sound"):
-            list(at_most(windows, blocks, facts))
+            list(at_most(windows, blocks, 48_000, facts))
+
+
+def test_texts_padded_on_either_side_keep_their_tokens() -> None:
+    from claprt.errors import ArrayError
+    from claprt.triton.steps import text_rows
+
+    class Engine:
+        def text(self, token_ids: Any, attention_mask: Any) -> Any:
+            return (token_ids * attention_mask).sum(axis=1, keepdims=True).astype(np.float32)
+
+    token_ids = np.array([[1, 2, 9, 9], [9, 9, 3, 4], [5, 9, 6, 9]])
+    mask = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]])
+    engine: Any = Engine()
+    assert text_rows(engine, token_ids, mask, batch=2)[:, 0].tolist() == [3, 7, 11]
+    with pytest.raises(ArrayError, match="no token"):
+        text_rows(engine, token_ids, mask * 0)

@@ -95,7 +95,7 @@ def test_a_broken_step_is_noticed(reply: Any) -> None:
 
 
 def test_models_of_somebody_else() -> None:
-    with pytest.raises(ServerError, match="not built by `claprt triton`: manifest is missing"):
+    with pytest.raises(ServerError, match="not built by `claprt triton`: bundle is missing"):
         served_module.read_served(lambda name: {"parameters": {}, "max_batch_size": 1, "version": "1"}, "there")
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.errors import MissingDependencyError, OptionError, ServerError, ServerUnavailableError
 from claprt.triton.address import parse_address
-from claprt.triton.engine import LONGEST_PAUSE_S, OUTPUTS, PAUSE_S
-from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, read_served
-from claprt.triton.transport import LostError, Security, failure, grpc_options, newest, requested
+from claprt.triton.engine import IDLE_S, LONGEST_PAUSE_S, OUTPUTS, PAUSE_S
+from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
+from claprt.triton.transport import LostError, Security, build_of, failure, grpc_options, newest, requested
 
 Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
@@ -51,6 +51,7 @@ class AsyncTritonEngine:
         self._timeout_s, self._retry_for_s = timeout_s, retry_for_s
         self._client: Any = None
         self._lost = False
+        self._heard = time.monotonic()
         self._served: Served | None = None
 
     @property
@@ -104,14 +105,18 @@ class AsyncTritonEngine:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     async def _part(self, model: str, inputs: Mapping[str, Array]) -> Embeddings:
+        if time.monotonic() - self._heard > IDLE_S and build_of(await self._config(AUDIO)) != self.served.build:
+            self._lost = True
         if self._lost:
             served = await self._read()
-            if served != self.served:
+            if not is_same(self.served, served):
                 raise ServerError(changed(str(self.address), self.served, served))
+            self._served = served
             self._lost = False
         asked, wanted = requested(self._grpc, inputs, {OUTPUTS[model]: None})
         version = self.served.versions[model]
         result = await self._call("infer", model, asked, model_version=version, outputs=wanted)
+        self._heard = time.monotonic()
         rows = len(next(iter(inputs.values())))
         return checked_vectors(result.as_numpy(OUTPUTS[model]), rows, self.served.manifest.embedding_dim, model)
 

@@ -23,13 +23,16 @@ from claprt.errors import OptionError, ServerError, ServerUnavailableError
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
 from claprt.triton.regions import Placed, Regions
-from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, read_served
+from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
 from claprt.triton.transport import ForgottenError, LostError, Security, Transport, connect
 
 Array = np.ndarray[Any, Any]
 OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
+IDLE_S = 0.5
+"""After a silence as long as this the server is asked what it is: connections are made anew without a word, and no server
+is replaced by another in less."""
 
 
 class TritonEngine:
@@ -85,6 +88,7 @@ class TritonEngine:
         self._lock = threading.Lock()
         self._life = 0
         self._lost = False
+        self._heard = time.monotonic()
 
     @property
     def provider(self) -> str:
@@ -189,8 +193,8 @@ class TritonEngine:
         size = 4 * shape[0] * shape[1]
         try:
             region = self._regions.take(sum(array.nbytes for array in inputs.values()) + size, self._life)
-        except (ServerError, OSError):
-            if self._asked_to_share:
+        except (ServerError, OSError) as error:
+            if self._asked_to_share or isinstance(error, ServerUnavailableError):
                 raise
             self._share = False  # a container on this machine, or a server that does not allow it
             return self._infer(model, inputs, {OUTPUTS[model]: None})
@@ -211,13 +215,18 @@ class TritonEngine:
 
     def _ask(self, request: Callable[[], Any]) -> Any:
         """A request, asked again while the server is lost; never of a server that has become another."""
-        if os.getpid() != self._pid:  # connections do not survive a fork
+        if os.getpid() != self._pid:  # connections do not survive a fork, and are not to be ended here either
+            self._parents = (self._transport, self._regions)
             self._begin()
 
         def checked() -> Any:
+            if time.monotonic() - self._heard > IDLE_S and self._transport.build(AUDIO) != self.served.build:
+                self._lost = True
             if self._lost:
                 self._find_again()
-            return request()
+            found = request()
+            self._heard = time.monotonic()
+            return found
 
         with self._free:
             return self._patiently(checked)
@@ -247,8 +256,9 @@ class TritonEngine:
             if not self._lost:
                 return
             served = self._read()
-            if served != self.served:
+            if not is_same(self.served, served):
                 raise ServerError(changed(str(self.address), self.served, served))
+            self.served = served
             self._life += 1
             self._lost = False
 

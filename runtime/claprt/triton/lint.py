@@ -16,9 +16,13 @@ from claprt.manifest import Manifest
 STAGES = {"log_mel": Stage.LOG_MEL, "audio_tower": Stage.AUDIO, "text_tower": Stage.TEXT}
 """Models that are graphs of the bundle."""
 
+ENGINE_CACHE = "tensorrt-cache"
+"""Folder of compiled engines in the committed configurations; a built one ends in the graph's digest, because
+onnxruntime's name of an engine does not depend on weights."""
+
 TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "bool": "TYPE_BOOL"}
 _FILES = {"python": "model.py", "onnxruntime": "model.onnx", "tensorrt_plan": "model.plan"}
-_LONGEST_DELAY_US = 1000
+_LONGEST_DELAY_US = 500
 _WITHOUT_GPU = ("cpu", "python")
 _LIMITS = (("decode", "max_windows", "audio_tower"), ("tokenizer", "max_texts", "text_tower"))
 Dims = tuple[int, ...]
@@ -87,6 +91,8 @@ def _named(name: str, config: Any) -> Iterator[str]:
         yield "there is no version_policy"
     if config.response_cache.enable and config.model_transaction_policy.decoupled:
         yield "a decoupled model cannot be cached"
+    if config.response_cache.enable and len(config.output) > 1:
+        yield "the cache does not tell requests for different outputs apart"
 
 
 def tensors(config: Any) -> dict[str, tuple[str, Dims]]:
@@ -184,6 +190,9 @@ def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> 
     if config.max_batch_size < 1:
         yield "max_batch_size must be 1 or more: the graph's batch is dynamic"
     for accelerator in _accelerators(config):
+        caches = {accelerator.parameters.get(f"trt_{kind}_cache_path") for kind in ("engine", "timing")}
+        if caches != {f"{ENGINE_CACHE}-{facts.sha256[:12]}"}:
+            yield f"engines are kept in {sorted(map(str, caches))}, where those of another checkpoint may lie"
         yield from _profiles(dict(accelerator.parameters), facts, config.max_batch_size, manifest.text.max_tokens)
 
 

@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -203,7 +202,7 @@ def _backends(folder: Path) -> Path:
     if not stub.is_dir():
         have = ", ".join(sorted(path.name for path in stub.parent.iterdir()))
         raise MissingDependencyError(f"The server has no python stub for {stub.name}; it has those for {have}.")
-    backends = Path(tempfile.gettempdir()) / f"claprt-triton-{os.getuid()}-{stub.name}"
+    backends = Path(sys.prefix) / "share" / "claprt-triton"
     python = backends / "python"
     python.mkdir(parents=True, exist_ok=True)
     for source in (*(folder / "backends" / "python").iterdir(), stub / "triton_python_backend_stub"):

@@ -12,8 +12,8 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,14 @@ class Region:
         self.name = f"claprt-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.size = -(-size // _PAGE) * _PAGE
         self.memory = SharedMemory(create=True, size=self.size)
+        try:
+            with (Path("/dev/shm") / self.memory.name).open("r+b") as file:  # where it lies on Linux
+                os.posix_fallocate(file.fileno(), 0, self.size)  # or a full /dev/shm would end this program later
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self.memory.unlink()
+            raise
         self.generation = -1
         """Which life of the server it was told to."""
 
@@ -117,6 +125,4 @@ class Regions:
         """In the child of a fork: the parent's regions are the parent's."""
         if os.getpid() == self._owner:
             return
-        for region in self._free:
-            resource_tracker.unregister(region.key, "shared_memory")
         self._free, self._owner, self._lock = [], os.getpid(), threading.Lock()

@@ -7,12 +7,15 @@ clients read over the wire), and what TensorRT has to be told about a graph in f
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -21,7 +24,7 @@ from claprt.bundle import Bundle
 from claprt.errors import BundleNotFoundError, OptionError
 from claprt.graphs import Precision
 from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE
-from claprt.triton.lint import STAGES, RepositoryError, check, config_files
+from claprt.triton.lint import ENGINE_CACHE, STAGES, RepositoryError, check, config_files
 
 TOWERS = ("audio_tower", "text_tower")
 SERVED = (Precision.FP32, Precision.INT8, Precision.FP16)
@@ -38,6 +41,8 @@ class Build:
     """Major version of the TensorRT that will read graphs in fp16; 11 takes the precision from the graph alone."""
     plans: Path | None = None
     """Folder of engines that `claprt_export.to_tensorrt` built."""
+    build: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Name of this build, by which clients notice that a server was replaced."""
 
     def __post_init__(self) -> None:
         if self.precision not in SERVED:
@@ -76,6 +81,12 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
         RepositoryError: a configuration does not agree with the manifest; every disagreement is named.
     """
     source = source or source_folder()
+    later = sorted(number for _, number in _versions(out) if number > wanted.version)
+    if later:
+        raise OptionError(
+            f"{out} holds version {later[-1]}, which a server would serve under the facts of version {wanted.version}; "
+            "give a later version, or remove the folder."
+        )
     wanted.bundle.verify()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
@@ -104,7 +115,7 @@ def _copy_model(source: Path, target: Path, wanted: Build) -> None:
     name = source.name
     for file, origin in _files(name, wanted).items():
         _link(origin, version / file)
-    if name in TOWERS:
+    if name in (*TOWERS, "tokenizer"):
         for path in config_files(target):
             _add_facts(path, name, wanted)
     if not (version / "model.plan").exists():
@@ -139,23 +150,29 @@ def _link(origin: Path, target: Path) -> None:
 
 def _add_facts(path: Path, model: str, wanted: Build) -> None:
     text = path.read_text(encoding="utf-8")
-    if (
-        "tensorrt" in text
-        and 'backend: "onnxruntime"' in text
-        and wanted.precision is Precision.FP16
-        and wanted.tensorrt < 11
-    ):
-        marker = '        parameters { key: "max_workspace_size_bytes"'
-        told = "".join(
-            f'        parameters {{ key: "{key}" value: "{value}" }}\n'
-            for key, value in (("precision_mode", "FP16"), ("trt_layer_norm_fp32_fallback", "true"))
-        )
-        text = text.replace(marker, told + marker, 1)
-    facts = {"precision": str(wanted.precision)}
+    manifest = msgspec.json.encode(wanted.bundle.manifest)
+    facts = {"bundle": hashlib.sha256(manifest).hexdigest()[:16], "build": wanted.build}
+    if model in TOWERS:
+        text = _for_tensorrt(text, model, wanted)
+        facts["precision"] = str(wanted.precision)
     if model == "audio_tower":
-        facts["manifest"] = msgspec.json.encode(wanted.bundle.manifest).decode()
+        facts["manifest"] = manifest.decode()
     lines = (f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}' for key, value in facts.items())
     path.write_text("\n".join([text.rstrip(), *lines]) + "\n", encoding="utf-8")
+
+
+def _for_tensorrt(text: str, model: str, wanted: Build) -> str:
+    """What TensorRT has to be told of this very graph."""
+    if wanted.precision is Precision.INT8:  # its unsigned bytes are not for TensorRT: onnxruntime's own kernels run it
+        return re.sub(r"(?ms)^optimization \{.*?^\}\n", "", text)
+    digest = wanted.bundle.manifest.graph(STAGES[model], wanted.precision).sha256[:12]
+    text = text.replace(f'"{ENGINE_CACHE}"', f'"{ENGINE_CACHE}-{digest}"')
+    if wanted.precision is Precision.FP16 and wanted.tensorrt < 11:
+        marker = '        parameters { key: "max_workspace_size_bytes"'
+        told = (("precision_mode", "FP16"), ("trt_layer_norm_fp32_fallback", "true"))
+        lines = "".join(f'        parameters {{ key: "{key}" value: "{value}" }}\n' for key, value in told)
+        text = text.replace(marker, lines + marker, 1)
+    return text
 
 
 def _keep_versions(old: Path, new: Path, version: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Served:
     """Version of each model."""
     max_batch: Mapping[str, int]
     max_texts: int
+    build: str
+    """Name of the repository's build."""
 
     @property
     def precision(self) -> str:
@@ -50,6 +52,8 @@ def read_served(config: Callable[[str], Mapping[str, Any]], where: str) -> Serve
         for name, model in found.items()
     }
     try:
+        if len({model["bundle"] for model in facts.values()}) != 1:
+            raise ServerError(f"The models on {where} are of different bundles; load or build them again.")
         manifest = parse_manifest(facts[AUDIO]["manifest"].encode(), Path(f"the manifest of {AUDIO} on {where}"))
         return Served(
             manifest=manifest,
@@ -58,11 +62,17 @@ def read_served(config: Callable[[str], Mapping[str, Any]], where: str) -> Serve
             versions={name: str(model["version"]) for name, model in found.items()},
             max_batch={name: int(found[name]["max_batch_size"]) for name in (AUDIO, TEXT)},
             max_texts=int(facts[TOKENIZER]["max_texts"]),
+            build=facts[AUDIO]["build"],
         )
     except KeyError as error:
         raise ServerError(
             f"The models on {where} were not built by `claprt triton`: {error.args[0]} is missing."
         ) from error
+
+
+def is_same(was: Served, now: Served) -> bool:
+    """Whether vectors are the same: another build of the same bundle, precision and version gives the same."""
+    return replace(now, build=was.build) == was
 
 
 def changed(where: str, was: Served, now: Served) -> str:

@@ -7,21 +7,20 @@ it cannot be done; a request that is wrong never harms the others that came with
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, Waveform
+from claprt.arrays import AttentionMask, Embeddings, TokenIds, Waveform
 from claprt.bundle import Bundle
 from claprt.engine import Engine
-from claprt.errors import AudioDecodeError, AudioShapeError, ClaprtError, NonFiniteAudioError
+from claprt.errors import ArrayError, AudioDecodeError, ClaprtError, ProviderError
 from claprt.graph_cache import default_cache
 from claprt.graphs import Precision, Stage
 from claprt.inprocess import InProcessEngine, this_machine
-from claprt.manifest import MANIFEST_FILE, AudioFacts, parse_manifest
+from claprt.manifest import MANIFEST_FILE, parse_manifest
 from claprt.providers import choose
 
 Array = np.ndarray[Any, Any]
@@ -72,10 +71,9 @@ class Steps:
         """Answers requests of equal shapes in one call, each with its own rows."""
         given = [self._inputs(request)[0] for request in requests]
         rows = [len(next(iter(inputs.values()))) for inputs in given]
-        whole = {name: np.concatenate([inputs[name] for inputs in given]) for name in given[0]}
         try:
-            found = run(whole)
-        except ClaprtError as error:
+            found = run({name: np.concatenate([inputs[name] for inputs in given]) for name in given[0]})
+        except Exception as error:  # noqa: BLE001 - answered below, to whom it concerns
             if len(requests) == 1:
                 return [self._refused(error)]
             return [self._response(lambda inputs=inputs: run(inputs)) for inputs in given]
@@ -92,13 +90,15 @@ class Steps:
     def _response(self, found: Callable[[], Mapping[str, Array]]) -> Any:
         try:
             tensors = [self._backend.Tensor(name, np.ascontiguousarray(array)) for name, array in found().items()]
-        except ClaprtError as error:
+        except Exception as error:  # noqa: BLE001 - it must not take the requests beside it along
             return self._refused(error)
         return self._backend.InferenceResponse(output_tensors=tensors)
 
-    def _refused(self, error: ClaprtError) -> Any:
+    def _refused(self, error: Exception) -> Any:
         kind = self._backend.TritonError
-        return self._backend.InferenceResponse(error=kind(str(error), kind.INVALID_ARG))
+        if isinstance(error, ClaprtError) and not isinstance(error, ProviderError):
+            return self._backend.InferenceResponse(error=kind(str(error), kind.INVALID_ARG))
+        return self._backend.InferenceResponse(error=kind(f"{type(error).__name__}: {error}", kind.INTERNAL))
 
 
 def _chosen(answer: Answer, inputs: Inputs, wanted: frozenset[str]) -> Mapping[str, Array]:
@@ -118,46 +118,16 @@ def float_samples(data: bytes) -> Waveform:
     return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
 
 
-def at_most(windows: int, blocks: Iterable[Waveform], facts: AudioFacts) -> Iterator[Waveform]:
-    """The blocks themselves, as long as they fit into so many windows: a server answers within bounds of memory and time.
-
-    Raises:
-        AudioShapeError: there are more.
-    """
-    left = windows * facts.window_samples + facts.mel.hop - 1 if windows > 0 else 0
-    for block in blocks:
-        left -= block.size
-        if left < 0:
-            raise AudioShapeError(
-                f"There is more sound in this request than this server takes: {windows * facts.window_s:g} s were left "
-                "for this file. Send fewer or shorter files, or use an engine that cuts them on your side "
-                '(claprt.load("triton://…")).'
-            )
-        yield block
-
-
-def audio_rows(engine: Engine, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
-    """Vectors of log-mels: one on all cores, several side by side where the engine can.
-
-    Raises:
-        NonFiniteAudioError: a log-mel is not finite; a vector of it would look like any other.
-    """
-    if not np.isfinite(log_mels).all():
-        raise NonFiniteAudioError("log_mels has values that are not finite numbers.")
-    wide = engine.throughput() if len(log_mels) > 1 else engine
-    if wide.at_once == 1:
-        return wide.audio(log_mels, is_longer)
-
-    def one(row: int) -> Embeddings:
-        return wide.audio(log_mels[row : row + 1], None if is_longer is None else is_longer[row : row + 1])
-
-    with ThreadPoolExecutor(wide.at_once) as pool:
-        return np.concatenate(list(pool.map(one, range(len(log_mels)))))
-
-
 def text_rows(engine: Engine, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32) -> Embeddings:
-    """Vectors of texts, those of similar length together and without the padding that they do not need."""
-    lengths = np.maximum(attention_mask.sum(axis=1), 1)
+    """Vectors of texts, those of similar length together and without the padding on the right that they do not need.
+
+    Raises:
+        ArrayError: a text has no token.
+    """
+    seen = attention_mask != 0
+    if not seen.any(axis=1).all():
+        raise ArrayError("A row of attention_mask is 0 everywhere: there is no token to embed.")
+    lengths = seen.shape[1] - seen[:, ::-1].argmax(axis=1)  # up to the last token, wherever padding is
     order = np.argsort(lengths, kind="stable")
     found: list[Embeddings] = []
     for start in range(0, len(order), batch):

@@ -37,7 +37,7 @@ class ForgottenError(LostError):
 class Security:
     """How a connection is protected."""
 
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Sent with every request, for authentication."""
     root_certificates: str | None = None
     """File of the authorities to trust, PEM; by default the system's."""
@@ -56,6 +56,10 @@ class Transport(Protocol):
 
     def config(self, model: str) -> dict[str, Any]:
         """The newest configuration of a model, and the `version` that it is served in."""
+        ...
+
+    def build(self, model: str) -> str:
+        """Name of the build that a model is of; empty where it has none."""
         ...
 
     def register(self, name: str, key: str, size: int) -> None:
@@ -162,6 +166,10 @@ class GrpcTransport:
         metadata = self._call("get_model_metadata", model, as_json=True, headers=self._headers)
         return {**found, "version": newest(metadata["versions"])}
 
+    def build(self, model: str) -> str:
+        """Name of the build that a model is of."""
+        return build_of(self._call("get_model_config", model, as_json=True, headers=self._headers)["config"])
+
     def register(self, name: str, key: str, size: int) -> None:
         """Tells the server of a shared memory region."""
         self._call("register_system_shared_memory", name, key, size, headers=self._headers)
@@ -210,6 +218,10 @@ class HttpTransport:
         found = self._call("get_model_config", model, headers=self._headers)
         return {**found, "version": newest(self._call("get_model_metadata", model, headers=self._headers)["versions"])}
 
+    def build(self, model: str) -> str:
+        """Name of the build that a model is of."""
+        return build_of(self._call("get_model_config", model, headers=self._headers))
+
     def register(self, name: str, key: str, size: int) -> None:
         """Tells the server of a shared memory region."""
         self._call("register_system_shared_memory", name, key, size, headers=self._headers)
@@ -235,6 +247,12 @@ class HttpTransport:
         except Exception as error:
             self.close()  # whatever is left on the connection belongs to the failed request
             raise failure(error, self._timeout_s) from error
+
+
+def build_of(config: Mapping[str, Any]) -> str:
+    """Name of the build, as it stands in a configuration's parameters; empty where there is none."""
+    found: Mapping[str, str] = config.get("parameters", {}).get("build", {})
+    return found.get("string_value", "")
 
 
 def newest(versions: Sequence[str]) -> str:

@@ -3,7 +3,8 @@
 import triton_python_backend_utils as backend
 
 from claprt.graphs import Stage
-from claprt.triton.steps import Steps, audio_rows, tower
+from claprt.many import audio_rows
+from claprt.triton.steps import Steps, tower
 
 
 class TritonPythonModel:

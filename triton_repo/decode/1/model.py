@@ -1,13 +1,15 @@
 """Files as bytes, or raw float32 samples at a stated rate, to windows of ten seconds: waveforms or log-mels."""
 
+from dataclasses import replace
+
 import numpy as np
 import triton_python_backend_utils as backend
 
 from claprt.audio import open_sound
-from claprt.clip import as_heard, long_clips, views, waveforms
+from claprt.clip import as_heard, at_most, long_clips, views, waveforms
 from claprt.errors import ArrayError, EmptyAudioError
 from claprt.preprocess import prepared_blocks, recipe
-from claprt.triton.steps import Steps, at_most, float_samples, parameter, version_bundle
+from claprt.triton.steps import Steps, float_samples, parameter, version_bundle
 
 
 class TritonPythonModel:
@@ -31,17 +33,17 @@ class TritonPythonModel:
         cut = self.cut_waveforms if "waveforms" in wanted else self.cut_views
         files, left = [], self.limit
         for data in inputs["audio"]:
-            files.append(list(cut(at_most(left, self.blocks(data, rate), self.facts))))
+            files.append(list(cut(self.blocks(data, rate, left))))
             left -= len(files[-1])
         rows = [row for file in files for row in file]
         answer = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return answer | {"windows": np.array([len(file) for file in files], np.int32)}
 
-    def blocks(self, data, rate):
-        source = data if rate is None else float_samples(data)
-        return prepared_blocks(
-            open_sound(source, rate, self.facts.mel.sample_rate), self.recipe, self.facts.mel.sample_rate
-        )
+    def blocks(self, data, rate, windows):
+        heard = self.facts.mel.sample_rate
+        sound = open_sound(data if rate is None else float_samples(data), rate, heard)
+        sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts))
+        return prepared_blocks(sound, self.recipe, heard)
 
     def cut_waveforms(self, blocks):
         for _, window in waveforms(blocks, self.facts, self.windows):
