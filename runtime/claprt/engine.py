@@ -6,9 +6,15 @@ it is `claprt.inprocess.InProcessEngine`; a server can stand behind the same two
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+import numpy as np
+
+from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
+from claprt.errors import ArrayError
+from claprt.graphs import GraphFacts
+
+Array = np.ndarray[Any, Any]
 
 
 class Engine(Protocol):
@@ -40,3 +46,29 @@ class Engine(Protocol):
     def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
         """Unit vectors [batch, dim] of token ids [batch, tokens]."""
         ...
+
+
+def checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
+    """What a graph takes of what was given, every shape checked, axes of one name equally long.
+
+    Raises:
+        ArrayError: an input is missing, is not taken, or has another shape or dtype than the manifest states.
+    """
+    names = [tensor.name for tensor in facts.inputs]
+    for name, array in given.items():
+        if array is not None and name not in names:
+            raise ArrayError(f"{facts.file} takes {', '.join(names)}, and {name} was given as well; leave it out.")
+    feeds: dict[str, Array] = {}
+    lengths: dict[str, int] = {}
+    for tensor in facts.inputs:
+        array = given.get(tensor.name)
+        if array is None:
+            raise ArrayError(f"{facts.file} needs {tensor.name} ({tensor.dtype} {list(tensor.shape)}), and none was given.")
+        check_array(tensor.name, array, tensor.dtype, tensor.shape)
+        for axis, length in zip(tensor.shape, array.shape, strict=True):
+            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
+                raise ArrayError(f"{tensor.name} has {length} along {axis}, and an input before it {lengths[axis]}.")
+        feeds[tensor.name] = array
+    if not all(lengths.values()):
+        raise ArrayError(f"{facts.file} needs at least one row and one column; got {lengths}.")
+    return feeds

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
+from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bound import cuda_graphs_wanted
 from claprt.bundle import Bundle
-from claprt.errors import ArrayError, MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
+from claprt.engine import checked_feeds
+from claprt.errors import MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, Stage
 from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus
@@ -111,7 +112,7 @@ class InProcessEngine:
     def throughput(self) -> InProcessEngine:
         """The engine for many sounds: on the CPU one that runs as many calls side by side as there are threads.
 
-        On two cores onnxruntime then does 1.35 to 1.5 times the sounds in the same time, at twice the latency of each;
+        On two cores onnxruntime then does 1.1 to 1.5 times the sounds in the same time, at twice the latency of each;
         OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and
         gets this same engine.
         """
@@ -145,7 +146,7 @@ class InProcessEngine:
         return self._bundle.manifest.graph(stage, self.choice.of(stage))
 
     def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
-        feeds = _checked_feeds(self._facts(stage), given)
+        feeds = checked_feeds(self._facts(stage), given)
         with self._loading:
             runner = self._runner(stage)
         with self._free:
@@ -257,25 +258,3 @@ def this_machine() -> Machine:
         openvino=openvino,
         features=cpu_features(),
     )
-
-
-def _checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
-    """What a graph takes of what was given, every shape checked, axes of one name equally long."""
-    names = [tensor.name for tensor in facts.inputs]
-    for name, array in given.items():
-        if array is not None and name not in names:
-            raise ArrayError(f"{facts.file} takes {', '.join(names)}, and {name} was given as well; leave it out.")
-    feeds: dict[str, Array] = {}
-    lengths: dict[str, int] = {}
-    for tensor in facts.inputs:
-        array = given.get(tensor.name)
-        if array is None:
-            raise ArrayError(f"{facts.file} needs {tensor.name} ({tensor.dtype} {list(tensor.shape)}), and none was given.")
-        check_array(tensor.name, array, tensor.dtype, tensor.shape)
-        for axis, length in zip(tensor.shape, array.shape, strict=True):
-            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
-                raise ArrayError(f"{tensor.name} has {length} along {axis}, and an input before it {lengths[axis]}.")
-        feeds[tensor.name] = array
-    if not all(lengths.values()):
-        raise ArrayError(f"{facts.file} needs at least one row and one column; got {lengths}.")
-    return feeds

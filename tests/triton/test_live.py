@@ -19,6 +19,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 import claprt
+from claprt.errors import ArrayError
 from claprt.preprocess import int16_round_trip
 from claprt.synthetic import SOUNDS
 from claprt.triton import AsyncTritonEngine
@@ -143,6 +144,17 @@ class TestProtocols:
         assert np.abs(served.embed_text(texts) - clap.embed_text(texts)).max() <= LIMIT
         mels = np.random.default_rng(0).normal(-30, 10, (70, 1, 1001, 64)).astype(np.float32)
         assert np.abs(served.engine.audio(mels, None) - clap.engine.audio(mels, None)).max() <= LIMIT
+
+    def test_arrays_that_do_not_fit_are_refused_here(self, served: claprt.Clap) -> None:
+        for wrong in (
+            np.zeros((1, 1, 1001, 64)),
+            np.zeros((0, 1, 1001, 64), np.float32),
+            np.zeros((1, 1001, 64), np.float32),
+        ):
+            with pytest.raises(ArrayError):
+                served.engine.audio(wrong, None)
+        with pytest.raises(ArrayError, match="is_longer was given as well"):
+            served.engine.audio(np.zeros((1, 1, 1001, 64), np.float32), np.zeros((1, 1), np.bool_))
 
     def test_asynchronous(self, server: Server, clap: claprt.Clap) -> None:
         mels = np.random.default_rng(1).normal(-30, 10, (12, 1, 1001, 64)).astype(np.float32)

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.engine import checked_feeds
 from claprt.errors import OptionError, ServerError, ServerUnavailableError
+from claprt.graphs import Precision, Stage
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
 from claprt.triton.regions import Placed, Regions
@@ -118,22 +120,26 @@ class TritonEngine:
         """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
 
         Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
             ServerUnavailableError: the server was lost and did not come back in time, or took too long.
             ServerError: the server refused, or now serves something else.
         """
-        inputs: dict[str, Array] = {"log_mels": log_mels}
-        if is_longer is not None:
-            inputs["is_longer"] = is_longer
-        return self._vectors(AUDIO, inputs)
+        return self._vectors(AUDIO, self._checked(Stage.AUDIO, {"log_mels": log_mels, "is_longer": is_longer}))
 
     def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
         """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
 
         Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
             ServerUnavailableError: the server was lost and did not come back in time, or took too long.
             ServerError: the server refused, or now serves something else.
         """
-        return self._vectors(TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
+        return self._vectors(TEXT, self._checked(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask}))
+
+    def _checked(self, stage: Stage, given: dict[str, Array | None]) -> dict[str, Array]:
+        """Inputs as the graph takes them, refused here rather than there."""
+        precision = self.served.audio_precision if stage is Stage.AUDIO else self.served.text_precision
+        return checked_feeds(self.served.manifest.graph(stage, Precision(precision)), given)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, by the server's tokenizer.
