@@ -3,10 +3,26 @@
 `engine` is the client's side and `aio` the same for asynchronous programs, `repository` puts a bundle's graphs into the
 committed configurations and `lint` checks them, `steps` is what the repository's python models share, `pypi_server` runs
 the server that PyPI has. docs/triton.md tells the whole story.
+
+The three names below are imported when they are first used, so that `import claprt` needs none of what they need.
 """
 
-from claprt.triton.aio import AsyncTritonEngine
-from claprt.triton.engine import TritonEngine
-from claprt.triton.transport import Security
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from claprt.triton.aio import AsyncTritonEngine
+    from claprt.triton.engine import TritonEngine
+    from claprt.triton.transport import Security
 
 __all__ = ["AsyncTritonEngine", "Security", "TritonEngine"]
+
+_MODULES = {"AsyncTritonEngine": "aio", "TritonEngine": "engine", "Security": "transport"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import socket
@@ -24,7 +23,6 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -59,7 +57,7 @@ class Ports:
 
 @dataclass(slots=True)
 class TritonServer:
-    """A server process; a context manager that waits until all models are ready and ends the process afterwards."""
+    """A server process."""
 
     repository: Path
     ports: Ports = field(default_factory=Ports)
@@ -69,7 +67,6 @@ class TritonServer:
     """`none` loads all models and keeps them; `explicit` lets clients load and unload."""
     load: Sequence[str] = ()
     """Models to load at the start where `control` is `explicit`."""
-    log: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> TritonServer:
@@ -81,33 +78,25 @@ class TritonServer:
         """
         if not self.repository.is_dir():
             raise ServerError(f"There is no model repository at {self.repository}; `make triton` builds one.")
-        command, environment = self._command(), _environment()
-        out = self.log.open("ab") if self.log else None
-        try:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=out, stderr=subprocess.STDOUT if out else None, start_new_session=True
-            )
-        finally:
-            if out:
-                out.close()
+        self.process = subprocess.Popen(self._command(), env=_environment(), start_new_session=True)
         return self
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> float:
         """Waits for all models; returns the seconds that it took.
 
         Raises:
-            ServerError: the process ended, or the models were not ready in time; the log's errors are in the message.
+            ServerError: the process ended, or the models were not ready in time; its log says why.
         """
         assert self.process is not None
         started = time.monotonic()
         while time.monotonic() - started < timeout_s:
             if self.process.poll() is not None:
-                raise ServerError(f"tritonserver ended with {self.process.returncode}. {self._said()}")
+                raise ServerError(f"tritonserver ended with {self.process.returncode}. Its log says why.")
             if is_ready(self.ports.http):
                 return time.monotonic() - started
             time.sleep(0.02)
         self.kill()
-        raise ServerError(f"tritonserver was not ready within {timeout_s:g} s. {self._said()}")
+        raise ServerError(f"tritonserver was not ready within {timeout_s:g} s. Its log says why.")
 
     def stop(self) -> None:
         """Ends the server as an operator would, and harder where it does not obey."""
@@ -131,13 +120,6 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # steps are of the server's own session and may outlive it
 
-    def _said(self) -> str:
-        if self.log is None or not self.log.exists():
-            return "Its log says why."
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if re.match(r"E\d{4}|error", line)]
-        return "Its log ends: " + " | ".join((errors or lines)[-5:])
-
     def _command(self) -> list[str]:
         folder = _server_folder()
         command = [str(folder / "bin" / "tritonserver"), f"--model-repository={self.repository.resolve()}"]
@@ -154,16 +136,6 @@ class TritonServer:
             "--disable-auto-complete-config",
         ]
         return [*command, *(f"--load-model={name}" for name in self.load)]
-
-    def __enter__(self) -> TritonServer:
-        self.start()
-        self.wait_until_ready()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def is_ready(http_port: int) -> bool:
@@ -191,8 +163,7 @@ def _server_folder() -> Path:
     if reason is not None:
         raise MissingDependencyError(reason[:1].upper() + reason[1:] + ".")
     found = importlib.util.find_spec("pytriton")
-    assert found is not None
-    assert found.origin is not None
+    assert found is not None and found.origin is not None  # noqa: PT018
     return Path(found.origin).parent / "tritonserver"
 
 
