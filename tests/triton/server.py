@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from claprt.triton.pypi_server import Ports, is_ready
+from claprt.triton.pypi_server import Ports, is_ready, shared_regions
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"
@@ -74,9 +74,12 @@ class Server:
         """As the kernel would, without a goodbye; what watches over it goes first, so that it stays away."""
         assert self.process is not None
         server = self.pid
+        regions = shared_regions(server)
         self.process.kill()
         os.killpg(server, signal.SIGKILL)
         self.process.wait(20)
+        for path in regions:  # 16 MB for each step, which nobody else would give back
+            path.unlink(missing_ok=True)
 
     def memory_mb(self) -> float:
         """Of the server and its steps, 10^6 bytes, shared pages counted once."""

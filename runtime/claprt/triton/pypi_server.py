@@ -29,7 +29,7 @@ import numpy as np
 from claprt.errors import ClaprtError, MissingDependencyError, ServerError
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-_STEP_MEMORY = 64 << 20
+_STEP_MEMORY = 16 << 20
 _CACHE = 64 << 20
 _EXIT_S = 5
 _WATCH_S = 0.25
@@ -68,6 +68,8 @@ class TritonServer:
     load: Sequence[str] = ()
     """Models to load at the start where `control` is `explicit`."""
     process: subprocess.Popen[bytes] | None = None
+    regions: frozenset[Path] = frozenset()
+    """Shared memory that the server and its steps had when they were last looked at; killed, they leave it behind."""
 
     def start(self) -> TritonServer:
         """Starts the process without waiting for it.
@@ -118,7 +120,10 @@ class TritonServer:
     def _end_steps(self) -> None:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
+            self.regions |= shared_regions(self.process.pid)
             os.killpg(self.process.pid, signal.SIGKILL)  # steps are of the server's own session and may outlive it
+        for path in self.regions:
+            path.unlink(missing_ok=True)
 
     def _command(self) -> list[str]:
         folder = _server_folder()
@@ -136,6 +141,15 @@ class TritonServer:
             "--disable-auto-complete-config",
         ]
         return [*command, *(f"--load-model={name}" for name in self.load)]
+
+
+def shared_regions(pid: int) -> frozenset[Path]:
+    """Files in /dev/shm that a server exchanges tensors with its steps in."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    return frozenset(Path(line.split()[5]) for line in maps.splitlines() if "/dev/shm/triton_python_backend" in line)
 
 
 def is_ready(http_port: int) -> bool:
@@ -223,6 +237,7 @@ def _watch(server: TritonServer) -> int:
     assert server.process is not None
     dead: set[int] = set()
     while (ended := server.process.poll()) is None:
+        server.regions |= shared_regions(server.process.pid)
         time.sleep(_WATCH_S)
         found = _dead_children(server.process.pid)
         if dead & found:
