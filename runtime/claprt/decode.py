@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from claprt.arrays import Waveform
 from claprt.errors import (
     AudioDecodeError,
     AudioError,
@@ -223,3 +224,18 @@ def _refuse_short(name: str, file: soundfile.SoundFile, read: int) -> None:
         raise AudioDecodeError(f"{name} is truncated or corrupt: {read} of {stated} samples could be decoded.")
     if read == 0:
         raise EmptyAudioError(f"{name} holds no samples.")
+
+
+def float_samples(data: bytes) -> Waveform:
+    """Raw little-endian float32 mono, as services take it, as an array [samples].
+
+    Raises:
+        AudioDecodeError: the bytes are no whole number of samples.
+
+    Example:
+        >>> float_samples(bytes(8)).tolist()
+        [0.0, 0.0]
+    """
+    if len(data) % 4:
+        raise AudioDecodeError(f"Raw audio is float32 samples; {len(data)} bytes are no whole number of them.")
+    return np.frombuffer(data, "<f4").astype(np.float32, copy=False)

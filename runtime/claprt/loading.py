@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claprt.bundle import Bundle, default_bundle, read_bundle
 from claprt.clip import long_clips, whole_number
@@ -14,9 +14,13 @@ from claprt.errors import FingerprintError, OptionError
 from claprt.graph_cache import default_cache
 from claprt.graphs import Precision
 from claprt.model import Clap
-from claprt.preprocess import Recipe, recipe
+from claprt.preprocess import recipe
 from claprt.providers import choose
 from claprt.triton.address import is_address
+
+if TYPE_CHECKING:
+    from claprt.inprocess import InProcessEngine
+    from claprt.triton.engine import TritonEngine
 
 
 def load(
@@ -70,39 +74,40 @@ def load(
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
+    threads = None if threads is None else whole_number("threads", threads)
     prepared = recipe(preprocess)
+    served: TritonEngine | None = None
     if is_address(bundle):
         given = {"provider": provider != "auto", "threads": threads is not None, "fallback": fallback}
-        clap = _served(str(bundle), prepared, (long, hop_s, seed), batch_size, precision, given, dict(server or {}))
+        served = _served(str(bundle), precision, given, dict(server or {}))
+        found = Bundle(path=Path(str(served.address)), manifest=served.served.manifest)
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
         found = read_bundle(default_bundle() if bundle is None else bundle)
-        threads = None if threads is None else whole_number("threads", threads)
-        policy = long_clips(long, found.manifest.audio, hop_s, seed)
-        from claprt.inprocess import InProcessEngine, this_machine
-
-        choice = choose(provider, this_machine(), found.manifest, precision=precision or Precision.FP32, fallback=fallback)
-        cache = default_cache()
-        if verify:
-            found.verify(cache)
-        engine = InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
-        clap = Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size)
+    policy = long_clips(long, found.manifest.audio, hop_s, seed)
+    engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size, verify)
+    clap = Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size, tokenizer=served)
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
     return clap
 
 
-def _served(
-    url: str,
-    recipe: Recipe,
-    long: tuple[str | None, float | None, int | None],
-    batch_size: int,
-    precision: str | None,
-    given: Mapping[str, bool],
-    options: dict[str, Any],
-) -> Clap:
-    """The model that a server runs."""
+def _in_process(
+    found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int, verify: bool
+) -> InProcessEngine:
+    """The engine that runs the bundle here."""
+    from claprt.inprocess import InProcessEngine, this_machine
+
+    choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
+    cache = default_cache()
+    if verify:
+        found.verify(cache)
+    return InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+
+
+def _served(url: str, precision: str | None, given: Mapping[str, bool], options: dict[str, Any]) -> TritonEngine:
+    """The engine that asks the server; `given` says which options were given that are the server's own."""
     from claprt.triton.engine import TritonEngine
 
     for name in (name for name, is_given in given.items() if is_given):
@@ -114,7 +119,4 @@ def _served(
     if precision not in (None, "auto", engine.precision):
         engine.close()
         raise OptionError(f"precision={precision!r} was asked for, and {url} serves {engine.precision}.")
-    manifest = engine.served.manifest
-    policy = long_clips(long[0], manifest.audio, *long[1:])
-    bundle = Bundle(path=Path(str(engine.address)), manifest=manifest)
-    return Clap(bundle, engine, recipe=recipe, long=policy, batch_size=batch_size, tokenizer=engine)
+    return engine

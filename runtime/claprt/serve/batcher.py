@@ -11,8 +11,9 @@ import asyncio
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,10 +110,16 @@ class Batcher:
         self._rows.put(None)
         self._tower.join()
 
-    def _accepted(self) -> _Accepted:
+    @contextmanager
+    def _accepted(self) -> Generator[None]:
+        """Counts a request for as long as it is worked on."""
         if self.waiting >= self.limits.waiting:
             raise OverloadedError(f"The service is overloaded: {self.waiting} requests wait. Ask again a little later.")
-        return _Accepted(self)
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     def _read(self, source: AudioSource, sample_rate: int | None, loop: asyncio.AbstractEventLoop) -> list[_Row]:
         """A sound's windows, all read before the first is run: a sound that ends in an error costs the tower nothing."""
@@ -160,19 +167,6 @@ class Batcher:
             return
         for row, vector in zip(batch, vectors, strict=True):
             row.loop.call_soon_threadsafe(_succeed, row.future, vector)
-
-
-class _Accepted:
-    """Counts a request for as long as it is worked on."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self._batcher = batcher
-
-    def __enter__(self) -> None:
-        self._batcher.waiting += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._batcher.waiting -= 1
 
 
 def _succeed(future: asyncio.Future[Embedding], vector: Embedding) -> None:

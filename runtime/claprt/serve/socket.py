@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from claprt.decode import float_samples
 from claprt.errors import AudioDecodeError, ClaprtError, SampleRateError
 from claprt.serve.batcher import Batcher
 
@@ -108,17 +109,6 @@ def from_json(text: str, rate: int) -> tuple[Samples, int]:
     except (binascii.Error, ValueError) as error:
         raise AudioDecodeError(f"audio_buffer is not base64: {error}.") from error
     return float_samples(data), _rate(message.get("sample_rate"), rate)
-
-
-def float_samples(data: bytes) -> Samples:
-    """Raw little-endian float32 as an array.
-
-    Raises:
-        AudioDecodeError: the bytes are no whole number of samples.
-    """
-    if len(data) % 4:
-        raise AudioDecodeError(f"{len(data)} bytes are no whole number of float32 samples.")
-    return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
 
 
 def _rate(stated: object, default: int) -> int:

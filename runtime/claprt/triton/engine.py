@@ -8,7 +8,6 @@ and after the server was lost they are read again, so that a server with another
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
@@ -79,12 +78,12 @@ class TritonEngine:
         self._begin()
         self.served: Served = self._patiently(self._read)
         """What the server says that it serves."""
-        atexit.register(_close, weakref.ref(self))
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._transport: Transport = connect(self.address, self.security, self._timeout_s)
         self._regions = Regions(self._transport.register, self._transport.unregister)
+        weakref.finalize(self, self._regions.end)  # shared memory would outlive the program
         self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
         self._free = threading.BoundedSemaphore(self._at_once)
         self._lock = threading.Lock()
@@ -268,16 +267,5 @@ class TritonEngine:
             self._life += 1
             self._lost = False
 
-    def __del__(self) -> None:
-        if hasattr(self, "_regions"):
-            self._regions.end()
-
     def __repr__(self) -> str:
         return f"<TritonEngine {self.served.manifest.name} {self.precision} on {self.address}>"
-
-
-def _close(engine: weakref.ReferenceType[TritonEngine]) -> None:
-    """At the end of the program, if the engine is still there: shared memory would outlive it."""
-    found = engine()
-    if found is not None:
-        found.close()

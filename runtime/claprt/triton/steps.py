@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, TokenIds, Waveform
+from claprt.arrays import AttentionMask, Embeddings, TokenIds
 from claprt.bundle import Bundle
 from claprt.engine import Engine
-from claprt.errors import ArrayError, AudioDecodeError, ClaprtError, ProviderError
+from claprt.errors import ArrayError, ClaprtError, ProviderError
 from claprt.graph_cache import default_cache
 from claprt.graphs import Precision, Stage
 from claprt.inprocess import InProcessEngine, this_machine
@@ -103,19 +103,6 @@ class Steps:
 
 def _chosen(answer: Answer, inputs: Inputs, wanted: frozenset[str]) -> Mapping[str, Array]:
     return {name: array for name, array in answer(inputs, wanted).items() if name in wanted}
-
-
-def float_samples(data: bytes) -> Waveform:
-    """Raw little-endian float32 samples as an array.
-
-    Raises:
-        AudioDecodeError: the bytes are no whole number of samples.
-    """
-    if len(data) % 4:
-        raise AudioDecodeError(
-            f"With sample_rate, audio is float32 samples; {len(data)} bytes are no whole number of them."
-        )
-    return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
 
 
 def text_rows(engine: Engine, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32) -> Embeddings:

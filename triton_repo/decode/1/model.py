@@ -7,9 +7,10 @@ import triton_python_backend_utils as backend
 
 from claprt.audio import open_sound
 from claprt.clip import as_heard, at_most, long_clips, views, waveforms
+from claprt.decode import float_samples
 from claprt.errors import ArrayError, EmptyAudioError
 from claprt.preprocess import prepared_blocks, recipe
-from claprt.triton.steps import Steps, float_samples, parameter, version_bundle
+from claprt.triton.steps import Steps, parameter, version_bundle
 
 
 class TritonPythonModel:
