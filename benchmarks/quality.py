@@ -23,8 +23,8 @@ from claprt.dataset import Dataset, read_dataset
 from claprt.errors import ClaprtError
 from claprt.evaluate import DEFAULT_TEMPLATE, retrieval, zero_shot
 from claprt.graphs import Precision, Stage
+from claprt.labels import filled_in
 from claprt.providers import PRECISIONS, Provider
-from claprt.tasks import filled_in
 from claprt_export.judge import centred_cosines
 
 ROOT = Path(__file__).parents[1]

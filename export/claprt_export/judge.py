@@ -28,10 +28,10 @@ from claprt.dataset import Dataset
 from claprt.errors import AudioError
 from claprt.evaluate import DEFAULT_TEMPLATE, retrieval, zero_shot
 from claprt.graphs import Precision, QualityFacts, Stage, TaskFacts
+from claprt.labels import filled_in
 from claprt.manifest import AudioFacts
 from claprt.preprocess import prepared_blocks, recipe
 from claprt.synthetic import SOUNDS
-from claprt.tasks import filled_in
 from claprt.text import pad
 from claprt_export.errors import PrecisionError
 from claprt_export.mini.captions import TEMPLATES

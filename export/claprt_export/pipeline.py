@@ -15,7 +15,17 @@ import claprt
 from claprt.bundle import read_bundle, sha256_of
 from claprt.dataset import Dataset
 from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
-from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, Source, TextFacts, parse_manifest
+from claprt.manifest import (
+    MANIFEST_FILE,
+    SCHEMA,
+    TOKENIZER_FILE,
+    AudioFacts,
+    Manifest,
+    Source,
+    TaggingFacts,
+    TextFacts,
+    parse_manifest,
+)
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.compact import compact
@@ -99,6 +109,7 @@ class _Loaded:
     checkpoint: Checkpoint
     tokenizer: tokenizers.Tokenizer
     source: Source
+    tagging: TaggingFacts | None = None
 
 
 def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report: Report) -> _Loaded:
@@ -136,6 +147,7 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             licence=published.licence if published else None,
             trained_on=published.trained_on if published else None,
         ),
+        tagging=published.tagging() if published else None,
     )
 
 
@@ -216,6 +228,7 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict
         graphs={stage: {Precision.FP32: graph_facts(path)} for stage, path in paths.items()},
         files={TOKENIZER_FILE: FileFacts(sha256=sha256_of(tokenizer_file), bytes=tokenizer_file.stat().st_size)},
         parity=tuple(parity),
+        tagging=loaded.tagging,
         tools={"claprt": claprt.__version__, **{tool: version(tool) for tool in _TOOLS}},
     )
     return manifest, {

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
+from claprt.manifest import TaggingFacts
 from claprt_export.errors import UnknownVariantError
 
 
@@ -31,7 +34,14 @@ class Variant:
     licence: str | None = None
     trained_on: str | None = None
     packaged: Path | None = None
-    """The weights, where they come with this package; the tokenizer lies beside them."""
+    """The weights, where they come with this package; the tokenizer lies beside them, and how its tags are calibrated."""
+
+    def tagging(self) -> TaggingFacts | None:
+        """What `claprt calibrate` found of these weights, where it comes with this package."""
+        path = None if self.packaged is None else self.packaged.parent / "tagging.json"
+        if path is None or not path.is_file():
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=TaggingFacts)
 
 
 _LAION = "lukewys/laion_clap"

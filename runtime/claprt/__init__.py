@@ -9,25 +9,35 @@ similarity = texts @ sound
 """
 
 from claprt.bundle import read_bundle
+from claprt.cache import VectorCache
 from claprt.errors import ClaprtError
 from claprt.graphs import Precision
+from claprt.joint import JointEmbedding
 from claprt.loading import load
 from claprt.manifest import Manifest
 from claprt.model import Clap
 from claprt.results import EmbeddedSound
-from claprt.tasks import Classification, classify
+from claprt.scores import Classification
+from claprt.tagging import Tagging
+from claprt.tasks import classify, embed, similarity, tag
 
 __all__ = [
     "Clap",
     "ClaprtError",
     "Classification",
     "EmbeddedSound",
+    "JointEmbedding",
     "Manifest",
     "Precision",
+    "Tagging",
+    "VectorCache",
     "__version__",
     "classify",
+    "embed",
     "load",
     "read_bundle",
+    "similarity",
+    "tag",
 ]
 
 __version__ = "0.1.0"

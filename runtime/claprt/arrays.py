@@ -42,6 +42,9 @@ Embedding: TypeAlias = NDArray[np.float32]
 Embeddings: TypeAlias = NDArray[np.float32]
 """[batch, dim] float32, each row of length 1."""
 
+BehaviorDescriptors: TypeAlias = NDArray[np.float32]
+"""[batch, descriptors] float32 in [0, 1], or one row of it."""
+
 
 def check_array(name: str, array: NDArray[np.generic], dtype: str, shape: Sequence[int | str]) -> None:
     """Raises `ArrayError` unless `array` has this dtype and shape; a string stands for an axis of any length.

@@ -142,6 +142,11 @@ def bundle_folder(path: object) -> Path:
     return _SHIPPED if str(path) == "mini" and not folder.exists() else folder
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is that of the small model inside the package, which nothing may change."""
+    return folder.resolve() == _SHIPPED.resolve()
+
+
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     if not path.is_file():

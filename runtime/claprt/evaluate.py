@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from claprt.arrays import Embeddings
 from claprt.dataset import Dataset
 from claprt.errors import DatasetError, MissingDependencyError, OptionError
+from claprt.labels import checked_labels, filled_in
 from claprt.model import Clap
-from claprt.tasks import checked_labels, filled_in
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The sentence that LAION's published figures are of."""

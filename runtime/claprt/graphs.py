@@ -69,6 +69,34 @@ class ParityFacts:
     min_cosine_limit: float | None = None
 
 
+PROJECTION_FILE = "projection.onnx"
+PROJECTION_INPUT, PROJECTION_OUTPUT = "embeddings", "behavior_descriptors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionFacts:
+    """A learned projection of embeddings to behaviour descriptors in [0, 1], put into a bundle after its export."""
+
+    graph: GraphFacts
+    input_dim: int
+    output_dim: int
+    activation: str
+    """Between the layers. Checkpoints do not state it: what stands here is what was assumed."""
+    source: str
+    """Name of the checkpoint that the graph was made from."""
+    source_sha256: str
+    parity: ParityFacts
+
+    def __post_init__(self) -> None:
+        found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*self.graph.inputs, *self.graph.outputs)]
+        stated = [
+            (PROJECTION_INPUT, "float32", ("batch", self.input_dim)),
+            (PROJECTION_OUTPUT, "float32", ("batch", self.output_dim)),
+        ]
+        if found != stated:
+            raise ValueError(f"{self.graph.file} does not take {self.input_dim} numbers and give {self.output_dim}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
     """What a labelled set made of a graph in a lowered precision, the other tower in fp32. Shares from 0 to 1."""

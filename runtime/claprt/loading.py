@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claprt.bundle import Bundle, default_bundle, read_bundle
+from claprt.cache import VectorCache
 from claprt.clip import long_clips, whole_number
 from claprt.errors import FingerprintError, OptionError
 from claprt.graph_cache import default_cache
@@ -37,6 +38,7 @@ def load(
     fallback: bool = False,
     verify: bool = True,
     fingerprint: str | None = None,
+    cache: VectorCache | str | os.PathLike[str] | bool | None = None,
     server: Mapping[str, Any] | None = None,
 ) -> Clap:
     """Loads a bundle, or connects to the Triton server that serves one.
@@ -61,6 +63,8 @@ def load(
         verify: compares the sha256 of every file with the manifest; files that have not changed since the last time are not
             read again.
         fingerprint: the one that vectors have to have, as `Clap.fingerprint` gave it before; another is an error.
+        cache: keeps vectors of sounds by their content: True in memory, a folder's path also on disk, or a `VectorCache`
+            with bounds of its own. By default every sound is computed.
         server: options of `claprt.triton.engine.TritonEngine`: headers and certificates, timeouts, retries.
 
     Raises:
@@ -87,10 +91,24 @@ def load(
         found = read_bundle(default_bundle() if bundle is None else bundle)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size, verify)
-    clap = Clap(found, engine, recipe=prepared, long=policy, batch_size=batch_size, tokenizer=served)
+    clap = Clap(
+        found,
+        engine,
+        recipe=prepared,
+        long=policy,
+        batch_size=batch_size,
+        tokenizer=served,
+        cache=_vector_cache(cache),
+    )
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
     return clap
+
+
+def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> VectorCache | None:
+    if asked is None or asked is False or isinstance(asked, VectorCache):
+        return asked or None
+    return VectorCache() if asked is True else VectorCache(asked)
 
 
 def _in_process(

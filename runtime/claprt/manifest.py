@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
-from claprt.graphs import FileFacts, GraphFacts, ParityFacts, Precision, QualityFacts, Stage
+from claprt.graphs import FileFacts, GraphFacts, ParityFacts, Precision, ProjectionFacts, QualityFacts, Stage
 
 SCHEMA = 1
 """Manifest schema that this release writes and reads."""
@@ -122,6 +122,47 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How right a set of tags was, pooled over all pairs of a sound and a tag, each from 0 to 1."""
+
+    precision: float
+    """Of the tags that were given, the share that was right."""
+    recall: float
+    """Of the right tags, the share that was given."""
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of both."""
+        together = self.precision + self.recall
+        return 2 * self.precision * self.recall / together if together > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggingFacts:
+    """What `claprt calibrate` found: the probability of a tag is sigmoid(slope * (cosine - midpoint))."""
+
+    slope: float
+    midpoint: float
+    """Cosine at which a tag is as likely right as wrong."""
+    prevalence: float
+    """Share of right tags among all pairs of a sound and a tag that the probabilities hold for."""
+    dataset: str
+    """What was asked."""
+    sounds: int
+    tags: int
+    templates: tuple[str, ...]
+    """Sentences with {} that the tags were asked in."""
+    held_out: Shares
+    """At a threshold of 0.5, on sounds that were left out of the fit in turn."""
+    uncalibrated: Shares
+    """Of sigmoid(scale * cosine) at 0.5, on the same sounds."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slope < 1e6 or not -1 <= self.midpoint <= 1 or not 0 < self.prevalence < 1:
+            raise ValueError(f"a slope of {self.slope} at a cosine of {self.midpoint} makes no probabilities of tags")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Every fact about a bundle."""
 
@@ -141,6 +182,10 @@ class Manifest:
     parity: tuple[ParityFacts, ...]
     quality: tuple[QualityFacts, ...] = ()
     """The judge's findings on every precision but fp32."""
+    tagging: TaggingFacts | None = None
+    """How cosines become probabilities of tags; None where nobody has calibrated."""
+    projection: ProjectionFacts | None = None
+    """Of embeddings to behaviour descriptors; None where none was put in."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -153,6 +198,8 @@ class Manifest:
             for graph in self.graphs[stage].values():
                 if [tensor.shape for tensor in graph.outputs] != [("batch", self.embedding_dim)]:
                     raise ValueError(f"{graph.file} does not give vectors of {self.embedding_dim}")
+        if self.projection is not None and self.projection.input_dim != self.embedding_dim:
+            raise ValueError(f"{self.projection.graph.file} does not take vectors of {self.embedding_dim}")
 
     def graph(self, stage: Stage, precision: Precision) -> GraphFacts:
         """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
@@ -179,7 +226,9 @@ class Manifest:
 
     def listed_files(self) -> dict[str, FileFacts]:
         """Every file of the bundle but the manifest itself."""
-        graphs = (graph for stage in self.graphs.values() for graph in stage.values())
+        graphs = [graph for stage in self.graphs.values() for graph in stage.values()]
+        if self.projection is not None:
+            graphs.append(self.projection.graph)
         return {**self.files, **{graph.file: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for graph in graphs}}
 
     def to_json(self) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
 import numpy as np
 
-from claprt.arrays import Embedding, Embeddings
+from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound
 from claprt.bundle import Bundle
+from claprt.cache import VectorCache
 from claprt.clip import LongClips, View, at_most, views
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
@@ -20,10 +21,14 @@ from claprt.graphs import Precision, Stage
 from claprt.manifest import Manifest
 from claprt.many import embedded
 from claprt.preprocess import Recipe, prepared_blocks
+from claprt.projection import Projection
+from claprt.recall import Recall
 from claprt.results import EmbeddedSound
-from claprt.text import TextEncoder, Tokenizer, batches_by_length, pad
+from claprt.text import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad
 
 _TEXT_BATCH = 32
+_LABELS_MB = 16
+"""Room for the vectors of labels where no cache was given: seven thousand of them."""
 
 
 class Clap:
@@ -38,13 +43,19 @@ class Clap:
         long: LongClips,
         batch_size: int = 8,
         tokenizer: TextEncoder | None = None,
+        cache: VectorCache | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.recipe = recipe
         self.long = long
         self.batch_size = batch_size
+        self.cache = cache
+        """Where vectors of sounds are looked for first; None where none are kept."""
+        self._label_cache = VectorCache(memory_mb=_LABELS_MB) if cache is None else cache
+        self._recall: Recall | None = None
         self._tokenizer = tokenizer
+        self._projection = Projection(bundle)
 
     @property
     def manifest(self) -> Manifest:
@@ -137,15 +148,29 @@ class Clap:
         Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
         `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
         """
-        return embedded(
-            sources,
-            lambda source: self.views(source, sample_rate),
-            self.engine,
-            batch_size=self.batch_size,
-            fused=self.manifest.audio.fused,
-            fingerprint=self.fingerprint,
-            dim=self.dim,
-        )
+
+        def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
+            return embedded(
+                sounds,
+                lambda source: self.views(source, sample_rate),
+                self.engine,
+                batch_size=self.batch_size,
+                fused=self.manifest.audio.fused,
+                fingerprint=self.fingerprint,
+                dim=self.dim,
+            )
+
+        if self.cache is None:
+            return computed(sources)
+        return self.recall.embedded(sources, sample_rate, self.sample_rate, computed)
+
+    @property
+    def recall(self) -> Recall:
+        """What was embedded before: in the cache that was given, else the labels of this model alone."""
+        fingerprint = self.fingerprint
+        if self._recall is None or self._recall.fingerprint != fingerprint:
+            self._recall = Recall(self._label_cache, fingerprint)
+        return self._recall
 
     def views(self, source: AudioSource, sample_rate: int | None = None, max_windows: int | None = None) -> Iterator[View]:
         """What the audio tower takes of a sound: log-mels, window by window, for engines that are driven by hand.
@@ -183,6 +208,32 @@ class Clap:
             token_ids, mask = pad([ids[position] for position in positions], self.manifest.text.pad_token_id)
             rows[positions] = self.engine.text(token_ids, mask)
         return rows
+
+    def embed_labels(self, texts: Sequence[str]) -> Embeddings:
+        """Vectors of texts [n, dim] as `embed_text` gives them, kept for the next time: labels come again and again.
+
+        Raises:
+            TextError: a text is empty, is not a string, or cannot be encoded.
+        """
+        recall = self.recall
+        keys = [recall.text_key(text) for text in checked_texts(texts)]
+        rows = [recall.vector(key) for key in keys]
+        missing = [position for position, row in enumerate(rows) if row is None]
+        for position, vector in zip(missing, self.embed_text([texts[position] for position in missing]), strict=True):
+            recall.keep_vector(keys[position], vector)
+            rows[position] = vector
+        return np.array(rows, np.float32).reshape(len(rows), self.dim)
+
+    def project(self, embeddings: Embeddings) -> BehaviorDescriptors:
+        """Behaviour descriptors in [0, 1]: [descriptors] of one embedding [dim], [n, descriptors] of n of them [n, dim].
+
+        For bundles with a projection (`manifest.projection` is not None), which `claprt-export projection` puts in.
+
+        Raises:
+            OptionError: the bundle has none, or the model is on a server.
+            ArrayError: `embeddings` has another shape, is not of floats, or holds NaN or infinity.
+        """
+        return self._projection(embeddings)
 
     @property
     def tokenizer(self) -> TextEncoder:

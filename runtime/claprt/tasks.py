@@ -1,6 +1,8 @@
 """The friendly functions: a question about a sound in one call, an answer with names.
 
-They take a loaded `Clap`, a bundle's folder, or nothing, which means the small model that ships with the package.
+They take a loaded `Clap`, a bundle's folder, or nothing, which means the small model that ships with the package. Names,
+arguments and attributes of results are those of mlx-audio's functions of the same names, so that `import claprt as ma` is
+all that code for those needs; what is different is said where it is.
 """
 
 from __future__ import annotations
@@ -8,9 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,100 +20,80 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source
 from claprt.bundle import bundle_folder, default_bundle
 from claprt.clip import whole_number
-from claprt.errors import OptionError, TextError, TextTypeError
+from claprt.errors import OptionError
+from claprt.joint import JointEmbedding, Vectors
+from claprt.labels import checked_labels, filled_in
 from claprt.loading import load
 from claprt.model import Clap
-
-Scores: TypeAlias = NDArray[np.float32]
-"""[labels] float32."""
+from claprt.scores import Classification, fits
+from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
+from claprt.triton.address import is_address
 
 Model: TypeAlias = "Clap | str | os.PathLike[str] | None"
-"""A loaded model, a bundle's folder, or None for the model that ships with the package."""
+"""A loaded model, a bundle's folder, a server's address, or None for the model that ships with the package."""
 
-_loaded: dict[Path, Clap] = {}
+_loaded: dict[Path | str, Clap] = {}
 _loading = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Classification:
-    """How well each label fits a sound: as cosines, as logits and as probabilities, which are three different things."""
+def embed(
+    audio: AudioSource | Iterable[AudioSource] | None = None,
+    text: str | Sequence[str] | None = None,
+    *,
+    model: Model = None,
+    sample_rate: int | None = None,
+    normalize: bool = True,
+    return_similarity: bool = False,
+) -> JointEmbedding:
+    """Vectors of sounds, of texts, or of both with their cosines.
 
-    class_names: tuple[str, ...]
-    """The labels, as they were given."""
-    similarities: NDArray[np.float32]
-    """Cosine of the sound and each label, [labels], between -1 and 1."""
-    logits: NDArray[np.float32]
-    """`similarities` times the checkpoint's own logit scale, [labels]."""
-    probabilities: NDArray[np.float32]
-    """Softmax of `logits`, [labels]: shares among these labels, not how sure it is that any of them is there."""
-    top_k: int
-    """How many labels `top_k_classes` names."""
-    audio_embedding: Embedding
-    """The sound's unit vector, [dim]."""
+    Args:
+        audio: one sound (a path, bytes, a file object or an array [samples] or [channels, samples]), or a list of them.
+        text: one text, or a list of them.
+        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
+        sample_rate: rate of arrays in Hz; by default the model's own. Files state theirs.
+        normalize: False leaves the mean over a long clip's windows as it is, with a length below 1. Vectors of single
+            windows and of texts have length 1 in the graphs themselves.
+        return_similarity: says that cosines are wanted, which needs both; where both are given they are there anyway.
 
-    @property
-    def ranking(self) -> NDArray[np.intp]:
-        """Positions of the labels, the best fitting first, [labels]."""
-        return np.argsort(-self.similarities, kind="stable")
+    Returns:
+        Rows for all sounds and texts, one included: `audio_embedding` [sounds, dim], `text_embedding` [texts, dim],
+        `similarity` [sounds, texts].
 
-    @property
-    def predicted_class(self) -> str:
-        """The label that fits best."""
-        return self.class_names[int(self.ranking[0])]
+    Raises:
+        AudioError: a sound cannot be embedded.
+        TextError: a text is empty or not a string.
+        OptionError: neither sounds nor texts, or cosines of only one of them.
 
-    @property
-    def confidence(self) -> float:
-        """The probability of the label that fits best."""
-        return float(self.probabilities[self.ranking[0]])
+    Example:
+        >>> claprt.embed(audio="dog.wav", text=["a dog barking", "rain"]).best_match()  # doctest: +SKIP
+        'a dog barking'
+    """
+    if audio is None and text is None:
+        raise OptionError("Give audio, text, or both; there is nothing to embed.")
+    if return_similarity and (audio is None or text is None):
+        raise OptionError("return_similarity=True needs audio and text; only one of them was given.")
+    clap = loaded(model)
+    texts = None if text is None else (text,) if isinstance(text, str) else tuple(text)
+    return JointEmbedding(
+        audio_embedding=None if audio is None else _sound_rows(clap, audio, sample_rate, normalize=normalize),
+        text_embedding=None if texts is None else clap.embed_text(texts).view(Vectors),
+        text_labels=texts,
+        fingerprint=clap.fingerprint,
+        model_name=clap.manifest.name,
+    )
 
-    @property
-    def top_k_classes(self) -> tuple[str, ...]:
-        """The `top_k` labels that fit best, the best first."""
-        return tuple(self.class_names[int(position)] for position in self.ranking[: self.top_k])
 
-    @property
-    def top_k_probs(self) -> tuple[float, ...]:
-        """The probabilities of `top_k_classes`."""
-        return tuple(float(self.probabilities[position]) for position in self.ranking[: self.top_k])
-
-    def best_match(self) -> tuple[str, float]:
-        """The label that fits best and its probability."""
-        return self.predicted_class, self.confidence
-
-    def get_probability(self, label: str | int) -> float:
-        """The probability of a label, by its name or its position.
-
-        Raises:
-            OptionError: there is no such label.
-        """
-        if isinstance(label, str):
-            if label not in self.class_names:
-                raise OptionError(f"{label!r} is not among the labels {', '.join(map(repr, self.class_names))}.")
-            return float(self.probabilities[self.class_names.index(label)])
-        position = whole_number("label", label)
-        if not -len(self.class_names) <= position < len(self.class_names):
-            raise OptionError(f"There is no label {position}; there are {len(self.class_names)}.")
-        return float(self.probabilities[position])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, the best fitting label first."""
-        return {
-            "predicted_class": self.predicted_class,
-            "confidence": self.confidence,
-            "classes": [
-                {
-                    "label": self.class_names[int(position)],
-                    "probability": float(self.probabilities[position]),
-                    "similarity": float(self.similarities[position]),
-                    "logit": float(self.logits[position]),
-                }
-                for position in self.ranking
-            ],
-        }
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}: {share:.3f}" for name, share in zip(self.top_k_classes, self.top_k_probs, strict=True))
-        return f"<Classification {shown} (of {len(self.class_names)})>"
+def _sound_rows(
+    clap: Clap, audio: AudioSource | Iterable[AudioSource], sample_rate: int | None, *, normalize: bool
+) -> Vectors:
+    sources = [audio] if is_one_source(audio) else audio
+    rows: list[Embedding] = []
+    for sound in clap.iter_audio(sources, sample_rate):
+        if sound.error is not None or sound.vector is None:
+            raise sound.error or OptionError("a sound without a vector")
+        rows.append(sound.vector if normalize else sound.windows.mean(axis=0))
+    return np.array(rows, np.float32).reshape(len(rows), clap.dim).view(Vectors)
 
 
 @overload
@@ -148,7 +129,7 @@ def classify(
 
     Args:
         audio: one sound (a path, bytes, a file object or an array), or a list of them.
-        labels: any words or sentences.
+        labels: any words or sentences. Their vectors are kept for the next time.
         model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
         top_k: how many labels `top_k_classes` names.
         template: a sentence with `{}` where the label goes, such as LAION's `This is a sound of {}.`; by default labels
@@ -172,7 +153,7 @@ def classify(
     if top_k < 1:
         raise OptionError(f"top_k={top_k} is not possible; give 1 or more.")
     clap = loaded(model)
-    texts = clap.embed_text(filled_in(template, names))
+    texts = clap.embed_labels(filled_in(template, names))
     if is_one_source(audio):
         return classification(clap, clap.embed_audio(audio, sample_rate), texts, names, top_k)
     return [classification(clap, vector, texts, names, top_k) for vector in clap.embed_audio(audio, sample_rate)]
@@ -190,65 +171,118 @@ def classification(
         probabilities=probabilities,
         top_k=min(top_k, len(names)),
         audio_embedding=vector,
+        model_name=clap.manifest.name,
     )
 
 
-def fits(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
-    """Cosine, logit and probability of each text: `vector` [dim], `texts` [texts, dim], `scale` the factor on cosines."""
-    similarities = np.einsum("ld,d->l", texts, vector)
-    logits = similarities * np.float32(scale)
-    shares = np.exp(logits - logits.max())
-    return similarities, logits, shares / shares.sum()
+@overload
+def tag(
+    audio: AudioSource,
+    *,
+    tags: Sequence[str],
+    model: Model = None,
+    threshold: float = 0.5,
+    template: str | None = None,
+    sample_rate: int | None = None,
+) -> Tagging: ...
+@overload
+def tag(
+    audio: Iterable[AudioSource],
+    *,
+    tags: Sequence[str],
+    model: Model = None,
+    threshold: float = 0.5,
+    template: str | None = None,
+    sample_rate: int | None = None,
+) -> list[Tagging]: ...
+def tag(
+    audio: AudioSource | Iterable[AudioSource],
+    *,
+    tags: Sequence[str],
+    model: Model = None,
+    threshold: float = 0.5,
+    template: str | None = None,
+    sample_rate: int | None = None,
+) -> Tagging | list[Tagging]:
+    """Multi-label tagging: which of some tags a sound has, each judged by itself.
 
+    Args:
+        audio: one sound (a path, bytes, a file object or an array), or a list of them.
+        tags: any words or sentences. Their vectors are kept for the next time.
+        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
+        threshold: probability from which a tag applies. What 0.5 means depends on whether the bundle is calibrated; see
+            `claprt.tagging`.
+        template: a sentence with `{}` where the tag goes; by default tags are taken as they are.
+        sample_rate: rate of arrays in Hz; by default the model's own. Files state theirs.
 
-def filled_in(template: str | None, names: Sequence[str]) -> list[str]:
-    """Labels as the sentences that are embedded.
+    Returns:
+        One result for one sound, a list for a list.
 
     Raises:
-        OptionError: the template has no place for a label.
+        AudioError: a sound cannot be embedded.
+        TextError: a tag is empty or not a string.
+        OptionError: no tags, the same tag twice, a threshold that is no probability, or a template without `{}`.
 
     Example:
-        >>> filled_in("This is a sound of {}.", ["rain"])
-        ['This is a sound of rain.']
+        >>> claprt.tag("street.wav", tags=["a dog barking", "rain", "a siren"]).active_tags  # doctest: +SKIP
+        ['rain', 'a siren']
     """
-    if template is None:
-        return list(names)
-    if not isinstance(template, str) or "{}" not in template:
-        raise OptionError(f"template={template!r} has no {{}} for the label, as in 'This is a sound of {{}}.'")
-    return [template.replace("{}", name) for name in names]
+    names = checked_labels(tags, "tags")
+    threshold = checked_threshold(threshold)
+    clap = loaded(model)
+    texts, neutral = clap.embed_labels(filled_in(template, names)), clap.embed_labels(NEUTRAL_PROMPTS)
+    one = is_one_source(audio)
+    rows = clap.embed_audio([audio] if one else audio, sample_rate)  # pyright: ignore[reportArgumentType]
+    found = [tagging(clap.manifest, row, texts, neutral, names, threshold) for row in rows]
+    return found[0] if one else found
 
 
-def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels, if they can be chosen among.
+@overload
+def similarity(
+    first: AudioSource, second: AudioSource, *, model: Model = None, sample_rate: int | None = None
+) -> float: ...
+@overload
+def similarity(
+    first: Iterable[AudioSource],
+    second: Iterable[AudioSource],
+    *,
+    model: Model = None,
+    sample_rate: int | None = None,
+) -> NDArray[np.float32]: ...
+def similarity(
+    first: AudioSource | Iterable[AudioSource],
+    second: AudioSource | Iterable[AudioSource],
+    *,
+    model: Model = None,
+    sample_rate: int | None = None,
+) -> float | NDArray[np.float32]:
+    """How alike sounds are: the cosine of two, or for two lists the cosines [first, second] of all pairs.
+
+    Args:
+        first: one sound (a path, bytes, a file object or an array), or a list of them.
+        second: one sound, or a list of them.
+        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
+        sample_rate: rate of arrays in Hz; by default the model's own.
 
     Raises:
-        TextError: a label is empty or not a string.
-        OptionError: no list, none in it, or one twice.
+        AudioError: a sound cannot be embedded.
+        OptionError: one sound and a list.
     """
-    if isinstance(labels, str | bytes):
-        raise OptionError(f"labels={labels!r} is one string; give a list of labels.")
-    if not isinstance(labels, Iterable):
-        raise OptionError(f"labels={labels!r} is no list; give a list of labels.")
-    names = tuple(labels)
-    if not names:
-        raise OptionError("labels is empty; give at least one label.")
-    for name in names:
-        if not isinstance(name, str):
-            raise TextTypeError(f"A label must be a string; {type(name).__name__} was found.")
-        if not name.strip():
-            raise TextError("A label is empty; give it a word.")
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise OptionError(f"labels names {', '.join(map(repr, sorted(twice)))} more than once.")
-    return names
+    if is_one_source(first) is not is_one_source(second):
+        raise OptionError("Give two sounds, or two lists of sounds.")
+    clap = loaded(model)
+    rows = clap.embed_audio(first, sample_rate), clap.embed_audio(second, sample_rate)
+    if is_one_source(first):
+        return float(np.einsum("d,d", *rows))
+    return np.einsum("ad,bd->ab", *rows)
 
 
 def loaded(model: Model = None) -> Clap:
     """The model that is meant: itself, or loaded from its folder once and kept."""
     if isinstance(model, Clap):
         return model
-    path = bundle_folder(default_bundle() if model is None else model)
-    key = path.resolve()
+    path = model if is_address(model) else bundle_folder(default_bundle() if model is None else model)
+    key = path.resolve() if isinstance(path, Path) else str(path)
     with _loading:
         if key not in _loaded:
             _loaded[key] = load(path)

@@ -36,6 +36,28 @@ def test_readme_examples_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.M
     assert np.asarray(namespace["vector"]).shape == (512,)
 
 
+def test_examples_of_tasks_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="needs scikit-learn")
+    shutil.copytree(bundle, tmp_path / "bundle")
+    for name, kind in (
+        ("dog.wav", "drums"),
+        ("dog2.wav", "drums"),
+        ("horn.wav", "tone"),
+        ("sea.wav", "rain"),
+        ("rain.flac", "rain"),
+    ):
+        soundfile.write(tmp_path / name, SOUNDS[kind](44_100, 44_100), 44_100)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLAPRT_BUNDLE", "bundle")
+    namespace: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        exec(compile(block, "docs/tasks.md", "exec"), namespace)
+    assert np.asarray(namespace["index"]).shape == (4, 512)
+    assert len(np.asarray(namespace["groups"])) == 4
+
+
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the repository")
 def test_tables_come_from_results() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]

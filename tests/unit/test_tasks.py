@@ -15,8 +15,9 @@ from claprt import tasks
 from claprt.cli import main
 from claprt.cli.classify import split_labels
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
+from claprt.labels import filled_in
 from claprt.synthetic import SOUNDS
-from claprt.tasks import classify, filled_in
+from claprt.tasks import classify
 
 RATE = 48_000
 LABELS = ["a tone", "drums", "rain", "a siren"]

@@ -16,7 +16,7 @@ import claprt
 from claprt import Clap
 from claprt.dataset import read_dataset
 from claprt.evaluate import DEFAULT_TEMPLATE, evaluate
-from claprt.tasks import filled_in
+from claprt.labels import filled_in
 from claprt_export.mini.captions import HELD_OUT_TEMPLATES, alike
 from claprt_export.mini.kinds import KINDS, synthesise
 from claprt_export.mini.signals import RATE

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from claprt.cli import classify, embed, evaluate, inspect, latency, serve, triton
+from claprt.cli import calibrate, classify, embed, evaluate, inspect, latency, serve, similarity, tag, triton
 from claprt.errors import ClaprtError
 
 _EPILOG = """\
@@ -59,6 +59,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"claprt {__version__}")
     commands = command.add_subparsers(metavar="COMMAND", required=True)
-    for module in (embed, classify, serve, evaluate, inspect, latency, triton):
+    for module in (embed, classify, tag, similarity, serve, evaluate, calibrate, inspect, latency, triton):
         module.add(commands)
     return command

@@ -11,7 +11,9 @@ from typing import Any
 
 from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
 from claprt.errors import OptionError
-from claprt.tasks import Classification, checked_labels, classification, filled_in
+from claprt.labels import checked_labels, filled_in
+from claprt.scores import Classification
+from claprt.tasks import classification
 
 _EPILOG = """\
 examples:
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         raise OptionError(f"--top-k {top_k} is not possible; give 1 or more.")
     asked = filled_in(options.template, labels)
     clap = load_model(options)
-    texts = clap.embed_text(asked)
+    texts = clap.embed_labels(asked)
     status = 0
     for number, sound in enumerate(clap.iter_audio(map(sound_source, options.files))):
         file = options.files[number]
@@ -77,12 +79,20 @@ def split_labels(given: Sequence[str]) -> list[str]:
 
 def chart(result: Classification) -> str:
     """A bar for each of the best labels."""
-    width = min(max(map(len, result.top_k_classes)), 40)
+    return bars(
+        [
+            (result.class_names[int(position)], float(result.probabilities[position]), float(result.similarities[position]))
+            for position in result.ranking[: result.top_k]
+        ]
+    )
+
+
+def bars(rows: Sequence[tuple[str, float, float]]) -> str:
+    """A line with a bar for each name, probability and cosine."""
+    width = min(max(len(name) for name, _, _ in rows), 40)
     room = max(10, min(40, shutil.get_terminal_size().columns - width - 26))
     lines: list[str] = []
-    for position in result.ranking[: result.top_k]:
-        share = float(result.probabilities[position])
+    for name, share, cosine in rows:
         bar = "█" * round(share * room) or "▏"
-        name = result.class_names[int(position)]
-        lines.append(f"{name:{width}.{width}}  {share:6.1%}  {bar:{room}}  cosine {result.similarities[position]:+.3f}")
+        lines.append(f"{name:{width}.{width}}  {share:6.1%}  {bar:{room}}  cosine {cosine:+.3f}")
     return "\n".join(lines)

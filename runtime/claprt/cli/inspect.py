@@ -8,7 +8,7 @@ from typing import Any
 from claprt.bundle import Bundle, read_bundle
 from claprt.cli.options import bundle_path
 from claprt.errors import ClaprtError
-from claprt.graphs import QualityFacts
+from claprt.graphs import ProjectionFacts, QualityFacts
 from claprt.manifest import Manifest
 from claprt.providers import choose
 
@@ -31,6 +31,12 @@ def run(options: argparse.Namespace) -> int:
     bundle.verify()
     print(bundle.manifest.to_json() if options.json else _summary(bundle), end="")
     return 0
+
+
+def projection_line(facts: ProjectionFacts) -> str:
+    """What the projection is, and where it came from."""
+    made_from = f"from {facts.source} (sha256 {facts.source_sha256[:16]}…)"
+    return f"{facts.input_dim} → {facts.output_dim} in [0, 1], {made_from}, within {facts.parity.max_abs:.2g} of torch"
 
 
 def quality_line(row: QualityFacts) -> str:
@@ -70,6 +76,8 @@ def _summary(bundle: Bundle) -> str:
         ("opset", str(manifest.opset)),
         ("written by", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
+    if manifest.projection is not None:
+        rows.append(("projection", projection_line(manifest.projection)))
     lines = [f"{key:13} {value}" for key, value in rows]
     lines.append("\nfiles, each compared with its sha256")
     for name, facts in manifest.listed_files().items():

@@ -34,6 +34,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         help="what to compute in; auto is the fastest that the bundle's judge accepted (fp32)",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
+    model.add_argument("--cache", metavar="FOLDER", help="keep vectors of sounds there, and look for them first")
     model.add_argument("--fallback", action="store_true", help="let the CPU take over if the provider cannot be had")
 
 
@@ -72,6 +73,7 @@ def load_model(options: argparse.Namespace) -> Clap:
         hop_s=getattr(options, "hop", None),
         seed=getattr(options, "seed", None),
         fallback=options.fallback,
+        cache=options.cache,
     )
     if not clap.manifest.source.trained:
         print(f"note: {clap.manifest.name} has untrained weights; its vectors mean nothing.", file=sys.stderr)

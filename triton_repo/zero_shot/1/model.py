@@ -3,7 +3,7 @@
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.tasks import fits
+from claprt.scores import fits
 from claprt.triton.steps import Steps, version_bundle
 
 

@@ -1,0 +1,99 @@
+"""`claprt calibrate`: from labelled sounds to probabilities of tags, kept in the bundle's manifest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from claprt.bundle import BUNDLE_VARIABLE, bundle_folder, is_shipped
+from claprt.calibrate import TEMPLATES, calibrate
+from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.dataset import read_dataset
+from claprt.errors import OptionError
+from claprt.manifest import MANIFEST_FILE, Manifest, TaggingFacts
+from claprt.triton.address import is_address
+
+_EPILOG = """\
+datasets: as for `claprt evaluate`; columns whose names begin with "caption" are further tags of a sound.
+
+A tag's probability is 0.5 where it is as likely right as wrong, if about as many of the tags that are asked apply as in the
+dataset; --prevalence 0.05 says that one in twenty does.
+
+examples:
+  claprt calibrate --bundle bundle --dataset ESC-50
+  claprt calibrate --bundle bundle --dataset sounds.csv --prevalence 0.05 --dry-run
+"""
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    command = commands.add_parser(
+        "calibrate",
+        help="make probabilities of tags mean something",
+        description="Asks labelled sounds which cosine makes a tag as likely right as wrong, and keeps it in the bundle.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="labelled sounds")
+    command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
+    command.add_argument(
+        "--template",
+        action="append",
+        metavar="TEXT",
+        help=f"sentence with {{}}; may be repeated ({' and '.join(map(repr, TEMPLATES))})",
+    )
+    command.add_argument("--prevalence", type=float, metavar="P", help="share of right tags to expect (the dataset's)")
+    command.add_argument("--dry-run", action="store_true", help="say what was found and change nothing")
+    command.add_argument("--json", action="store_true", help="what was found as JSON")
+    add_sound_options(command)
+    add_model_options(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    named = options.bundle or os.environ.get(BUNDLE_VARIABLE)
+    if not options.dry_run:
+        _check_place(named)
+    dataset = read_dataset(options.dataset, folds=options.fold)
+    clap = load_model(options)
+    found = calibrate(clap, dataset, templates=options.template or TEMPLATES, prevalence=options.prevalence)
+    print(json.dumps(asdict(found)) if options.json else report(found))
+    if not options.dry_run:
+        write(clap.bundle.path, replace(clap.manifest, tagging=found))
+    return 0
+
+
+def _check_place(named: str | None) -> None:
+    if named is None or is_address(named):
+        raise OptionError("Name the folder of the bundle that shall keep the result (--bundle FOLDER), or give --dry-run.")
+    if is_shipped(bundle_folder(named)):
+        raise OptionError(f"{named} is part of the installed package; copy the folder and calibrate the copy.")
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Puts a manifest into a bundle, whole or not at all.
+
+    Raises:
+        OptionError: the folder cannot be written.
+    """
+    beside = folder / f".{MANIFEST_FILE}.{os.getpid()}"
+    try:
+        beside.write_text(manifest.to_json(), encoding="utf-8")
+        beside.replace(folder / MANIFEST_FILE)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OptionError(f"The bundle at {folder} cannot be changed: {error.strerror}.") from error
+
+
+def report(found: TaggingFacts) -> str:
+    """What was found, in sentences."""
+    lines = [f"{found.sounds} sounds and {found.tags} tags of {found.dataset}, of which {found.prevalence:.1%} apply"]
+    lines.append(f"a tag is as likely right as wrong at a cosine of {found.midpoint:.3f} (slope {found.slope:.1f})")
+    for name, of in (("from 0.5, on sounds left out", found.held_out), ("sigmoid(scale * cosine)", found.uncalibrated)):
+        lines.append(f"{name:30} precision {of.precision:.3f}, recall {of.recall:.3f}, F1 {of.f1:.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""Zero-shot classification of what has been embedded: cosine, logit and probability, which are three different things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.arrays import Embedding, Embeddings
+from claprt.labels import position_of
+
+Scores: TypeAlias = NDArray[np.float32]
+"""[labels] float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Classification:
+    """How well each label fits a sound: as cosines, as logits and as probabilities."""
+
+    class_names: tuple[str, ...]
+    """The labels, as they were given."""
+    similarities: Scores
+    """Cosine of the sound and each label, [labels], between -1 and 1."""
+    logits: Scores
+    """`similarities` times the checkpoint's own logit scale, [labels]."""
+    probabilities: Scores
+    """Softmax of `logits`, [labels]: shares among these labels, not how sure it is that any of them is there."""
+    top_k: int
+    """How many labels `top_k_classes` names."""
+    audio_embedding: Embedding
+    """The sound's unit vector, [dim]."""
+    model_name: str = ""
+    """The bundle's name."""
+
+    @property
+    def ranking(self) -> NDArray[np.intp]:
+        """Positions of the labels, the best fitting first, [labels]."""
+        return np.argsort(-self.similarities, kind="stable")
+
+    @property
+    def predicted_class(self) -> str:
+        """The label that fits best."""
+        return self.class_names[int(self.ranking[0])]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the label that fits best."""
+        return float(self.probabilities[self.ranking[0]])
+
+    @property
+    def top_k_classes(self) -> tuple[str, ...]:
+        """The `top_k` labels that fit best, the best first."""
+        return tuple(self.class_names[int(position)] for position in self.ranking[: self.top_k])
+
+    @property
+    def top_k_probs(self) -> tuple[float, ...]:
+        """The probabilities of `top_k_classes`."""
+        return tuple(float(self.probabilities[position]) for position in self.ranking[: self.top_k])
+
+    def best_match(self) -> tuple[str, float]:
+        """The label that fits best and its probability."""
+        return self.predicted_class, self.confidence
+
+    def get_probability(self, label: str | int) -> float:
+        """The probability of a label, by its name or its position.
+
+        Raises:
+            OptionError: there is no such label.
+        """
+        return float(self.probabilities[position_of(label, self.class_names)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the best fitting label first."""
+        return {
+            "predicted_class": self.predicted_class,
+            "confidence": self.confidence,
+            "top_k_classes": list(self.top_k_classes),
+            "top_k_probs": list(self.top_k_probs),
+            "classes": [
+                {
+                    "label": self.class_names[int(position)],
+                    "probability": float(self.probabilities[position]),
+                    "similarity": float(self.similarities[position]),
+                    "logit": float(self.logits[position]),
+                }
+                for position in self.ranking
+            ],
+        }
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}: {share:.3f}" for name, share in zip(self.top_k_classes, self.top_k_probs, strict=True))
+        return f"<Classification {shown} (of {len(self.class_names)})>"
+
+
+def fits(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
+    """Cosine, logit and probability of each text: `vector` [dim], `texts` [texts, dim], `scale` the factor on cosines."""
+    similarities = np.einsum("ld,d->l", texts, vector)
+    logits = similarities * np.float32(scale)
+    shares = np.exp(logits - logits.max())
+    return similarities, logits, shares / shares.sum()
