@@ -121,15 +121,15 @@ def fitted(cosines: Cosines, truth: Truth) -> Curve:
 
 def _newton(inputs: NDArray[np.float64], targets: NDArray[np.float64], offset: float) -> tuple[float, float]:
     """Slope and offset of the logistic curve; steps that would make it less likely are halved."""
-    weights = np.array([0.0, offset])
+    weights: NDArray[np.float64] = np.array([0.0, offset], np.float64)
     for _ in range(100):
         shares = 1 / (1 + np.exp(-inputs @ weights))
         gradient = inputs.T @ (shares - targets)
         curvature = (inputs * (shares * (1 - shares))[:, None]).T @ inputs + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
+        step: NDArray[np.float64] = np.linalg.solve(curvature, gradient).astype(np.float64)
         while _loss(inputs, targets, weights - step) > _loss(inputs, targets, weights) and np.abs(step).max() > 1e-10:
-            step = step / 2
-        weights = weights - step
+            step /= 2
+        weights -= step
         if np.abs(step).max() < 1e-8:
             break
     return float(weights[0]), float(weights[1])

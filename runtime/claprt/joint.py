@@ -124,4 +124,4 @@ class JointEmbedding:
 def unit_rows(rows: Embeddings) -> Embeddings:
     """Rows [n, dim] brought to length 1; rows of zeros stay as they are."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)
+    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -49,7 +49,7 @@ class Recall:
         rate = default_rate if sample_rate is None else sample_rate
         samples = np.ascontiguousarray(source)
         what = f"array {samples.dtype.str} {source.shape} {rate!r}"
-        return self._key(what, content_digest(memoryview(samples.reshape(-1).view(np.uint8))))
+        return self._key(what, content_digest(samples.reshape(-1).view(np.uint8).data))
 
     def text_key(self, text: str) -> bytes:
         """The key of a text."""

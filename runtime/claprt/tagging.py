@@ -177,7 +177,8 @@ def checked_threshold(threshold: object) -> float:
     Raises:
         OptionError: it is not a number from 0 to 1.
     """
-    numbers = int | float | np.integer | np.floating
-    if isinstance(threshold, bool) or not isinstance(threshold, numbers) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.integer | np.floating):
         raise OptionError(f"threshold={threshold!r} is not a probability; give a number from 0 to 1.")
+    if not 0 <= threshold <= 1:
+        raise OptionError(f"threshold={threshold} is not a probability; give a number from 0 to 1.")
     return float(threshold)

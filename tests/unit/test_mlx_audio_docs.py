@@ -165,7 +165,7 @@ def test_clustering_and_classifiers() -> None:
     clf.fit(X_train, y_train)
 
     result = ma.embed(audio="new_audio.wav")
-    prediction = clf.predict(result.audio_embedding.numpy())
+    prediction: Any = clf.predict(result.audio_embedding.numpy())
     assert prediction.shape == (1,)
 
 

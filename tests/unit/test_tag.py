@@ -79,7 +79,7 @@ def test_thresholds(calibrated: claprt.Clap, sound: Any) -> None:
         result.get_probability("snow")
     for wrong in (-0.1, 1.1, float("nan"), "0.5", True):
         with pytest.raises(OptionError, match="not a probability"):
-            claprt.tag(sound, tags=TAGS, model=calibrated, threshold=wrong)  # pyright: ignore[reportArgumentType]
+            claprt.tag(sound, tags=TAGS, model=calibrated, threshold=wrong)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def test_one_or_many_and_templates(calibrated: claprt.Clap, sound: Any) -> None:
@@ -110,8 +110,8 @@ def test_refusals(clap: claprt.Clap, sound: Any, tags: Any, error: type[Exceptio
 
 
 def test_sigmoid_and_log_odds_at_the_ends() -> None:
-    assert sigmoid(np.float32([-1e4, -1, 0, 1, 1e4])).tolist() == pytest.approx([0, 0.2689414, 0.5, 0.7310586, 1])
-    assert log_odds(np.float32([[1.0]]), 2.0, 0.5).shape == (1, 1)
+    assert sigmoid(np.array([-1e4, -1, 0, 1, 1e4], np.float32)).tolist() == pytest.approx([0, 0.2689414, 0.5, 0.7310586, 1])
+    assert log_odds(np.array([[1.0]], np.float32), 2.0, 0.5).shape == (1, 1)
 
 
 def drawn(slope: float, midpoint: float, sounds: int = 4000, tags: int = 6) -> tuple[Any, Any]:
@@ -129,7 +129,7 @@ def test_the_curve_is_found_again(slope: float, midpoint: float) -> None:
 
 
 def test_what_can_be_told_apart_wholly_gives_a_curve_all_the_same() -> None:
-    cosines = np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (30, 1))
+    cosines = np.tile(np.array([0.1, 0.2, 0.6, 0.7], np.float32), (30, 1))
     curve = fitted(cosines, cosines > 0.4)
     assert 0.25 < curve.midpoint < 0.55
     assert np.isfinite(curve.slope)
@@ -249,7 +249,8 @@ Run = Callable[..., tuple[int, str, str]]
 def run(bundle: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: str) -> tuple[int, str, str]:
         status = main([*arguments, "--bundle", str(bundle)])
-        return status, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return status, out, err
 
     return command
 
