@@ -1,5 +1,8 @@
-"""CLAP as a service: kromosynth's WebSocket protocol, and HTTP for everybody else.
+"""CLAP as a service: kromosynth's WebSocket protocols, HTTP for everybody else, and a page to look at sounds with.
 
-`app` is the ASGI application, `batcher` merges what arrives together, `socket` speaks kromosynth's protocol, `limits` says
-how much one request may ask for. `claprt serve` runs it.
+`app` puts the application together, `server` runs it on a port (`connections` are what it holds there), `claprt serve` is
+the command. `gate` lets HTTP requests in, `conversation` holds a WebSocket; `http`, `bodies` and `schemas` are the
+endpoints, `socket` and `projection` the protocols, `page` the page. All of them ask `service`, which `questions` and
+`analysis` belong to; below it `batcher` merges what arrives together and `reading` makes windows of a sound. `limits` and
+`places` say how much there may be, `faults` what is said when there is no answer, `metrics` what Prometheus is told.
 """

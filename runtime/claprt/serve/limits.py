@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from claprt.errors import OptionError
@@ -14,15 +15,23 @@ class Limits:
     message_bytes: int = 64 << 20
     """Largest message or request body."""
     windows: int = 60
-    """Windows of ten seconds that one sound may have: ten minutes."""
-    texts: int = 1024
-    """Texts or labels in one request."""
+    """Windows that one sound may have, of ten seconds each: ten minutes."""
+    samples: int = 30_000_000
+    """Samples of one sound at its own rate, before it is resampled: ten minutes at 48 kHz, fewer at higher rates."""
+    texts: int = 2048
+    """Texts, labels or tags in one request."""
+    characters: int = 8192
+    """Characters of one text; the model hears 77 tokens of it."""
     sounds: int = 64
     """Sounds in one request."""
+    vectors: int = 4096
+    """Embeddings in one request for behaviour descriptors."""
     waiting: int = 256
     """Requests that are accepted and not yet answered; one more is told that the service is overloaded."""
+    waiting_bytes: int = 1 << 30
+    """Bytes of those requests together. One alone is always accepted."""
 
     def __post_init__(self) -> None:
-        for name in ("message_bytes", "windows", "texts", "sounds", "waiting"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name}={getattr(self, name)} is not possible; give 1 or more.")
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise OptionError(f"{field.name}={getattr(self, field.name)} is not possible; give 1 or more.")

@@ -1,0 +1,82 @@
+// What the service answered, as rows with bars, and where the time went.
+
+const STAGES = { upload: "upload", read: "decode + mel", wait: "wait", tower: "audio tower", text: "text tower" };
+
+export function showAnswer(table, remark, { mode, result }) {
+  const rows = mode === "tag" ? result.tags : result.classes;
+  table.tBodies[0].replaceChildren(...rows.map((row, index) => answerRow(row, index, mode, result.threshold)));
+  table.hidden = false;
+  remark.textContent = "";
+  if (mode === "tag") {
+    remark.textContent = result.calibrated
+      ? "Calibrated on labelled sounds: each word by itself; the line is the threshold."
+      : "Not calibrated: 50 % means that the word fits as well as saying nothing; the line is the threshold.";
+  } else if (rows.length === 1) {
+    remark.textContent = "One word alone always has the whole share: add others, or tag.";
+  }
+}
+
+function answerRow(found, index, mode, threshold) {
+  const word = found.label ?? found.tag;
+  const row = document.createElement("tr");
+  row.dataset.word = word;
+  row.dataset.probability = found.probability;
+  row.dataset.cosine = found.similarity;
+  row.className = mode === "tag" ? (found.active ? "active" : "below") : index === 0 ? "first" : "";
+  const name = document.createElement("th");
+  name.scope = "row";
+  name.textContent = word;
+  const fill = element("div", "fill");
+  fill.style.width = `${100 * found.probability}%`;
+  const track = element("div", "track");
+  track.append(fill);
+  if (mode === "tag") {
+    const mark = element("div", "mark");
+    mark.style.left = `calc(${100 * threshold}% - 1px)`;
+    track.append(mark);
+  }
+  const bar = element("td", "bar");
+  bar.setAttribute("aria-hidden", "true");
+  bar.append(track);
+  row.append(name, bar, element("td", "share", percent(found.probability)), element("td", "cosine", signed(found.similarity)));
+  return row;
+}
+
+export function showTimes(bar, list, total, times, batch) {
+  const stages = Object.keys(STAGES).filter((stage) => stage in times);
+  bar.replaceChildren(...stages.map((stage) => {
+    const part = element("div", stage);
+    part.style.flexGrow = times[stage];
+    return part;
+  }));
+  list.replaceChildren(...stages.map((stage) => {
+    const pair = document.createElement("div");
+    pair.dataset.stage = stage;
+    pair.append(element("i", stage), element("dt", "", STAGES[stage]), element("dd", "", milliseconds(times[stage])));
+    return pair;
+  }));
+  total.textContent = `${milliseconds(times.total)} in the service${batch > 1 ? `, with ${batch} windows in one run` : ""}`;
+}
+
+export function seconds(number) {
+  return number < 60 ? `${Number(number.toPrecision(3))} s` : `${Math.floor(number / 60)} min ${Math.round(number % 60)} s`;
+}
+
+function element(tag, name, text = "") {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.textContent = text;
+  return made;
+}
+
+function percent(share) {
+  return share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
+}
+
+function signed(cosine) {
+  return cosine.toFixed(3).replace("-", "−");
+}
+
+function milliseconds(number) {
+  return `${number < 10 ? number.toFixed(1) : Math.round(number)} ms`;
+}

@@ -1,0 +1,100 @@
+"""The protocol of kromosynth's QDHF projection service (`projection/qdhf/ws_projection_service.py` of kromosynth-evaluate).
+
+`{"embedding": […]}` or `{"embeddings": [[…], …]}` to behaviour descriptors, at `/project`, on a WebSocket or as one POST.
+Two things are not as there: descriptors of several embeddings are the network's own, where the original adds noise to them;
+and it does not train while it serves.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from claprt.arrays import Embeddings
+from claprt.errors import ClaprtError, OptionError
+from claprt.model import Clap
+from claprt.serve.limits import Limits
+from claprt.serve.service import Service
+
+_TRAINING = (
+    "This service does not train. Train a projection with `claprt-export train-projection`, put it into the bundle, and "
+    "start the service again."
+)
+
+
+class _Asked(msgspec.Struct):
+    """A message; what it does not name is left alone, as in the original."""
+
+    type: Any = "inference"
+    embedding: list[float] | None = None
+    embeddings: list[list[float]] | None = None
+    sound_id: Any = None
+    sound_ids: Any = None
+
+
+class Projector:
+    """The protocol on one connection."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def answer(self, message: bytes | str) -> str:
+        """Descriptors of what a message holds."""
+        service = self._service
+        return (await service.batcher.aside(lambda: projected(service.clap, message, service.limits))).decode()
+
+    def refusal(self, error: ClaprtError) -> str:
+        """An error with the original's keys."""
+        return refused(error).decode()
+
+
+def refused(error: ClaprtError) -> bytes:
+    """An error in JSON, with the original's keys."""
+    return msgspec.json.encode({"error": str(error), "type": type(error).__name__})
+
+
+def projected(clap: Clap, message: bytes | str, limits: Limits) -> bytes:
+    """The reply to a message, both in JSON.
+
+    Raises:
+        OptionError: it is no such message, too large, or the bundle has no projection.
+        ArrayError: embeddings have another length, or hold what is no number.
+    """
+    asked = _understood(message, limits.vectors * (clap.dim + 2) + 64)
+    if asked.type == "train":
+        raise OptionError(_TRAINING)
+    began = time.perf_counter()
+    single = asked.embeddings is None
+    given = asked.embedding if asked.embeddings is None else asked.embeddings
+    if not given:
+        raise OptionError("Missing embedding or embeddings in request: a list of numbers, or a list of such lists.")
+    if not single and len(given) > limits.vectors:
+        raise OptionError(f"There may be up to {limits.vectors} embeddings in one request; got {len(given)}.")
+    descriptors = clap.project(_rows(given)).tolist()
+    found: dict[str, Any] = {"behavior_descriptor": descriptors} if single else {"behavior_descriptors": descriptors}
+    if not single:
+        found["count"] = len(descriptors)
+    found["inference_time_ms"] = 1000 * (time.perf_counter() - began)
+    name, stated = ("sound_id", asked.sound_id) if single else ("sound_ids", asked.sound_ids)
+    return msgspec.json.encode(found if stated is None else {**found, name: stated})
+
+
+def _understood(message: bytes | str, numbers: int) -> _Asked:
+    comma = b"," if isinstance(message, bytes) else ","
+    if message.count(comma) > numbers:  # pyright: ignore[reportArgumentType] - before each becomes an object of its own
+        raise OptionError("There are more numbers in this request than this service takes; send fewer embeddings at once.")
+    try:
+        return msgspec.json.decode(message, type=_Asked)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise OptionError(f"The message is not understood: {error}.") from error
+
+
+def _rows(given: list[float] | list[list[float]]) -> Embeddings:
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the projection refuses
+            return np.array(given, np.float32)
+    except ValueError as error:
+        raise OptionError("embeddings is no table: its rows have unlike lengths.") from error

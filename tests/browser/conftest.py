@@ -1,0 +1,60 @@
+"""The service on a port of this machine, and a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import claprt
+
+pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+
+import uvicorn
+
+from claprt.serve.app import create_app
+from tests.browser.chromium import Page, browser, find_chromium
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def mini() -> claprt.Clap:
+    """The small model that ships with the package, which knows what it hears."""
+    return claprt.load("mini")
+
+
+@pytest.fixture(scope="module")
+def serve(mini: claprt.Clap) -> Iterator[Serve]:
+    """Serves the small model with options of `create_app`; gives the address."""
+    with ExitStack() as stack:
+
+        def start(token: str | None = None) -> str:
+            server = uvicorn.Server(
+                uvicorn.Config(create_app(mini, token=token), port=0, log_level="error", ws="websockets-sansio")
+            )
+            thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+            thread.start()
+            stack.callback(thread.join, 20)
+            stack.callback(setattr, server, "should_exit", True)
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.02)
+            return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+        yield start
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A tab of a browser of its own."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs a Chromium (apt-get install chromium)")
+    with browser(program, tmp_path / "profile") as page:
+        yield page

@@ -1,0 +1,174 @@
+"""The page in a real browser: a sound in, bars out, the same as in process, and nothing asked of anybody else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+
+import claprt
+from claprt.synthetic import SOUNDS
+from tests.browser.chromium import Page
+from tests.browser.conftest import Serve
+
+RATE = 22_050
+WORDS = ["rain", "a siren", "a piano, a chord", "speech"]
+DONE = "['done', 'wrong'].includes(document.getElementById('status').dataset.state)"
+ROWS = """[...document.querySelectorAll('#answer tbody tr')].map(
+  row => ({...row.dataset, shown: row.innerText, active: row.className}))"""
+COLOURS = """(canvas => {
+  const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  return new Set(pixels).size;
+})(document.getElementById('%s'))"""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sounds") / "rain in may.wav"
+    soundfile.write(path, np.stack([SOUNDS["rain"](3 * RATE, RATE)] * 2, 1), RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(serve: Serve) -> str:
+    return serve()
+
+
+def keep(page: Page, name: str) -> None:
+    """Puts a picture of the page where somebody wants to look at it."""
+    if folder := os.environ.get("CLAPRT_PICTURES"):
+        page.run("scrollTo(0, 0)")
+        (Path(folder) / f"{name}.png").write_bytes(page.picture())
+
+
+def assert_clean(page: Page) -> None:
+    """No error in the console, and no request to anywhere else."""
+    assert page.complaints == []
+    for request in page.requests:
+        inside = urlsplit(request).scheme in ("blob", "data")  # the recording, and icons of the browser's own player
+        assert inside or urlsplit(request).hostname == "127.0.0.1", request
+    assert any("/analyse" in request for request in page.requests)
+
+
+def rows(page: Page) -> list[dict[str, Any]]:
+    page.wait_for(DONE)
+    assert page.run("document.getElementById('status').textContent") == "Done."
+    return page.run(ROWS)
+
+
+def test_drop_classify_and_tag(page: Page, address: str, mini: claprt.Clap, sound: Path) -> None:
+    page.open(address)
+    assert mini.fingerprint in page.run("document.getElementById('facts').textContent")
+    page.drop("#drop", sound)
+    assert len(rows(page)) == 5  # the words that are there to begin with
+    page.write("#labels", '["rain", "a siren", "a piano, a chord", "speech"]')
+    page.write("#template", "This is a sound of {}.")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    found = rows(page)
+    expected = claprt.classify(sound, labels=WORDS, model=mini, template="This is a sound of {}.")
+    assert [row["word"] for row in found] == [WORDS[position] for position in expected.ranking]
+    for row in found:
+        assert float(row["probability"]) == pytest.approx(expected.get_probability(row["word"]), abs=1e-5)
+        share = 100 * float(row["probability"])
+        assert ("< 0.1 %" if share < 0.05 else f"{share:.1f} %") in row["shown"]
+        assert float(row["cosine"]) == pytest.approx(expected.similarities[WORDS.index(row["word"])], abs=1e-5)
+    assert page.run(COLOURS % "mel") > 100
+    assert page.run(COLOURS % "wave") > 2
+    stages = page.run("[...document.querySelectorAll('#stage-list div')].map(row => row.dataset.stage)")
+    assert stages == ["upload", "read", "wait", "tower", "text"]
+    assert "22050 Hz" in page.run("document.getElementById('wave-text').textContent")
+    keep(page, "classify")
+
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("input[value=tag]")
+    tags = claprt.tag(sound, tags=WORDS, model=mini, template="This is a sound of {}.")
+    found = rows(page)
+    assert [row["word"] for row in found if row["active"] == "active"] == tags.active_tags
+    for row in found:
+        assert float(row["probability"]) == pytest.approx(tags.get_probability(row["word"]), abs=1e-5)
+    keep(page, "tag")
+    assert_clean(page)
+
+
+def test_choose_with_the_keyboard_on_a_phone_in_the_dark(page: Page, address: str, sound: Path) -> None:
+    page.open(address, 375, 740, dark=True)
+    page.choose("#file", sound)
+    rows(page)
+    page.write("#labels", "rain\na dog barking, thunder")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.press("Enter", 13, modifiers=2)  # with Ctrl
+    assert sorted(row["word"] for row in rows(page)) == ["a dog barking", "rain", "thunder"]
+    assert page.run("document.documentElement.scrollWidth") <= 375
+    reached: list[str] = []
+    for _ in range(9):
+        page.press("Tab", 9)
+        reached.append(page.run("document.activeElement.id || document.activeElement.value"))
+    assert {"template", "classify", "ask"} <= set(reached)
+    keep(page, "phone")
+    assert_clean(page)
+
+
+def test_record(page: Page, address: str) -> None:
+    page.open(address)
+    page.click("#record")
+    page.wait_for("parseFloat(document.getElementById('record').textContent.match(/[0-9.]+/)) > 1")
+    page.click("#record")
+    assert len(rows(page)) == 5
+    assert "recording.wav" in page.run("document.getElementById('name').textContent")
+    assert page.run("document.getElementById('player').duration") > 1
+    assert page.run(COLOURS % "mel") > 100
+    keep(page, "record")
+    assert_clean(page)
+
+
+def test_what_only_the_browser_can_decode(page: Page, address: str) -> None:
+    """WebM, which libsndfile does not read, of a tone that the page plays to itself."""
+    page.open(address)
+    page.run("""(async () => {
+      const context = new AudioContext();
+      const tone = new OscillatorNode(context, { frequency: 2000 });
+      const out = context.createMediaStreamDestination();
+      tone.connect(out);
+      tone.start();
+      const recorder = new MediaRecorder(out.stream);
+      const parts = [];
+      recorder.ondataavailable = event => parts.push(event.data);
+      recorder.start();
+      await new Promise(resolve => setTimeout(resolve, 1200));
+      recorder.stop();
+      await new Promise(resolve => { recorder.onstop = resolve; });
+      const files = new DataTransfer();
+      files.items.add(new File(parts, "tone.webm"));
+      document.getElementById("file").files = files.files;
+      document.getElementById("file").dispatchEvent(new Event("change"));
+    })()""")
+    assert len(rows(page)) == 5
+    assert "at 48000 Hz" in page.run("document.getElementById('wave-text').textContent")
+    assert len([request for request in page.requests if "/analyse" in request]) == 2
+    assert all("status of 400" in complaint for complaint in page.complaints), page.complaints
+    keep(page, "webm")
+
+
+def test_what_goes_wrong_is_said(page: Page, serve: Serve, sound: Path, tmp_path: Path) -> None:
+    page.open(serve(token="secret"))
+    page.choose("#file", sound)
+    page.wait_for(DONE)
+    assert "token is needed" in page.run("document.getElementById('status').textContent")
+    page.write("#token", "secret")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    assert len(rows(page)) == 5
+    (tmp_path / "broken.wav").write_bytes(b"RIFF, or so it says")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.choose("#file", tmp_path / "broken.wav")
+    page.wait_for(DONE)
+    assert "broken.wav cannot be decoded" in page.run("document.getElementById('status').textContent")
+    assert page.run("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+    assert all("status of 40" in complaint for complaint in page.complaints), page.complaints
+    keep(page, "wrong")

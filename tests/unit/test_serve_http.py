@@ -1,0 +1,365 @@
+"""HTTP of the service on the toy bundle: embeddings as infinity gives them, questions about sounds, the page's files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+import claprt
+from claprt.errors import AudioDecodeError, OptionError
+from claprt.mel import log_mel
+from claprt.serve.app import create_app
+from claprt.serve.bodies import split
+from claprt.serve.encoding import from_base64, from_uri
+from claprt.serve.limits import Limits
+from claprt.synthetic import SOUNDS
+
+RATE = 22_050
+
+
+@pytest.fixture(scope="module")
+def client(clap: claprt.Clap) -> Iterator[TestClient]:
+    limits = Limits(message_bytes=1 << 20, windows=2, texts=5, sounds=3, characters=200)
+    with TestClient(create_app(clap, limits=limits)) as client:
+        yield client
+
+
+def wav(samples: Any, rate: int, form: str = "WAV") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=form, subtype="PCM_16")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def rain() -> bytes:
+    return wav(SOUNDS["rain"](RATE, RATE), RATE)
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+class TestEmbeddings:
+    def test_texts(self, client: TestClient, clap: claprt.Clap) -> None:
+        reply = client.post("/v1/embeddings", json={"input": ["a dog", "rain", "a dog"], "model": "clap"}).json()
+        assert reply.keys() == {"object", "data", "model", "usage", "id", "created"}
+        assert (reply["object"], reply["model"]) == ("list", "tiny")
+        assert [(row["object"], row["index"]) for row in reply["data"]] == [("embedding", n) for n in range(3)]
+        rows = np.asarray([row["embedding"] for row in reply["data"]], np.float32)
+        assert np.abs(rows - clap.embed_text(["a dog", "rain", "a dog"])).max() < 1e-6
+        tokens = sum(map(len, clap.tokenizer.encode(["a dog", "rain", "a dog"])))
+        assert reply["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+
+    @pytest.mark.parametrize("prefix", ["", "data:audio/wav;base64,", "data:;name=rain.wav;base64,"])
+    def test_sounds(self, client: TestClient, clap: claprt.Clap, rain: bytes, prefix: str) -> None:
+        body = {"input": prefix + base64_of(rain), "modality": "audio", "encoding_format": "base64"}
+        reply = client.post("/v1/embeddings", json=body).json()
+        vector = np.frombuffer(base64.b64decode(reply["data"][0]["embedding"]), "<f4")
+        assert np.abs(vector - clap.embed_audio(rain)).max() < 1e-6
+        assert reply["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+    def test_several_sounds_keep_their_order(self, client: TestClient, clap: claprt.Clap) -> None:
+        files = [
+            wav(SOUNDS[name](RATE * seconds, RATE), RATE) for name, seconds in (("rain", 12), ("tone", 1), ("rain", 2))
+        ]
+        body: dict[str, Any] = {"input": [base64_of(file) for file in files], "modality": "audio"}
+        reply = client.post("/v1/embeddings", json=body).json()
+        rows = np.asarray([row["embedding"] for row in reply["data"]], np.float32)
+        assert np.abs(rows - clap.embed_audio(files)).max() < 1e-6
+        body["input"][1] = "AAAA"
+        reply = client.post("/v1/embeddings", json=body)
+        assert reply.status_code == 400
+        assert "input 1: " in reply.json()["error"]["message"]
+
+    def test_dimensions_are_cut_as_infinity_cuts_them(self, client: TestClient, clap: claprt.Clap) -> None:
+        reply = client.post("/v1/embeddings", json={"input": "rain", "dimensions": 7}).json()
+        assert reply["data"][0]["embedding"] == pytest.approx(clap.embed_text("rain")[:7], abs=1e-6)
+
+    def test_models(self, client: TestClient) -> None:
+        reply = client.get("/v1/models").json()
+        assert (reply["object"], reply["data"][0]["id"]) == ("list", "tiny")
+
+    @pytest.mark.parametrize(
+        ("body", "status", "sentence"),
+        [
+            ({"input": []}, 400, "1 to 5 texts"),
+            ({"input": ["x"] * 6}, 400, "1 to 5 texts"),
+            ({"input": [], "modality": "audio"}, 400, "1 to 3 sounds"),
+            ({"input": ""}, 400, "at least one word"),
+            ({"input": "x" * 201}, 400, "up to 200 characters"),
+            ({"input": "https://example.org/a.wav", "modality": "audio"}, 400, "not opened"),
+            ({"input": "/etc/passwd", "modality": "audio"}, 400, "not opened"),
+            ({"input": "file:///etc/passwd", "modality": "audio"}, 400, "not opened"),
+            ({"input": "AAAA", "modality": "audio"}, 400, "cannot be decoded"),
+            ({"input": "x", "modality": "image"}, 422, "modality"),
+            ({"input": "x", "dimensions": 513}, 400, "1 to 512"),
+            ({"input": [1, 2]}, 422, "input"),
+            ({}, 422, "input"),
+        ],
+    )
+    def test_refusals(self, client: TestClient, body: Any, status: int, sentence: str) -> None:
+        reply = client.post("/v1/embeddings", json=body)
+        assert reply.status_code == status
+        error = reply.json()["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        assert error["code"] == status
+        assert sentence in error["message"]
+
+
+class TestQuestions:
+    def test_classify_in_json_and_in_a_form(self, client: TestClient, clap: claprt.Clap, rain: bytes) -> None:
+        expected = claprt.classify(rain, labels=["rain", "dog"], model=clap, top_k=2, template="the {}").to_dict()
+        options = {"template": "the {}", "top_k": 2}
+        asked = client.post("/classify", json={"audio": base64_of(rain), "labels": ["rain", "dog"], **options})
+        comma = client.post("/classify", files={"file": rain}, data={"labels": "rain, dog", **options})
+        lines = client.post("/classify", files={"file": rain}, data={"labels": "rain\r\ndog\n", **options})
+        twice = client.post("/classify", files={"file": rain}, data={"labels": ["rain", "dog"], **options})
+        for reply in (asked, comma, lines, twice):
+            found = reply.json()
+            assert found.keys() == {*expected, "fingerprint", "timings_ms"}
+            assert found["predicted_class"] == expected["predicted_class"]
+            assert found["top_k_classes"] == expected["top_k_classes"]
+            assert found["fingerprint"] == clap.fingerprint
+            for one, other in zip(found["classes"], expected["classes"], strict=True):
+                assert one["label"] == other["label"]
+                assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+            assert_times(found["timings_ms"])
+
+    def test_tag_in_json_and_in_a_form(self, client: TestClient, clap: claprt.Clap, rain: bytes) -> None:
+        expected = claprt.tag(rain, tags=["rain", "dog"], model=clap, threshold=0.4).to_dict()
+        asked = client.post("/tag", json={"audio": base64_of(rain), "tags": ["rain", "dog"], "threshold": 0.4})
+        form = client.post("/tag", files={"file": rain}, data={"tags": '["rain", "dog"]', "threshold": "0.4"})
+        for reply in (asked, form):
+            found = reply.json()
+            assert found.keys() == {*expected, "fingerprint", "timings_ms"}
+            assert found["active_tags"] == expected["active_tags"]
+            for one, other in zip(found["tags"], expected["tags"], strict=True):
+                assert one["tag"] == other["tag"]
+                assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+            assert_times(found["timings_ms"])
+
+    @pytest.mark.parametrize(
+        ("path", "body", "status", "sentence"),
+        [
+            ("/classify", {"audio": "AAAA", "labels": []}, 400, "cannot be decoded"),
+            ("/classify", {"audio": "%", "labels": ["a"]}, 400, "not base64"),
+            ("/classify", {"audio": "AAAA", "labels": ["a", "a"]}, 400, "more than once"),
+            ("/classify", {"audio": "AAAA", "labels": ["a"], "template": "x"}, 400, "no {} for the label"),
+            ("/classify", {"audio": "AAAA", "labels": ["a"], "top_k": 0}, 422, "top_k"),
+            ("/classify", {"audio": "AAAA", "labels": list("abcdef")}, 400, "1 to 5 labels"),
+            ("/tag", {"audio": "AAAA", "tags": ["a", " "]}, 400, "tag is empty"),
+            ("/tag", {"audio": "AAAA", "tags": ["a"], "threshold": 2}, 422, "threshold"),
+            ("/tag", {"audio": "AAAA", "labels": ["a"]}, 422, "tags"),
+        ],
+    )
+    def test_refusals(self, client: TestClient, path: str, body: Any, status: int, sentence: str) -> None:
+        reply = client.post(path, json=body)
+        assert reply.status_code == status
+        assert sentence in reply.json()["error"]["message"]
+
+    def test_refused_forms(self, client: TestClient, rain: bytes) -> None:
+        def message(reply: Any, status: int = 400) -> str:
+            assert reply.status_code == status
+            return reply.json()["error"]["message"]
+
+        assert "no file" in message(client.post("/tag", data={"tags": "a"}, files={"other": rain}))
+        assert "labels" in message(client.post("/classify", files={"file": rain}), 422)
+        assert "2 times" in message(client.post("/tag", files={"file": rain}, data={"tags": "a", "threshold": ["0", "1"]}))
+        assert "not JSON" in message(client.post("/tag", files={"file": rain}, data={"tags": "[1,"}))
+        assert "Too many files" in message(client.post("/tag", files=[("file", rain), ("file", rain)], data={"tags": "a"}))
+        noise = client.post("/tag", files={"file": ("noise.webm", b"no sound")}, data={"tags": "a"})
+        assert "noise.webm cannot be decoded" in message(noise)
+
+    def test_a_small_file_that_holds_hours_is_refused(self, client: TestClient) -> None:
+        """A minute of silence in FLAC is 2 KB at most; two windows are all that this service takes."""
+        file = wav(np.zeros(RATE * 60, np.int16), RATE, "FLAC")
+        assert len(file) < 20_000
+        reply = client.post("/classify", files={"file": file}, data={"labels": "rain"})
+        assert reply.status_code == 400
+        assert "more sound" in reply.json()["error"]["message"]
+
+
+def assert_times(times: dict[str, float]) -> None:
+    assert times.keys() == {"upload", "read", "wait", "tower", "text", "total"}
+    assert min(times.values()) >= 0
+    assert sum(times.values()) - times["total"] <= times["total"] + 0.01
+
+
+class TestAnalysis:
+    def test_what_the_page_draws(self, client: TestClient, clap: claprt.Clap) -> None:
+        samples = SOUNDS["rain"](RATE * 12, RATE)
+        file = wav(samples, RATE)
+        reply = client.post("/analyse", files={"file": ("a.wav", file)}, data={"labels": "rain, dog", "mode": "tag"}).json()
+        assert reply["sound"] == {"name": "a.wav", "seconds": 12.0, "rate": RATE, "windows": 2}
+        assert reply["result"]["tags"][0]["probability"] == pytest.approx(
+            claprt.tag(file, tags=["rain", "dog"], model=clap).to_dict()["tags"][0]["probability"], abs=1e-6
+        )
+        low, high = np.asarray(reply["waveform"]["low"]), np.asarray(reply["waveform"]["high"])
+        assert low.shape == high.shape == (1000,)
+        heard = soundfile.read(io.BytesIO(file), dtype="float32")[0]
+        assert (low.min(), high.max()) == pytest.approx((heard.min(), heard.max()), abs=1e-4)
+        assert (low <= high).all()
+        mel = reply["log_mel"]
+        levels = np.frombuffer(base64.b64decode(mel["data"]), np.uint8).reshape(mel["frames"], mel["mels"])
+        least, most = mel["db"]
+        drawn = least + levels / 255 * (most - least)
+        first = next(iter(clap.views(file))).log_mels[0]
+        assert np.abs(drawn - np.maximum(first, least)).max() <= (most - least) / 255
+        assert most - least <= 80
+        assert (mel["start_s"], mel["seconds"], len(mel["hz"])) == (0, 10, 64)
+        assert reply["timings_ms"].keys() == {"upload", "read", "wait", "tower", "text", "total"}
+        assert reply["batch"] >= 1
+
+    def test_frequencies_are_where_the_mels_are(self, client: TestClient, clap: claprt.Clap) -> None:
+        """A tone's loudest band is the one whose stated frequency is the nearest."""
+        file = wav(SOUNDS["tone"](RATE, RATE), RATE)
+        mel = client.post("/analyse", files={"file": file}).json()["log_mel"]
+        levels = log_mel(np.tile(SOUNDS["tone"](48_000, 48_000), 10), clap.manifest.audio.mel)
+        assert np.abs(np.asarray(mel["hz"]) - 440).argmin() == levels.mean(axis=0).argmax()
+
+    def test_without_words_it_is_only_heard(self, client: TestClient, rain: bytes) -> None:
+        reply = client.post("/analyse", files={"file": rain}, data={"labels": " "}).json()
+        assert reply["result"] is None
+        assert "text" not in reply["timings_ms"]
+
+    def test_a_fused_checkpoint_shows_the_whole(self, fused_clap: claprt.Clap) -> None:
+        with TestClient(create_app(fused_clap)) as client:
+            file = wav(SOUNDS["rain"](RATE * 25, RATE), RATE)
+            mel = client.post("/analyse", files={"file": file}).json()["log_mel"]
+        assert mel["seconds"] == 25
+
+    def test_one_sample(self, client: TestClient) -> None:
+        reply = client.post("/analyse", files={"file": wav(np.full(1, 0.5), RATE)}).json()
+        assert len(reply["waveform"]["low"]) == 1
+
+    def test_it_takes_forms_alone(self, client: TestClient) -> None:
+        reply = client.post("/analyse", json={})
+        assert reply.status_code == 415
+        assert "multipart/form-data" in reply.json()["error"]["message"]
+
+
+class TestBodies:
+    def test_no_json_or_too_large(self, client: TestClient) -> None:
+        assert client.post("/classify", content=b"{", headers={"content-type": "application/json"}).status_code == 422
+        assert client.post("/classify", content=b" " * ((1 << 20) + 1)).status_code == 413
+        assert client.post("/classify", content=iter([b"{}"])).status_code == 411
+        assert client.post("/tag", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+        assert client.post("/tag", content=b"{}").status_code == 422  # taken for JSON, which lacks tags
+
+    def test_a_path_or_a_method_that_is_none(self, client: TestClient) -> None:
+        for path in ("/nothing", "/page/../app.py", "/page/%2e%2e/app.py"):
+            reply = client.get(path)
+            assert reply.status_code == 404
+            assert "There is no" in reply.json()["error"]["message"]
+        reply = client.get("/classify")
+        assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+
+    def test_words(self) -> None:
+        assert split(" dog,, rain\r\ncat\n") == ["dog", "rain", "cat"]
+        with pytest.raises(OptionError):
+            split("[1,")
+
+    def test_base64(self) -> None:
+        data = np.random.default_rng(0).bytes(1_000_000)
+        assert from_base64(base64.encodebytes(data).decode()) == data
+        assert from_uri("data:audio/flac;base64,AAAA") == b"\0\0\0"
+        assert from_uri("//uQ") == b"\xff\xfb\x90"  # an MP3 begins so
+        with pytest.raises(AudioDecodeError, match="padding in the middle"):
+            from_base64("A" * ((1 << 18) - 1) + "=" + "AAAA")
+
+
+class TestAround:
+    def test_health(self, client: TestClient, clap: claprt.Clap) -> None:
+        assert client.get("/healthz").text == "ok"
+        facts = client.get("/readyz").json()
+        assert (facts["status"], facts["fingerprint"]) == ("ready", clap.fingerprint)
+
+    def test_it_is_not_ready_before_it_has_loaded(self, clap: claprt.Clap) -> None:
+        app = create_app(clap)
+        reply = TestClient(app).get("/readyz")  # without the lifespan
+        assert (reply.status_code, reply.json()["status"]) == (503, "starting")
+        app.state.service.batcher.close()
+
+    def test_metrics(self, client: TestClient, clap: claprt.Clap, rain: bytes) -> None:
+        client.post("/classify", files={"file": rain}, data={"labels": "rain"})
+        client.get("/some/path")
+        text = client.get("/metrics").text
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        for name in ("claprt_requests", "claprt_request_seconds", "claprt_stage_seconds", "claprt_batch_windows",
+                     "claprt_waiting", "claprt_rejected", "claprt_build_info", "claprt_connections"):  # fmt: skip
+            assert families[name].documentation
+            assert re.search(rf"^# TYPE {name}\w* (counter|gauge|histogram)$", text, re.MULTILINE), name
+        build = families["claprt_build_info"].samples[0].labels
+        assert build == {**build, "model": "tiny", "fingerprint": clap.fingerprint, "provider": "cpu", "precision": "fp32"}
+        counted = {
+            (s.labels["endpoint"], s.labels["status"])
+            for s in families["claprt_requests"].samples
+            if "endpoint" in s.labels
+        }
+        assert {("/classify", "200"), ("other", "404")} <= counted
+        stages = {sample.labels["stage"] for sample in families["claprt_stage_seconds"].samples if sample.labels}
+        assert stages == {"read", "wait", "tower", "text"}
+
+    def test_the_description_shows_both_bodies(self, client: TestClient) -> None:
+        paths = client.get("/openapi.json").json()["paths"]
+        assert {"/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/metrics"} <= paths.keys()
+        assert "/classify/file" not in paths
+        for path in ("/classify", "/tag"):
+            content = paths[path]["post"]["requestBody"]["content"]
+            assert content.keys() == {"application/json", "multipart/form-data"}
+            assert content["multipart/form-data"]["schema"]["properties"]["file"]["format"] == "binary"
+            assert "audio" in content["application/json"]["schema"]["required"]
+        assert "$ref" not in json.dumps([paths[path]["post"]["requestBody"] for path in ("/tag", "/analyse", "/project")])
+
+    def test_no_other_origin_may_ask_unless_it_is_named(self, client: TestClient, clap: claprt.Clap) -> None:
+        headers = {"origin": "https://example.org", "access-control-request-method": "POST"}
+        assert client.options("/classify", headers=headers).status_code == 405
+        assert "access-control-allow-origin" not in client.get("/healthz", headers=headers).headers
+        with TestClient(create_app(clap, token="x", cors=["https://example.org"])) as open_:
+            assert open_.options("/classify", headers=headers).headers["access-control-allow-origin"] == headers["origin"]
+            assert open_.get("/healthz", headers={"origin": "https://example.com"}).headers.get(
+                "access-control-allow-origin"
+            ) != "https://example.com"  # fmt: skip
+
+    def test_the_page_and_its_policy(self, client: TestClient) -> None:
+        page = client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+        named = re.findall(r'(?:src|href)="(/page/[^"]+)"', page.text)
+        assert len(named) >= 3
+        for path in named:
+            assert client.get(path).status_code == 200
+        folder = Path(claprt.__file__).parent / "serve" / "page"
+        for file in folder.iterdir():
+            text = file.read_text(encoding="utf-8")
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), file
+            assert " style=" not in text, file
+
+
+def test_a_bug_is_told_without_its_traceback(
+    clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("claprt.serve.http.picture", broken)
+    with TestClient(create_app(clap)) as client:
+        reply = client.post("/analyse", files={"file": wav(np.zeros(500), RATE)})
+    assert reply.status_code == 500
+    assert reply.json()["error"]["message"] == "The service failed on this request; its log says how."
+    assert "ZeroDivisionError: a bug" in caplog.text
