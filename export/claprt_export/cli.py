@@ -6,19 +6,21 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from claprt.cli.inspect import quality_line
 from claprt.errors import ClaprtError
 from claprt.graphs import Precision
 from claprt.manifest import Manifest
+from claprt_export.projection.command import COMMANDS, Report, parse
 from claprt_export.variants import VARIANTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; the exit status is 0, or 1 where no bundle was written."""
-    options = _parser().parse_args(arguments)
+    """Runs the command; the exit status is 0, or 1 where nothing was written."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(given) or _parser().parse_args(given)
     started = time.monotonic()
 
     def report(line: str) -> None:
@@ -29,21 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
     try:
-        from claprt.dataset import read_dataset
-        from claprt_export.pipeline import export_bundle
-
-        manifest = export_bundle(
-            options.out,
-            name=options.variant,
-            checkpoint=options.checkpoint,
-            tokenizer=options.tokenizer,
-            precisions=options.precision,
-            calibration=read_dataset(options.calibrate_on) if options.calibrate_on else None,
-            judged_on=read_dataset(options.judge_on) if options.judge_on else None,
-            force=options.force,
-            force_precision=options.force_precision,
-            report=report,
-        )
+        lines = list(options.run(options, report))
     except ClaprtError as error:
         print(f"claprt-export: {error}", file=sys.stderr)
         return 1
@@ -55,8 +43,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("claprt-export: interrupted; nothing was written.", file=sys.stderr)
         return 130
     report("done")
-    _print_result(options.out, manifest)
+    print("\n".join(lines))
     return 0
+
+
+def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
+    from claprt.dataset import read_dataset
+    from claprt_export.pipeline import export_bundle
+
+    manifest = export_bundle(
+        options.out,
+        name=options.variant,
+        checkpoint=options.checkpoint,
+        tokenizer=options.tokenizer,
+        precisions=options.precision,
+        calibration=read_dataset(options.calibrate_on) if options.calibrate_on else None,
+        judged_on=read_dataset(options.judge_on) if options.judge_on else None,
+        force=options.force,
+        force_precision=options.force_precision,
+        report=report,
+    )
+    yield from _result(options.out, manifest)
 
 
 def _interrupt(*_: object) -> None:
@@ -64,15 +71,15 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _print_result(out: Path, manifest: Manifest) -> None:
-    print(f"{out}: {manifest.name}, {manifest.audio.architecture}, {manifest.text.architecture}")
+def _result(out: Path, manifest: Manifest) -> Iterator[str]:
+    yield f"{out}: {manifest.name}, {manifest.audio.architecture}, {manifest.text.architecture}"
     for row in manifest.parity:
         cosine = "" if row.min_cosine is None else f", minimum cosine {row.min_cosine:.9f}"
-        print(f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}")
+        yield f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}"
     for row in manifest.quality:
-        print(f"  {quality_line(row)}")
+        yield f"  {quality_line(row)}"
     if not manifest.source.trained:
-        print("  untrained weights: vectors cost what a checkpoint's do and mean nothing")
+        yield "  untrained weights: vectors cost what a checkpoint's do and mean nothing"
 
 
 def _precisions(value: str) -> list[Precision]:
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claprt-export",
         description="Exports a LAION-CLAP checkpoint to a verified bundle of ONNX graphs.",
-        epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.",
+        epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.\n\n{COMMANDS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -116,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force-precision", action="store_true", help="keep and mark a precision that the judge refuses")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+    parser.set_defaults(run=_export)
     return parser
 
 

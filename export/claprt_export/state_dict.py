@@ -42,7 +42,7 @@ def read_weights(file: Path) -> Weights:
     Raises:
         CheckpointError: it is no checkpoint, or holds more than tensors and plain values.
     """
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not _is_state_dict(content):
@@ -67,8 +67,12 @@ def _read_safetensors(file: Path) -> dict[Any, Any]:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def _read_pickle(file: Path) -> Any:
-    """Unpickles tensors and plain values only: nothing in the file is run."""
+def read_pickle(file: Path) -> Any:
+    """Unpickles tensors and plain values only: nothing in the file is run.
+
+    Raises:
+        CheckpointError: it is no checkpoint, or holds more than that.
+    """
     try:
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, which the outcome speaks for

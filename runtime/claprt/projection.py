@@ -8,6 +8,7 @@ since it changes no embedding.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import weakref
@@ -80,8 +81,7 @@ class Projection:
             raise ProviderError(f"{self.facts.graph.file} could not be run: {error}") from error
 
     def _create(self) -> Runner:
-        import claprt.inprocess  # noqa: F401 - lets a forked child end, which onnxruntime keeps from ending
-
+        importlib.import_module("claprt.inprocess")  # lets a forked child end, which onnxruntime would keep from ending
         graph = self.facts.graph
         path = self._bundle.path / graph.file
         if not path.is_file() or sha256_of(path) != graph.sha256:
