@@ -12,7 +12,7 @@ BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package install-check setup-triton triton triton-serve bench-triton bench-triton-table serve clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,evaluate,export,serve,triton,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,evaluate,examples,export,serve,triton,dev]'
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
@@ -74,6 +74,16 @@ mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` tr
 	mkdir export/claprt_export/mini/weights
 	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json export/claprt_export/mini/weights/
 	$(BIN)/claprt-export mini --out runtime/claprt/mini
+	$(MAKE) mini-tags
+
+mini-tags: $(VENV)/.complete ## calibrate the small model's tags on synthesised mixtures, and put the result into the package
+	rm -rf build/mini-tags
+	$(BIN)/python -m claprt_export.mini.tagged build/mini-tags/synthesised-mixtures
+	cp -r runtime/claprt/mini build/mini-tags/bundle
+	$(BIN)/claprt calibrate --bundle build/mini-tags/bundle --dataset build/mini-tags/synthesised-mixtures --prevalence 0.1 --json \
+	    > build/mini-tags/tagging.json
+	cp build/mini-tags/tagging.json export/claprt_export/mini/weights/
+	cp build/mini-tags/bundle/manifest.json runtime/claprt/mini/
 
 latency: $(BUNDLE)/manifest.json ## measure BUNDLE against 100 ms
 	$(BIN)/claprt latency --bundle $(BUNDLE)
@@ -115,8 +125,18 @@ bench-triton-table: build/triton.json ## put what `make bench-triton` measured i
 	cp build/triton.json benchmarks/results/triton.json
 	$(PYTHON) benchmarks/table.py
 
-serve: $(BUNDLE)/manifest.json ## serve BUNDLE over WebSocket and HTTP on 127.0.0.1:32051 (PORT)
-	$(BIN)/claprt serve --bundle $(BUNDLE)
+serve: $(BUNDLE)/manifest.json ## serve BUNDLE over WebSocket and HTTP on 127.0.0.1:32051 (PORT=, PRECISION=auto)
+	$(BIN)/claprt serve --bundle $(BUNDLE) $(if $(PORT),--port $(PORT)) $(if $(PRECISION),--precision $(PRECISION))
+
+bench-service: $(VENV)/.complete | build ## hold the service against the same model in process: latency, throughput, memory
+	$(BIN)/python benchmarks/service.py
+
+bench-service-table: build/service.json ## put what `make bench-service` measured into benchmarks/results and the documents
+	cp build/service.json benchmarks/results/service.json
+	$(PYTHON) benchmarks/table.py
+
+fuzz: $(VENV)/.complete ## send a real service ten thousand requests that are wrong (SEED=1)
+	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
 
 install-check: $(VENV)/.complete | build ## install the wheel with [cpu] alone and run the unit tests there, without torch
 	rm -rf build/clean build/wheel

@@ -155,16 +155,29 @@ def triton_table(results: dict[str, Any]) -> str:
             )
             for name, bar in (
                 ("claprt.load, gRPC", "≤ 6 ms"), ("claprt.load, shared memory", "≤ 3 ms"), ("claprt.load, HTTP", ""),
-                ("tritonclient, gRPC, waveforms", ""),
+                ("tritonclient, gRPC, waveforms", ""), ("tritonclient, shared memory, waveforms", ""),
             )
+            if all(name in over for over in sizes.values())
         ),
         *(
             (f"{precision}: throughput of 8 clients to that of 1", "≥ 1.2×", f"{rate['eight_to_one']:.2f}×")
             for precision, rate in rates.items()
         ),
         *(
+            (f"{precision}: what the cores do in process, side by side, to that of 1", "", f"{rate['cores_to_one']:.2f}×")
+            for precision, rate in rates.items()
+            if "cores_to_one" in rate
+        ),
+        *(
             (f"{precision}: throughput of 8 clients to a list in process", "≥ 0.85×", f"{rate['eight_to_in_process']:.2f}×")
             for precision, rate in rates.items()
+        ),
+        *(
+            (
+                f"perf_analyzer, shared memory, {clients} at once", "",
+                f"{row['sounds_per_s']:.1f} sounds/s, p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms",
+            )
+            for clients, row in served.get("perf_analyzer", {}).items()
         ),
         ("wait of a lone request in all queues", "≤ 1 ms", f"{served['lone_wait_ms']:.2f} ms"),
         ("start to all models ready, first time / again", "≤ 10 s", f"{start['first']:.1f} s / {start['again']:.1f} s"),
@@ -180,11 +193,52 @@ def triton_table(results: dict[str, Any]) -> str:
     return "\n".join(["| what | bar | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)])
 
 
+def tagging_table(results: dict[str, Any]) -> str:
+    """A markdown table of precision, recall and F1 of tags from a probability of 0.5 on."""
+    ways = list(next(iter(results["sets"].values()))["ways"])
+    lines = [f"| tags of {results['bundle']} on | " + " | ".join(ways) + " |", "|---|" + "---|" * len(ways)]
+    for name, found in results["sets"].items():
+        cells = [f"{way['precision']:.2f} / {way['recall']:.2f} / **{way['f1']:.2f}**" for way in found["ways"].values()]
+        asked = f"{name} ({found['sounds']} sounds, {found['tags']} tags of which {found['prevalence']:.1%} apply)"
+        lines.append(f"| {asked} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "Precision / recall / F1, from 0.5 on."])
+
+
+def service_table(results: dict[str, Any]) -> str:
+    """A markdown table of the service against the same model in process, with the bar for each row."""
+    rows: list[tuple[str, str, str]] = []
+    bars = {"base auto": "p95 < 100 ms", "tiny auto": "p95 < 60 ms"}
+    ones = {name.removeprefix("one "): row for name, row in results.items() if name.startswith("one ")}
+    for name, row in ones.items():
+        what = f"{name.split()[0]} in {row['precision']} on {row['provider']}, a 1 s sound: p50 / p95"
+        rows.append((what, bars.get(name, ""), f"{row['p50_ms']:.1f} ms / {row['p95_ms']:.1f} ms"))
+    for name, row in ones.items():
+        bar = "" if name.startswith("base") else "≤ 3 ms"
+        what = f"{name.split()[0]} in {row['precision']}: longer than in process"
+        rows.append((what, bar, f"{row['overhead_ms']:+.1f} ms"))
+    for name, row in results.items():
+        if name.startswith("many "):
+            what = f"{name.split()[1]} in {row['precision']}: sounds in a second, 1 connection / 32 connections"
+            rows.append((what, "≥ 1.3×", f"{row['one_per_s']:.0f} / {row['many_per_s']:.0f} ({row['ratio']:.2f}×)"))
+            what = "the same in process, one after the other / a list, which the cores share"
+            rows.append((what, "", f"{row['ratio_in_process']:.2f}×"))
+    if "cache base" in results:
+        row = results["cache base"]
+        what = "base with `--cache`, a sound that it has heard before: p50 / p95"
+        rows.append((what, "", f"{row['p50_ms']:.1f} ms / {row['p95_ms']:.1f} ms"))
+    if "soak" in results:
+        memory = results["soak"]["memory_mb"]
+        what = f"mini, {results['soak']['requests']} requests of 32 connections: memory at a fifth of them / at the end"
+        rows.append((what, "flat", f"{memory[0]:.0f} / {memory[-1]:.0f} MB"))
+    lines = ["| what | bar | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    return "\n".join([*lines, "", _machine(results)])
+
+
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
-    parity, mini, bench, quality, triton = (
+    parity, mini, bench, quality, triton, tagging, service = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("parity", "mini", "bench", "quality", "triton")
+        for name in ("parity", "mini", "bench", "quality", "triton", "tagging", "service")
     )
     return {
         "parity: brief": parity_table(parity, BRIEF),
@@ -194,6 +248,8 @@ def tables() -> dict[str, str]:
         "bench: full": bench_table(bench),
         "quality": quality_table(quality),
         "triton": triton_table(triton),
+        "tagging": tagging_table(tagging),
+        "service": service_table(service),
     }
 
 
@@ -212,7 +268,7 @@ def main() -> int:
     status = 0
     for path in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton", "tasks", "serve")),
     ):
         document = path.read_text(encoding="utf-8")
         fresh = rendered(document, found)

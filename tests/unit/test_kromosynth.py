@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,22 @@ def sound() -> Any:
 def test_attributes(extractor: CLAPExtractor) -> None:
     assert (extractor.device, extractor.target_sample_rate) == ("cpu", 48_000)
     assert extractor.model.recipe.name == "kromosynth"
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("__init__", ["checkpoint_path", "device", "enable_fusion", "amodel"]),
+        ("extract_embedding", ["audio_buffer", "sample_rate"]),
+        ("extract_batch", ["audio_buffers", "sample_rate"]),
+        ("compute_similarity", ["embedding1", "embedding2"]),
+        ("compute_distance", ["embedding1", "embedding2"]),
+    ],
+)
+def test_methods_take_what_the_original_takes(method: str, parameters: list[str]) -> None:
+    """By position and by name."""
+    found = list(inspect.signature(getattr(CLAPExtractor, method)).parameters.values())[1:]
+    assert [one.name for one in found if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == parameters
 
 
 def test_the_vector_is_that_of_the_recipe(extractor: CLAPExtractor, bundle: Path, sound: Any) -> None:

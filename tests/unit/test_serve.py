@@ -112,7 +112,7 @@ class TestClapSocket:
             ('{"audio_buffer": "AAA"}', "not base64"),
             ('{"audio_buffer": "AAAAAA==", "sample_rate": "fast"}', "whole number of Hz"),
             ('{"audio_buffer": "AAAAAA==", "sample_rate": -5}', "Hz"),
-            ("[" * 100_000, "not JSON"),
+            ('{"a":' * 100_000, "not JSON"),
             (bytes((1 << 20) + 4), "up to 1048576 bytes"),
             (np.ones(201_000, np.float32).tobytes(), "up to 200000 samples"),
         ],

@@ -1,17 +1,31 @@
-"""`claprt serve`: the WebSocket and HTTP service."""
+"""`claprt serve`: the WebSocket and HTTP service, with kromosynth's flags and environment beside our own."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
-from typing import Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, checked_bundle
 from claprt.errors import MissingDependencyError, OptionError
+from claprt.model import Clap
+from claprt.triton.address import is_address
 
-_EPILOG = """\
-ws://HOST:PORT/clap speaks kromosynth's protocol; http://HOST:PORT/docs shows the rest. PORT, CLAP_CHECKPOINT_PATH (a
-bundle) and CLAPRT_TOKEN are read from the environment as well.
+if TYPE_CHECKING:
+    from claprt.serve.service import Service
+
+_PORT = 32051
+_TOKEN_VARIABLE = "CLAPRT_TOKEN"
+_EPILOG = f"""\
+ws://HOST:PORT/clap speaks kromosynth's protocol; http://HOST:PORT/docs describes HTTP. What the command line leaves open
+may be said in the environment: PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (a bundle), {DEVICE_VARIABLE},
+{_TOKEN_VARIABLE}. Vectors are those of fp32, unless --precision says otherwise; auto is the fastest that the bundle's
+judge accepted.
 """
 
 
@@ -24,42 +38,129 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    service = command.add_argument_group("service")
-    service.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
-    service.add_argument("--port", type=int, help="port (PORT, else 32051)")
-    service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (16000)")
-    service.add_argument("--max-message-mb", type=int, default=64, metavar="MB", help="largest message (64)")
-    service.add_argument("--max-windows", type=int, default=60, metavar="N", help="windows of 10 s in one sound (60)")
-    service.add_argument("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (256)")
+    _add_service(command.add_argument_group("service"))
+    _add_bounds(command.add_argument_group("bounds"))
     add_sound_options(command)
     add_model_options(command)
+    same = command.add_argument_group("the same in other words")
+    same.add_argument(
+        "--checkpoint-path", "--checkpoint", dest="bundle", metavar="FOLDER", help="kromosynth's word for --bundle"
+    )
+    same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
+    same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's word for --provider")
     command.set_defaults(run=run, preprocess="kromosynth")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command until it is interrupted."""
-    try:
-        import uvicorn
+def _add_service(service: Any) -> None:
+    service.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {_PORT})")
+    service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (16000)")
+    service.add_argument("--token-file", metavar="FILE", help=f"file with the bearer token to ask for ({_TOKEN_VARIABLE})")
+    service.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="pages that may ask from a browser")
+    service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 
+
+def _add_bounds(bounds: Any) -> None:
+    bounds.add_argument("--max-message-mb", type=int, default=64, metavar="MB", help="largest message (64)")
+    bounds.add_argument("--max-windows", type=int, default=60, metavar="N", help="windows of 10 s in one sound (60)")
+    bounds.add_argument("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (256)")
+    bounds.add_argument("--max-connections", type=int, default=256, metavar="N", help="connections at one time (256)")
+    bounds.add_argument(
+        "--timeout-s", type=float, default=60, metavar="SECONDS", help="for a request to arrive, an answer to be read (60)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command until it is told to end."""
+    try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
+        from claprt.serve.server import Bounds, is_private, listen, serve, urls
     except ImportError as error:
         raise MissingDependencyError(f"{error.name} is not installed: pip install 'claprt[serve]'.") from error
-    stated = os.environ.get("PORT", "32051")
-    if options.port is None and not stated.isdigit():
-        raise OptionError(f"PORT={stated!r} is no port.")
-    port = int(stated) if options.port is None else options.port
-    options.bundle = options.bundle or os.environ.get("CLAP_CHECKPOINT_PATH") or None
     limits = Limits(message_bytes=options.max_message_mb << 20, windows=options.max_windows, waiting=options.max_waiting)
-    app = create_app(
-        load_model(options), limits=limits, sample_rate=options.sample_rate, token=os.environ.get("CLAPRT_TOKEN") or None
-    )
-    uvicorn.run(
-        app,
-        host=options.host,
-        port=port,
-        ws_max_size=limits.message_bytes,
-        log_level="warning",
-        timeout_graceful_shutdown=30,
-    )
+    bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
+    token = _token(options.token_file)
+    sockets = listen(options.host, _port(options.port))
+    with contextlib.ExitStack() as stack:
+        for one in sockets:
+            stack.callback(one.close)
+        if token is None and not is_private(sockets):
+            warning = (
+                f"warning: whoever can reach {options.host} can use this service; set {_TOKEN_VARIABLE} or --token-file."
+            )
+            print(warning, file=sys.stderr)
+        _name_process(options.process_title)
+        clap = _loaded(options)
+        app = create_app(clap, limits=limits, sample_rate=options.sample_rate, token=token, cors=options.cors)
+        serve(
+            app,
+            sockets,
+            limits=limits,
+            bounds=bounds,
+            ready=lambda: print(_line(clap, urls(sockets)), flush=True),
+            drain=lambda seconds: _drain(app.state.service, seconds),
+        )
     return 0
+
+
+async def _drain(service: Service, seconds: float) -> None:
+    """Answers what was accepted, or says how much was not."""
+    await service.drain(timeout_s=seconds)
+    if service.places.waiting:
+        print(f"warning: {service.places.waiting} requests were not answered within {seconds:g} s.", file=sys.stderr)
+
+
+def _line(clap: Clap, addresses: list[str]) -> str:
+    """What is served, in one line."""
+    where = ", ".join(f"{url}/" for url in addresses)
+    socket = addresses[0].replace("http://", "ws://", 1)
+    what = f"{clap.manifest.name} on {clap.provider} in {clap.precision}"
+    return f"serving {what} at {where} and {socket}/clap, fingerprint {clap.fingerprint}"
+
+
+def _loaded(options: argparse.Namespace) -> Clap:
+    """The model, named in our words or in kromosynth's."""
+    options.bundle = options.bundle or os.environ.get(CHECKPOINT_VARIABLE) or None
+    if options.bundle is not None:
+        checked_bundle(options.bundle)
+    if options.device is not None and options.provider not in ("auto", options.device):
+        raise OptionError(f"--device {options.device} and --provider {options.provider} exclude each other.")
+    stated = "" if is_address(options.bundle) else os.environ.get(DEVICE_VARIABLE, "")
+    if options.device is not None or options.provider == "auto":
+        options.provider = options.device or stated.partition(":")[0] or "auto"  # `cuda:0` is what torch calls the first
+    return load_model(options)
+
+
+def _port(given: int | None) -> int:
+    stated = os.environ.get("PORT") or str(_PORT)
+    if given is None and not (stated.isascii() and stated.isdigit()):
+        raise OptionError(f"PORT={stated!r} is no port.")
+    port = int(stated) if given is None else given
+    if not 0 <= port <= 65_535:
+        raise OptionError(f"port={port} is no port; give 1 to 65535, or 0 for any that is free.")
+    return port
+
+
+def _token(path: str | None) -> str | None:
+    """The token of the file, or of the environment."""
+    if path is None:
+        return os.environ.get(_TOKEN_VARIABLE) or None
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--token-file {path} cannot be read: {error}.") from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise OptionError(f"--token-file {path} holds no token; one line of printable ASCII was expected.")
+    return token
+
+
+def _name_process(title: str | None) -> None:
+    title = title or os.environ.get("PROCESS_TITLE") or None
+    try:
+        named: Any = importlib.import_module("setproctitle")
+    except ImportError:
+        if title is not None:
+            print(f"note: the process is not named {title}: setproctitle is not installed.", file=sys.stderr)
+        return
+    named.setproctitle(title or "clap_service")

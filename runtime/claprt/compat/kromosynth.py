@@ -112,17 +112,27 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
     return found.astype(np.float64)
 
 
+def checked_bundle(path: str | os.PathLike[str]) -> None:
+    """Says what to do with a checkpoint, where the original takes one and this takes a bundle.
+
+    Raises:
+        OptionError: the path is a file.
+    """
+    if not is_address(path) and os.path.isfile(path):  # noqa: PTH113 - any kind of path
+        raise OptionError(
+            f"{path} is a file; this runs bundles. Make one of it: claprt-export --checkpoint {path} --out FOLDER, "
+            "then give the folder."
+        )
+
+
 def _loaded(path: str | os.PathLike[str] | None, device: str | None, precision: str | None) -> Clap:
     path = path or os.environ.get(CHECKPOINT_VARIABLE) or None
     device = device or os.environ.get(DEVICE_VARIABLE) or None
     kind = None if device is None else str(device).partition(":")[0]
     if kind not in _PROVIDERS:
         raise OptionError(f"device={device!r} is not known; give cpu, cuda, or None for the best there is.")
-    if path is not None and not is_address(path) and os.path.isfile(path):  # noqa: PTH113 - any kind of path
-        raise OptionError(
-            f"{path} is a file; this runs bundles. Make one of it: claprt-export --checkpoint {path} --out FOLDER, "
-            "then give the folder."
-        )
+    if path is not None:
+        checked_bundle(path)
     if is_address(path):
         return load(path, precision=precision, preprocess="kromosynth")
     return load(path, provider=_PROVIDERS[kind], precision=precision, preprocess="kromosynth")

@@ -1,0 +1,144 @@
+"""Kinds of HTTP requests and WebSocket handshakes that are wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from typing import Any
+
+from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable
+from tests.serve.wire import GOOD_UPGRADE, request, upgrade
+
+POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd")
+kind = Register()
+
+
+@kind()
+def another_path(draw: random.Random) -> dict[str, Any]:
+    target = "/" + "".join(draw.choices(string.ascii_lowercase + "/.%;", k=draw.randint(1, 30)))
+    if draw.random() < 0.5:
+        return {"parts": (upgrade(f"/x{target}"),)}
+    return {"parts": (request(draw.choice(["GET", "POST", "PUT", "BREW"]), f"/x{target}"),)}
+
+
+@kind()
+def another_method(draw: random.Random) -> dict[str, Any]:
+    return {"parts": (request(draw.choice(["GET", "PUT", "DELETE", "PATCH", "TRACE", "G"]), draw.choice(POSTS)),)}
+
+
+@kind()
+def handshake_against_the_rules(draw: random.Random) -> dict[str, Any]:
+    wrong = draw.choice([
+        {"Sec-WebSocket-Version": "12"}, {"Sec-WebSocket-Key": "short"}, {"Sec-WebSocket-Key": "*" * 24},
+        {"Sec-WebSocket-Version": printable(draw).translate({10: None, 11: None, 12: None, 13: None})},
+        {"Cookie": "c" * 9000}, {f"X-{number}": "y" for number in range(140)},
+    ])  # fmt: skip
+    headers = {**GOOD_UPGRADE, **wrong}
+    if len(wrong) == 1 and draw.random() < 0.3:
+        headers.pop(draw.choice(["Sec-WebSocket-Key", "Sec-WebSocket-Version"]))
+    return {"parts": (request(draw.choice(["GET", "GET", "POST"]), "/clap", headers),)}
+
+
+@kind()
+def bytes_that_are_no_http(draw: random.Random) -> dict[str, Any]:
+    hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"  # of TLS
+    sent = draw.choice([
+        junk(draw) + b"\r\n\r\n", hello + draw.randbytes(80) + b"\r\n\r\n", b"GET /\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"GET  / HTTP/1.1\r\n\r\n", b"GET /x HTTP/9.9\r\n\r\n",
+    ])  # fmt: skip
+    return {"parts": (sent,)}
+
+
+@kind()
+def headers_against_the_rules(draw: random.Random) -> dict[str, Any]:
+    line = draw.choice([
+        b"no colon here", b": no name", b"Na me: x", b"X: a\0b", b" folded: x", b"X\xff: y", b"Host: other", b"X: \x01",
+        b"Connection: upgrade\r\nUpgrade: h2c", b"Expect: nothing", b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    ])  # fmt: skip
+    return {"parts": (b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n\r\n",)}
+
+
+@kind(4)
+def headers_that_are_huge(draw: random.Random) -> dict[str, Any]:
+    huge = draw.choice([
+        b"X-Long: " + b"y" * 300_000, b"\r\n".join(b"X-%d: y" % number for number in range(20_000)),
+        b"X" * 100_000 + b": y", b"Cookie: " + b"a=b; " * 20_000,
+    ])  # fmt: skip
+    target = "/" + "p" * draw.choice([1, 100_000])
+    return {"parts": (b"GET " + target.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + huge + b"\r\n\r\n",)}
+
+
+@kind()
+def content_length_against_the_rules(draw: random.Random) -> dict[str, Any]:
+    stated = draw.choice(["-1", "ten", "1" * 30, "9" * 19, "0x10", "+5", "1, 2", "", "1 1", str((MESSAGE_MB << 20) + 1)])
+    head = f"POST {draw.choice(POSTS)} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {stated}\r\n"
+    return {"parts": (f"{head}Content-Type: application/json\r\n\r\n".encode() + b"{}",)}
+
+
+@kind()
+def chunks(draw: random.Random) -> dict[str, Any]:
+    chunks = draw.choice([b"2\r\n{}\r\n0\r\n\r\n", b"zz\r\n{}\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"2\r\n{}xx0\r\n\r\n"])
+    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    if draw.random() < 0.5:
+        headers["Content-Length"] = "2"
+    return {"parts": (request("POST", draw.choice(POSTS), headers, chunks),)}
+
+
+@kind()
+def forms_that_are_none(draw: random.Random) -> dict[str, Any]:
+    media = draw.choice([
+        "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x", "multipart/mixed",
+        "multipart/form-data; boundary=" + "y" * 300, "application/x-www-form-urlencoded", "image/png", "\xff",
+    ])  # fmt: skip
+    body = draw.choice([
+        b"--x\r\n\r\nrest", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", junk(draw), b"--x--\r\n",
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF',
+        b'--x\r\nContent-Disposition: form-data; name="labels"\r\n\r\n[1,\r\n--x--\r\n' + b"--x\r\n" * 3000,
+    ])  # fmt: skip
+    return {"parts": (request("POST", draw.choice(["/classify", "/tag", "/analyse"]), {"Content-Type": media}, body),)}
+
+
+@kind()
+def bodies_that_are_not_understood(draw: random.Random) -> dict[str, Any]:
+    body = draw.choice([
+        b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 50_000, junk(draw), printable(draw).encode(),
+        json.dumps({"input": draw.choice([None, 3, [], [[]], {}, "", [""], ["a"] * 5000])}).encode(),
+        json.dumps({"audio": draw.choice(["", "AAAA", "*", None, [], as_base64(junk(draw))]), "labels": ["a"]}).encode(),
+        json.dumps({"input": draw.choice(["AAAA", "/etc/passwd", "https://a.example/a"]), "modality": "audio"}).encode(),
+        json.dumps({"audio": as_base64(b"RIFF" + junk(draw)), "labels": draw.choice([[], [""], [3], "a", None])}).encode(),
+        json.dumps({"embedding": draw.choice([None, [], [1.0], ["x"] * 512, [1e400] * 512, "x"])}).encode(),
+    ])  # fmt: skip
+    return {"parts": (request("POST", draw.choice(POSTS), {"Content-Type": "application/json", "X-Length": "1"}, body),)}
+
+
+@kind()
+def requests_in_a_row(draw: random.Random) -> dict[str, Any]:
+    several = [
+        request("POST", "/classify", {"Content-Type": "application/json"}, b"{}"),
+        b"junk\r\n\r\n",
+        request("BREW", "/tea"),
+    ]
+    return {"parts": (b"".join(draw.choices(several, k=draw.randint(2, 12))),)}
+
+
+@kind()
+def a_client_that_leaves_http(draw: random.Random) -> dict[str, Any]:
+    whole = request("POST", draw.choice(POSTS), {"Content-Type": "application/json"}, b'{"input": "a dog"}')
+    return {"parts": (whole[: draw.randint(1, len(whole) - 1)],), "leaves": True}
+
+
+@kind(2)
+def headers_that_never_end(draw: random.Random) -> dict[str, Any]:
+    whole = upgrade() if draw.random() < 0.5 else request("GET", "/readyz")
+    parts = (
+        tuple(whole[n : n + 1] for n in range(12)) if draw.random() < 0.5 else (whole[: draw.randint(0, len(whole) - 1)],)
+    )
+    return {"parts": parts, "pause_s": 0.15}
+
+
+@kind(2)
+def a_body_that_never_ends(draw: random.Random) -> dict[str, Any]:
+    head = request("POST", draw.choice(POSTS), {"Content-Type": "application/json", "Content-Length": "1000"})
+    return {"parts": (head, *(b'{"input": "'[n : n + 1] for n in range(11))), "pause_s": 0.15}
