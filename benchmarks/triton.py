@@ -1,17 +1,20 @@
 """A Triton server on this machine against the engine in process: vectors, overhead, throughput, start, and a long soak.
 
-python benchmarks/triton.py [--bundle FOLDER] [--soak REQUESTS] [--out FILE]
+python benchmarks/triton.py [--bundle FOLDER] [--soak REQUESTS] [--only PART ...] [--out FILE]
 
 The server is the one of PyPI with the python configurations, on the same bundle, provider and threads as the engine in
 process. What is compared is timed in turns; before anything is timed, every protocol's vectors are held against those in
-process. The soak runs on mini, whose sounds take milliseconds, with one restart of the server in the middle.
+process. The soak runs on mini, whose sounds take milliseconds, with one restart of the server in the middle. Where
+`perf_analyzer` is on PATH (it is among the scripts of the wheel tritonclient 2.51.0), its figures are added.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +38,7 @@ from claprt.graphs import Precision  # noqa: E402
 from claprt.mel import log_mel  # noqa: E402
 from claprt.preprocess import int16_round_trip  # noqa: E402
 from claprt.triton import AsyncTritonEngine, TritonEngine  # noqa: E402
+from claprt.triton.regions import Placed, Region  # noqa: E402
 from claprt.triton.repository import Build, build  # noqa: E402
 from tests.triton.asking import ask, ask_http, inputs_of, statistics  # noqa: E402
 from tests.triton.server import Server  # noqa: E402
@@ -80,6 +84,17 @@ def vectors(server: Server, local: claprt.Clap) -> dict[str, dict[str, float]]:
     }
 
 
+def in_memory(client: Any, region: Region, sound: Waveform, dim: int) -> Any:
+    """The vector of a sound that is written to shared memory; what is left over the steps is the protocol alone."""
+    waveforms, vector = grpc.InferInput("waveforms", [1, WINDOW], "FP32"), grpc.InferRequestedOutput("audio_embeddings")
+    placed = region.put(sound[None], 0)
+    output = Placed(region=region.name, offset=placed.size, size=4 * dim, shape=(1, dim), dtype="float32")
+    waveforms.set_shared_memory(placed.region, placed.size, placed.offset)
+    vector.set_shared_memory(output.region, output.size, output.offset)
+    client.infer("clap_audio", [waveforms], outputs=[vector])
+    return region.view(output).copy()
+
+
 def overhead(server: Server, local: claprt.Clap, turns: int) -> dict[str, Any]:
     """Milliseconds that a whole call of one 10 s sound takes longer than one in process right before it: medians."""
     calls: dict[str, Call] = {}
@@ -93,6 +108,11 @@ def overhead(server: Server, local: claprt.Clap, turns: int) -> dict[str, Any]:
     calls["tritonclient, gRPC, waveforms"] = lambda sound: client.infer(
         "clap_audio", inputs_of(grpc, {"waveforms": sound[None]})
     ).as_numpy("audio_embeddings")
+    region = Region(4 * (WINDOW + local.manifest.embedding_dim))
+    client.register_system_shared_memory(region.name, region.key, region.size)
+    calls["tritonclient, shared memory, waveforms"] = lambda sound: in_memory(
+        client, region, sound, local.manifest.embedding_dim
+    )
     given = sounds(8, 10)
     local_ms: dict[str, list[float]] = {name: [] for name in calls}
     served_ms: dict[str, list[float]] = {name: [] for name in calls}
@@ -104,7 +124,9 @@ def overhead(server: Server, local: claprt.Clap, turns: int) -> dict[str, Any]:
                 one(given[turn % len(given)])
                 if turn >= 0:
                     taken[name].append(1000 * (time.perf_counter() - started))
+    client.unregister_system_shared_memory(region.name)
     client.close()
+    region.end()
     return {
         name: {
             "in_process_ms": float(np.median(local_ms[name])),
@@ -127,8 +149,18 @@ def throughput(server: Server, local: claprt.Clap, count: int, rounds: int) -> d
         with TritonEngine(server.grpc) as on_server, ThreadPoolExecutor(number) as pool:
             list(pool.map(claprt.Clap(local.bundle, on_server, recipe=local.recipe, long=local.long).embed_audio, given))
 
+    def side_by_side() -> None:
+        wide, facts = local.engine.throughput(), local.manifest.audio
+
+        def one(sound: Waveform) -> None:
+            wide.audio(np.stack([log_mel(int16_round_trip(sound), facts.mel)] * facts.views)[None], None)
+
+        with ThreadPoolExecutor(wide.at_once) as pool:
+            list(pool.map(one, given))
+
     work: dict[str, Callable[[], Any]] = {
         "in process, a list": lambda: local.embed_audio(given),
+        "in process, side by side": side_by_side,
         "1 client, waveforms": lambda: clients(1),
         "8 clients, waveforms": lambda: clients(8),
         "1 client, claprt.load": lambda: engine(1),
@@ -148,6 +180,7 @@ def throughput(server: Server, local: claprt.Clap, count: int, rounds: int) -> d
         "sounds_per_s": {name: float(np.median(rate)) for name, rate in rates.items()},
         "eight_to_one": float(np.median(eight / one)),
         "eight_to_in_process": float(np.median(eight / base)),
+        "cores_to_one": float(np.median(np.array(rates["in process, side by side"]) / one)),
         "eight_to_one_load": float(
             np.median(np.array(rates["8 clients, claprt.load"]) / np.array(rates["1 client, claprt.load"]))
         ),
@@ -165,6 +198,23 @@ def lone_wait(server: Server, requests: int) -> float:
     for sound in sounds(requests, 10):
         ask(server, "clap_audio", "audio_embeddings", waveforms=sound[None])
     return (queued() - before) / requests
+
+
+def analysed(server: Server, folder: Path) -> dict[str, dict[str, float]]:
+    """What NVIDIA's perf_analyzer says of `clap_audio` over shared memory, by the number of its clients."""
+    table = folder / "perf_analyzer.csv"
+    command = ["perf_analyzer", "-m", "clap_audio", "-u", f"127.0.0.1:{server.ports.grpc}", "-i", "grpc", "-f", str(table)]
+    command += ["--shared-memory", "system", "--concurrency-range", "1:8:7", "--stability-percentage", "25"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = {row["Concurrency"]: row for row in csv.DictReader(file)}
+    return {
+        clients: {
+            "sounds_per_s": float(row["Inferences/Second"]),
+            **{f"{name}_ms": float(row[f"{name} latency"]) / 1000 for name in ("p50", "p95", "p99")},
+        }
+        for clients, row in rows.items()
+    }
 
 
 def starts(bundle: Bundle, folder: Path) -> dict[str, float]:
@@ -185,7 +235,7 @@ def served(bundle: Bundle, local: claprt.Clap, folder: Path, turns: int) -> dict
             "vectors": vectors(server, local),
             "overhead": overhead(server, local, turns),
             "lone_wait_ms": lone_wait(server, 20),
-        }
+        } | ({"perf_analyzer": analysed(server, folder)} if shutil.which("perf_analyzer") else {})
 
 
 def of_mini(folder: Path, turns: int) -> dict[str, Any]:

@@ -30,6 +30,9 @@ def needs_server() -> None:
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory, needs_server: None) -> Iterator[Server]:
     with Server(repository, tmp_path_factory.mktemp("log") / "triton.log") as running:
         yield running
+        running.stop()
+        assert running.process is not None
+        assert running.process.returncode == 0, running.said()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,10 @@ PYTHON = ROOT / ".venv-triton" / "bin" / "python"
 
 
 class Server:
-    """`python -m claprt.triton.pypi_server` on free ports; `with` waits until it is ready."""
+    """`python -m claprt.triton.pypi_server` on free ports; `with` waits until it is ready.
+
+    Arguments are the module's, and after `--` tritonserver's own.
+    """
 
     def __init__(self, repository: Path, log: Path, *arguments: str) -> None:
         self.repository, self.log, self.arguments = repository, log, arguments
@@ -33,9 +36,10 @@ class Server:
         return f"triton+http://127.0.0.1:{self.ports.http}"
 
     def start(self) -> Server:
-        command = [str(PYTHON), "-m", "claprt.triton.pypi_server", str(self.repository), *self.arguments]
+        command = [str(PYTHON), "-m", "claprt.triton.pypi_server", str(self.repository)]
         for name in ("http", "grpc", "metrics"):
             command += [f"--{name}-port", str(getattr(self.ports, name))]
+        command += self.arguments
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         return self
@@ -96,6 +100,7 @@ class Server:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
+                raise
 
     def __enter__(self) -> Server:
         return self.start().wait()
@@ -103,7 +108,9 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        """At once: an orderly end takes seconds, and the server that all tests share ends in order."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
 
 
 def children(pid: int) -> list[int]:

@@ -6,13 +6,16 @@ import re
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")
 
 from claprt.bundle import read_bundle
 from claprt.graphs import Precision
-from claprt.triton.lint import RepositoryError, check
+from claprt.triton.lint import RepositoryError, check, read_config
+from claprt.triton.onnx_versions import onnx_versions
 from claprt.triton.repository import Build, build
 
 
@@ -31,6 +34,7 @@ MUTATIONS = {
     "another output": ("audio_tower/configs/cpu.pbtxt", '"audio_embeddings"', '"embeddings"', "outputs are"),
     "another width": ("audio_tower/configs/python.pbtxt", "dims: [ 512 ]", "dims: [ 1024 ]", "1024"),
     "another mel": ("log_mel/config.pbtxt", "[ 1, 1001, 64 ]", "[ 1, 1001, 128 ]", "outputs are"),
+    "fused products": ("log_mel/configs/cpu.pbtxt", "level: -1", "level: 1", "its level must be -1"),
     "another window": ("clap_audio/config.pbtxt", "480000", "320000", "the bundle 480000"),
     "another type": ("text_tower/config.pbtxt", "TYPE_INT64", "TYPE_INT32", "inputs are"),
     "no batch": ("audio_tower/configs/cpu.pbtxt", "max_batch_size: 64", "max_batch_size: 0", "max_batch_size must be"),
@@ -47,7 +51,12 @@ MUTATIONS = {
     "profile of too few tokens": ("text_tower/config.pbtxt", "token_ids:256x77", "token_ids:256x64", "largest token_ids"),
     "a profile upside down": ("text_tower/config.pbtxt", "token_ids:128x16", "token_ids:128x2", "smaller than its smallest"),
     "a long wait": ("audio_tower/config.pbtxt", "max_queue_delay_microseconds: 300", "max_queue_delay_microseconds: 20000", "wait longer"),
-    "a queue without end": ("audio_tower/config.pbtxt", "max_queue_size: 256", "max_queue_size: 0", "no limit"),
+    "a queue without end": (
+        "audio_tower/config.pbtxt", "dynamic_batching {", "dynamic_batching { default_queue_policy { timeout_action: REJECT }", "does not reject",
+    ),
+    "a wait without end": (
+        "tokenizer/config.pbtxt", "version_policy", "dynamic_batching { default_queue_policy { max_queue_size: 9 } }\nversion_policy", "does not reject",
+    ),
     "warm-up of another shape": ("audio_tower/configs/cpu.pbtxt", "dims: 1001", "dims: 1000", "warm-up 'one' gives log_mels"),
     "warm-up of another input": ("audio_tower/configs/cpu.pbtxt", 'key: "log_mels"', 'key: "mels"', "warm-up 'one' gives"),
     "warm-up beyond the batch": ("audio_tower/config.pbtxt", "batch_size: 64\n  inputs", "batch_size: 65\n  inputs", "batch of 65"),
@@ -79,6 +88,73 @@ def test_every_disagreement_is_found(copy: Path, bundle: Path, mutation: str) ->
     path.write_text(changed, encoding="utf-8")
     found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
     assert any(re.search(finding, sentence) and sentence.startswith(file.split("/")[0]) for sentence in found), found
+
+
+def changed(folder: Path, file: str, old: str, new: str) -> None:
+    path = folder / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_queues(bundle: Path, tmp_path: Path) -> None:
+    """None has a limit unless one is asked for; then all have it, and no later step of an ensemble a smaller one."""
+    found = read_bundle(bundle)
+    without = build(Build(bundle=found), tmp_path / "without")
+    assert not any("queue_policy" in path.read_text(encoding="utf-8") for path in without.rglob("*.pbtxt"))
+    folder = build(Build(bundle=found, queue=64), tmp_path / "repository")
+    for path in folder.rglob("*.pbtxt"):
+        config = read_config(path)
+        assert config.dynamic_batching.default_queue_policy.max_queue_size == (0 if config.platform == "ensemble" else 64)
+    assert check(folder, found.manifest, Precision.FP32) == []
+    changed(folder, "decode/config.pbtxt", "max_queue_size: 64", "max_queue_size: 512")
+    for model in ("clap_audio_file", "clap_classify"):
+        sentence = f"{model}/config.pbtxt: step audio_tower has a shorter queue, of 64, than a step before it, of 512"
+        assert sentence in check(folder, found.manifest, Precision.FP32)
+
+
+def test_steps_start_one_after_the_other(copy: Path, bundle: Path) -> None:
+    """Triton hangs where one of two fails while the other is started."""
+    changed(copy, "clap_classify/config.pbtxt", '      input_map { key: "after" value: "audio_embeddings" }\n', "")
+    found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
+    assert any(
+        sentence.startswith("clap_classify/config.pbtxt: steps decode, tokenizer start together") for sentence in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("ir_version", "opsets", "finding"),
+    [
+        (11, {"": 20}, "is of ONNX's file format 11, and servers read up to 10"),
+        (10, {"": 23}, "has operators of ONNX 23, and servers know 2"),
+        (10, {"": 20, "com.microsoft": 1, "example": 1}, "has operators of example 1, and servers know none"),
+        (10, {"com.microsoft": 2}, "has operators of com.microsoft 2, and servers know 1"),
+    ],
+)
+def test_a_graph_of_the_future(copy: Path, bundle: Path, ir_version: int, opsets: dict[str, int], finding: str) -> None:
+    path = copy / "text_tower" / "1" / "model.onnx"
+    model = onnx.load(path)
+    model.ir_version = ir_version
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(*each) for each in opsets.items())
+    path.unlink()  # a link to the bundle's own
+    onnx.save(model, path)
+    assert onnx_versions(path) == (ir_version, opsets)
+    found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
+    assert any(sentence.startswith(f"text_tower/1/model.onnx {finding}") for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"shorter", b"\x08", b"\x08\x0a", b"\x08\x0aB\x05\x10\x14", b"\x08\x0aB\x02\x10", b"\x08\x0a\xff"]
+)
+def test_what_is_no_graph(copy: Path, bundle: Path, content: bytes) -> None:
+    path = copy / "log_mel" / "1" / "model.onnx"
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ONNX file|mmap an empty file"):
+        onnx_versions(path)
+    found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
+    assert any(sentence.startswith("log_mel/1/model.onnx cannot be read: ") for sentence in found), found
 
 
 def test_missing_files_are_found(copy: Path, bundle: Path) -> None:

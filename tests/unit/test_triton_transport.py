@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from claprt.errors import ArrayError, OptionError, ServerError, ServerUnavailableError
 from claprt.triton import served as served_module
 from claprt.triton.address import is_address, parse_address
+from claprt.triton.failures import ForgottenError, LostError, failure
 from claprt.triton.served import checked_vectors
-from claprt.triton.transport import ForgottenError, LostError, failure, newest
+from claprt.triton.transport import newest
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,15 @@ class Refusal(Exception):  # noqa: N818 - stands for tritonclient's
         (Refusal("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED"), ServerUnavailableError),
         (TimeoutError("timed out"), ServerUnavailableError),
         (ConnectionRefusedError(111, "refused"), LostError),
+        (
+            Refusal("This protocol is restricted, expecting header 'triton-grpc-protocol-k'", "StatusCode.UNAVAILABLE"),
+            ServerError,
+        ),
+        (Refusal("This API is restricted, expecting header 'k'", "403"), ServerError),
+        (Refusal("Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", "StatusCode.UNAVAILABLE"), ServerError),
+        (ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"), ServerError),
+        (Refusal("UNAUTHENTICATED: Hostname Verification Check failed.", "StatusCode.UNAVAILABLE"), ServerError),
+        (Refusal("Ssl handshake failed: WRONG_VERSION_NUMBER", "StatusCode.UNAVAILABLE"), ServerError),
         (Refusal("unexpected shape for input", "StatusCode.INVALID_ARGUMENT"), ServerError),
         (ValueError("no"), ServerError),
     ],

@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     command.add_argument("--version", type=int, default=1, metavar="N", help="version to write; others are kept (1)")
     command.add_argument("--tensorrt", type=int, default=10, metavar="N", help="its major version, for fp16 (10)")
     command.add_argument("--plans", type=Path, metavar="FOLDER", help="engines that claprt_export.to_tensorrt built")
+    command.add_argument("--queue", type=int, metavar="N", help="requests that may wait for a model; more are rejected")
     command.set_defaults(run=run)
 
 
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         version=options.version,
         tensorrt=options.tensorrt,
         plans=options.plans,
+        queue=options.queue,
     )
     build(wanted, options.out)
     print(f"{options.out}: {wanted.bundle.manifest.name} in {wanted.precision}, version {wanted.version}")

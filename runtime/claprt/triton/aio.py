@@ -10,6 +10,7 @@ the version is named in every request, lost requests are asked again, and a serv
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -20,8 +21,9 @@ from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.errors import MissingDependencyError, OptionError, ServerError, ServerUnavailableError
 from claprt.triton.address import parse_address
 from claprt.triton.engine import IDLE_S, LONGEST_PAUSE_S, OUTPUTS, PAUSE_S
+from claprt.triton.failures import LostError, failure
 from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
-from claprt.triton.transport import LostError, Security, build_of, failure, grpc_options, newest, requested
+from claprt.triton.transport import Security, build_of, grpc_options, newest, requested
 
 Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
@@ -50,6 +52,7 @@ class AsyncTritonEngine:
         self._security = security or Security()
         self._timeout_s, self._retry_for_s = timeout_s, retry_for_s
         self._client: Any = None
+        self._pid = os.getpid()
         self._lost = False
         self._heard = time.monotonic()
         self._served: Served | None = None
@@ -73,6 +76,7 @@ class AsyncTritonEngine:
             ServerError: it does not serve what `claprt triton` builds.
         """
         self._client = self._grpc.InferenceServerClient(**grpc_options(self.address, self._security))
+        self._pid = os.getpid()
         self._served = await self._patiently(self._read)
         return self
 
@@ -130,13 +134,15 @@ class AsyncTritonEngine:
         return {**config, "version": newest(metadata["versions"])}
 
     async def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        options |= {"headers": dict(self._security.headers) or None, "client_timeout": self._timeout_s}
+        if os.getpid() != self._pid:
+            raise OptionError("This engine was connected before the process was forked; connect another one in the child.")
+        options |= {"headers": self._security.metadata, "client_timeout": self._timeout_s}
         try:
             return await getattr(self._client, method)(*arguments, **options)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise failure(error, self._timeout_s) from error
+            raise failure(error, self._timeout_s, method) from error
 
     async def _patiently(self, request: Callable[[], Awaitable[_T]]) -> _T:
         until, pause = time.monotonic() + self._retry_for_s, PAUSE_S

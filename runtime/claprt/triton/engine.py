@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from claprt.errors import OptionError, ServerError, ServerUnavailableError
 from claprt.graphs import Precision, Stage
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
+from claprt.triton.failures import ForgottenError, LostError
 from claprt.triton.regions import Placed, Regions
 from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
-from claprt.triton.transport import ForgottenError, LostError, Security, Transport, connect
+from claprt.triton.transport import Security, Transport, connect
 
 Array = np.ndarray[Any, Any]
 OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
@@ -76,14 +78,14 @@ class TritonEngine:
         self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
         self._asked_to_share = shared_memory
         self._begin()
+        _engines.add(self)
         self.served: Served = self._patiently(self._read)
         """What the server says that it serves."""
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._transport: Transport = connect(self.address, self.security, self._timeout_s)
         self._regions = Regions(self._transport.register, self._transport.unregister)
-        weakref.finalize(self, self._regions.end)  # shared memory would outlive the program
+        self._at_the_end: Finalize | None = None
         self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
         self._free = threading.BoundedSemaphore(self._at_once)
         self._lock = threading.Lock()
@@ -161,6 +163,12 @@ class TritonEngine:
             found += [ids[: int(mask.sum())].tolist() for ids, mask in rows]
         return found
 
+    def abandon(self) -> None:
+        """Begins anew in the child of a fork: connections and shared memory are its parent's, and are not ended here."""
+        self._transport.abandon()
+        _of_parents.append((self._transport, self._regions))
+        self._begin()
+
     def close(self) -> None:
         """Gives shared memory back and ends the connections."""
         self._regions.end()
@@ -194,6 +202,8 @@ class TritonEngine:
 
     def _shared(self, model: str, inputs: dict[str, Array], rows: int) -> dict[str, Array]:
         """A request whose tensors lie in shared memory."""
+        if self._at_the_end is None:  # it would outlive the program, and ends with this very process, not with children
+            self._at_the_end = Finalize(self, self._regions.end, exitpriority=10)
         shape = (rows, self.served.manifest.embedding_dim)
         size = 4 * shape[0] * shape[1]
         try:
@@ -220,9 +230,6 @@ class TritonEngine:
 
     def _ask(self, request: Callable[[], Any]) -> Any:
         """A request, asked again while the server is lost; never of a server that has become another."""
-        if os.getpid() != self._pid:  # connections do not survive a fork, and are not to be ended here either
-            self._parents = (self._transport, self._regions)
-            self._begin()
 
         def checked() -> Any:
             if time.monotonic() - self._heard > IDLE_S and self._transport.build(AUDIO) != self.served.build:
@@ -269,3 +276,17 @@ class TritonEngine:
 
     def __repr__(self) -> str:
         return f"<TritonEngine {self.served.manifest.name} {self.precision} on {self.address}>"
+
+
+_engines: weakref.WeakSet[TritonEngine] = weakref.WeakSet()
+_of_parents: list[tuple[Transport, Regions]] = []
+"""Kept, because whatever ended them would end them for the parent, or wait for threads that only the parent has."""
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(_engines):
+        engine.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,13 +5,15 @@ Every finding is one sentence that begins with the file it is about. Nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from claprt.errors import ClaprtError, MissingDependencyError
 from claprt.graphs import GraphFacts, Precision, Stage, TensorFacts
 from claprt.manifest import Manifest
+from claprt.triton.onnx_versions import onnx_versions
+from claprt.triton.wiring import Dims, ensemble, fit
 
 STAGES = {"log_mel": Stage.LOG_MEL, "audio_tower": Stage.AUDIO, "text_tower": Stage.TEXT}
 """Models that are graphs of the bundle."""
@@ -23,9 +25,13 @@ onnxruntime's name of an engine does not depend on weights."""
 TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "bool": "TYPE_BOOL"}
 _FILES = {"python": "model.py", "onnxruntime": "model.onnx", "tensorrt_plan": "model.plan"}
 _LONGEST_DELAY_US = 500
+_BASIC = -1
+"""Triton's name of onnxruntime's basic optimisations, without fusions."""
 _WITHOUT_GPU = ("cpu", "python")
 _LIMITS = (("decode", "max_windows", "audio_tower"), ("tokenizer", "max_texts", "text_tower"))
-Dims = tuple[int, ...]
+
+LARGEST_IR, LARGEST_OPSETS = 10, {"": 21, "com.microsoft": 1}
+"""What the onnxruntime of Triton 24.12, 1.20.1, reads: the oldest container whose Python `claprt` runs on."""
 
 
 class RepositoryError(ClaprtError, ValueError):
@@ -78,7 +84,7 @@ def check(folder: Path, manifest: Manifest, precision: Precision) -> list[str]:
                 _batched(config),
                 _warm(config),
                 _graph(name, config, manifest, precision) if name in STAGES else (),
-                _steps(config, default) if config.platform == "ensemble" else (),
+                ensemble(config, default) if config.platform == "ensemble" else (),
             )
             found += [f"{where}: {finding}" for rule in rules for finding in rule]
     return [*found, *_files(models, manifest, precision), *_limits(default)]
@@ -151,14 +157,19 @@ def _accelerators(config: Any) -> list[Any]:
 
 
 def _batched(config: Any) -> Iterator[str]:
-    if not config.HasField("dynamic_batching"):
-        if config.max_batch_size > 0 and config.platform != "ensemble":
-            yield "batches are possible, and there is no dynamic_batching"
+    if config.platform == "ensemble":
         return
-    if config.dynamic_batching.max_queue_delay_microseconds > _LONGEST_DELAY_US:
+    batching = config.dynamic_batching
+    if config.max_batch_size > 0 and not config.HasField("dynamic_batching"):
+        yield "batches are possible, and there is no dynamic_batching"
+    if batching.max_queue_delay_microseconds > _LONGEST_DELAY_US:
         yield f"a lone request would wait longer than {_LONGEST_DELAY_US} µs for company"
-    if config.dynamic_batching.default_queue_policy.max_queue_size < 1:
-        yield "the queue has no limit"
+    policy = batching.default_queue_policy
+    rejects = (
+        policy.max_queue_size > 0 and policy.default_timeout_microseconds > 0 and policy.timeout_action == policy.REJECT
+    )
+    if batching.HasField("default_queue_policy") and not rejects:
+        yield "there is a queue policy that does not reject what is too much and what waits too long"
 
 
 def _warm(config: Any) -> Iterator[str]:
@@ -171,13 +182,8 @@ def _warm(config: Any) -> Iterator[str]:
             yield f"warm-up {warmup.name!r} gives {sorted(given)}, the model takes {sorted(inputs)}"
             continue
         for name, (kind, dims) in given.items():
-            if kind != inputs[name][0] or not _fit(dims, inputs[name][1]):
+            if kind != inputs[name][0] or not fit(dims, inputs[name][1]):
                 yield f"warm-up {warmup.name!r} gives {name} with other dims or another type than the model takes"
-
-
-def _fit(dims: Dims, stated: Dims) -> bool:
-    """Whether dims are possible where others are stated; -1 stands for any."""
-    return len(dims) == len(stated) and all(-1 in (a, b) or a == b for a, b in zip(dims, stated, strict=True))
 
 
 def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> Iterator[str]:
@@ -187,6 +193,8 @@ def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> 
         want = {tensor.name: (TYPES[tensor.dtype], _dims(tensor)) for tensor in stated}
         if have != want:
             yield f"{kind}s are {have}, the graph's {want}"
+    if STAGES[name] is Stage.LOG_MEL and config.backend == "onnxruntime" and config.optimization.graph.level != _BASIC:
+        yield f"onnxruntime up to 1.23 cannot run the fused float64 products of this graph: its level must be {_BASIC}"
     if config.max_batch_size < 1:
         yield "max_batch_size must be 1 or more: the graph's batch is dynamic"
     for accelerator in _accelerators(config):
@@ -214,7 +222,7 @@ def _profiles(options: Mapping[str, str], facts: GraphFacts, max_batch: int, max
         if found[2] != want:
             yield f"TensorRT's largest {tensor.name} is {list(found[2])}, and should be {list(want)}"
         elif found[0][:1] != (1,) or not all(
-            _fit(dims[1:], _dims(tensor)) and all(a <= b for a, b in zip(dims, found[2], strict=True)) for dims in found
+            fit(dims[1:], _dims(tensor)) and all(a <= b for a, b in zip(dims, found[2], strict=True)) for dims in found
         ):
             yield f"TensorRT's shapes of {tensor.name}, {[list(dims) for dims in found]}, do not fit {list(tensor.shape)}"
         elif any(a > b for a, b in zip(found[0], found[1], strict=True)):
@@ -223,58 +231,30 @@ def _profiles(options: Mapping[str, str], facts: GraphFacts, max_batch: int, max
         yield f"TensorRT's shapes name {name}, which the graph does not take"
 
 
-def _steps(config: Any, models: Mapping[str, Any]) -> Iterator[str]:
-    """Whether an ensemble's steps exist, take what they get, and give what is promised."""
-    known = {tensor.name: (tensor.data_type, _full(tensor.dims, config)) for tensor in config.input}
-    made = dict(known)
-    for step in config.ensemble_scheduling.step:
-        model = models.get(step.model_name)
-        if model is None:
-            yield f"step {step.model_name} is no model of this repository"
-            return
-        yield from _wired("input", step, model.input, step.input_map, model, made)
-        outputs = {tensor.name: (tensor.data_type, _full(tensor.dims, model)) for tensor in model.output}
-        for output, tensor in step.output_map.items():
-            if output not in outputs:
-                yield f"step {step.model_name} has no output {output}"
-            else:
-                made[tensor] = outputs[output]
-    for tensor in config.output:
-        have = made.get(tensor.name)
-        if have is None or have[0] != tensor.data_type or not _fit(have[1], _full(tensor.dims, config)):
-            yield f"output {tensor.name} is not what the steps make of it"
-    used = {tensor for step in config.ensemble_scheduling.step for tensor in step.input_map.values()}
-    yield from (f"input {name} is used by no step" for name in known if name not in used)
-
-
-def _wired(
-    kind: str, step: Any, tensors: Iterable[Any], wires: Mapping[str, str], model: Any, made: Mapping[str, tuple[int, Dims]]
-) -> Iterator[str]:
-    stated = {tensor.name: tensor for tensor in tensors}
-    for name, tensor in stated.items():
-        if name not in wires and not tensor.optional:
-            yield f"step {step.model_name} is not given its {kind} {name}"
-    for name, source in wires.items():
-        if name not in stated:
-            yield f"step {step.model_name} has no {kind} {name}"
-        elif source not in made:
-            yield f"step {step.model_name} takes {source}, which no step before it makes"
-        elif made[source][0] != stated[name].data_type or not _fit(made[source][1], _full(stated[name].dims, model)):
-            yield f"step {step.model_name} takes {name} in another type or other dims than {source} has"
-
-
-def _full(dims: Iterable[int], config: Any) -> Dims:
-    """Dims with the batch in front, where the model has one."""
-    return (-1, *dims) if config.max_batch_size > 0 else tuple(dims)
-
-
 def _files(models: Mapping[str, Path], manifest: Manifest, precision: Precision) -> Iterator[str]:
     for name, stage in STAGES.items():
         facts = manifest.graph(stage, precision)
         for path in sorted(models[name].glob("*/model.onnx")) if name in models else ():
+            where = f"{name}/{path.parent.name}/model.onnx"
+            yield from (f"{where} {finding}" for finding in _readable(path))
             size = path.stat().st_size
             if path.with_name(facts.file).exists() and size != facts.bytes:
-                yield f"{name}/{path.parent.name}/model.onnx has {size} bytes, and the manifest says {facts.bytes}"
+                yield f"{where} has {size} bytes, and the manifest says {facts.bytes}"
+
+
+def _readable(path: Path) -> Iterator[str]:
+    """Whether the onnxruntime of the oldest server knows what the graph is written in."""
+    try:
+        ir_version, opsets = onnx_versions(path)
+    except ValueError as error:
+        yield f"cannot be read: {error}"
+        return
+    if ir_version > LARGEST_IR:
+        yield f"is of ONNX's file format {ir_version}, and servers read up to {LARGEST_IR}"
+    for domain, version in opsets.items():
+        if version > LARGEST_OPSETS.get(domain, 0):
+            known = LARGEST_OPSETS.get(domain, "none")
+            yield f"has operators of {domain or 'ONNX'} {version}, and servers know {known}"
 
 
 def _limits(models: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,8 @@ import numpy as np
 from claprt.errors import ClaprtError, ServerError
 from claprt.triton.address import parse_address
 from claprt.triton.engine import TritonEngine
-from claprt.triton.transport import LostError, connect
+from claprt.triton.failures import LostError
+from claprt.triton.transport import connect
 
 _LIMIT = 0.98
 """Smallest cosine between two ways to one vector; on a GPU log-mels and towers differ in their last digits."""

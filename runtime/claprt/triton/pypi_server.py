@@ -67,6 +67,8 @@ class TritonServer:
     """`none` loads all models and keeps them; `explicit` lets clients load and unload."""
     load: Sequence[str] = ()
     """Models to load at the start where `control` is `explicit`."""
+    arguments: Sequence[str] = ()
+    """More arguments of tritonserver itself, as for TLS or restricted protocols; its readiness must stay open to all."""
     process: subprocess.Popen[bytes] | None = None
     regions: frozenset[Path] = frozenset()
     """Shared memory that the server and its steps had when they were last looked at; killed, they leave it behind."""
@@ -140,7 +142,7 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--disable-auto-complete-config",
         ]
-        return [*command, *(f"--load-model={name}" for name in self.load)]
+        return [*command, *(f"--load-model={name}" for name in self.load), *self.arguments]
 
 
 def shared_regions(pid: int) -> frozenset[Path]:
@@ -264,16 +266,22 @@ def _dead_children(pid: int) -> set[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m claprt.triton.pypi_server REPOSITORY`: serves it on 127.0.0.1 until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m claprt.triton.pypi_server", description=main.__doc__)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    mark = given.index("--") if "--" in given else len(given)
+    parser = argparse.ArgumentParser(
+        prog="python -m claprt.triton.pypi_server",
+        description=main.__doc__,
+        epilog="What follows -- is tritonserver's own.",
+    )
     parser.add_argument("repository", type=Path)
     for name, port in (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("metrics", METRICS_PORT)):
         parser.add_argument(f"--{name}-port", type=int, default=port)
     parser.add_argument("--config-name", default="python", help="which of the models' configurations to read (python)")
     parser.add_argument("--control", default="none", choices=["none", "explicit"], help="explicit: clients load models")
     parser.add_argument("--load", nargs="*", default=[], metavar="MODEL", help="with explicit control: models to start")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given[:mark])
     ports = Ports(http=options.http_port, grpc=options.grpc_port, metrics=options.metrics_port)
-    server = TritonServer(options.repository, ports, options.config_name, options.control, options.load)
+    server = TritonServer(options.repository, ports, options.config_name, options.control, options.load, given[mark + 1 :])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends this ends the server
     try:
         return serve(server)

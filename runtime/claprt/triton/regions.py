@@ -81,11 +81,9 @@ class Regions:
         self._register, self._unregister = register, unregister
         self._free: list[Region] = []
         self._lock = threading.Lock()
-        self._owner = os.getpid()
 
     def take(self, size: int, generation: int) -> Region:
         """A region of at least this size that the server knows in this life of it."""
-        self._leave_parents()
         with self._lock:
             fitting = [region for region in self._free if region.size >= size]
             region = fitting[-1] if fitting else None
@@ -117,12 +115,5 @@ class Regions:
 
     def end(self) -> None:
         """Ends all of them."""
-        self._leave_parents()
         while self._free:
             self.give_up(self._free.pop())
-
-    def _leave_parents(self) -> None:
-        """In the child of a fork: the parent's regions are the parent's."""
-        if os.getpid() == self._owner:
-            return
-        self._free, self._owner, self._lock = [], os.getpid(), threading.Lock()

@@ -41,6 +41,9 @@ class Build:
     """Major version of the TensorRT that will read graphs in fp16; 11 takes the precision from the graph alone."""
     plans: Path | None = None
     """Folder of engines that `claprt_export.to_tensorrt` built."""
+    queue: int | None = None
+    """Requests that may wait for a model, each for ten seconds; more are rejected. By default there is no limit, because
+    with one Triton now and then leaves a request for half a second beside an idle instance (docs/triton.md)."""
     build: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Name of this build, by which clients notice that a server was replaced."""
 
@@ -52,6 +55,8 @@ class Build:
             )
         if self.version < 1:
             raise OptionError(f"version={self.version} is not possible; Triton counts versions from 1.")
+        if self.queue is not None and self.queue < 1:
+            raise OptionError(f"queue={self.queue} is not possible; give at least 1, or None for no limit.")
 
 
 def source_folder() -> Path:
@@ -112,6 +117,9 @@ def _copy_model(source: Path, target: Path, wanted: Build) -> None:
         shutil.copytree(fused / "configs", target / "configs")
     for path in (source / "1").iterdir():
         shutil.copy2(path, version / path.name)
+    if wanted.queue is not None:
+        for path in config_files(target):
+            path.write_text(_with_queue(path.read_text(encoding="utf-8"), wanted.queue), encoding="utf-8")
     name = source.name
     for file, origin in _files(name, wanted).items():
         _link(origin, version / file)
@@ -120,6 +128,22 @@ def _copy_model(source: Path, target: Path, wanted: Build) -> None:
             _add_facts(path, name, wanted)
     if not (version / "model.plan").exists():
         (target / "configs" / "tensorrt.pbtxt").unlink(missing_ok=True)
+
+
+def _with_queue(text: str, limit: int) -> str:
+    """A configuration whose queue has a limit. Where nothing is batched, the batcher is there for its queue alone."""
+    if 'platform: "ensemble"' in text:
+        return text
+    policy = f"""  default_queue_policy {{
+    max_queue_size: {limit}
+    timeout_action: REJECT
+    default_timeout_microseconds: 10000000
+    allow_timeout_override: true
+  }}
+"""
+    if "dynamic_batching {\n" not in text:
+        return f"{text.rstrip()}\ndynamic_batching {{\n{policy}}}\n"
+    return text.replace("dynamic_batching {\n", f"dynamic_batching {{\n{policy}", 1)
 
 
 def _files(model: str, wanted: Build) -> dict[str, Path]:

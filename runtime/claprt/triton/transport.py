@@ -1,36 +1,23 @@
-"""Requests to a Triton server over gRPC or HTTP, and what their failures mean.
-
-tritonclient does the talking. Its exceptions differ with the protocol and the moment; here they become one of three: the
-server refused (`ServerError`), it was lost and asking again may help (`LostError`), or it took too long.
-"""
+"""Requests to a Triton server over gRPC or HTTP; tritonclient does the talking."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from claprt.errors import MissingDependencyError, ServerError, ServerUnavailableError
+from claprt.errors import MissingDependencyError, OptionError, ServerUnavailableError
 from claprt.triton.address import Address
+from claprt.triton.failures import failure
 from claprt.triton.regions import Placed
 
 Array = np.ndarray[Any, Any]
 _TYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL", "object": "BYTES"}
 _LARGEST = 2**31 - 1
-_LOST = ("not healthy", "Stream removed", "Socket closed", "Connection reset", "shutting down", "not ready", "no available")
-_BUSY = ("xceeds maximum queue size",)
-_FORGOTTEN = "Unable to find shared memory region"
-
-
-class LostError(Exception):
-    """The server or a step of it was lost, or is too busy: the same request may be answered a moment later."""
-
-
-class ForgottenError(LostError):
-    """The server does not know a shared memory region any more, as after a restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +30,19 @@ class Security:
     """File of the authorities to trust, PEM; by default the system's."""
     private_key: str | None = None
     certificate_chain: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("root_certificates", "private_key", "certificate_chain"):
+            file = getattr(self, name)
+            if file is not None and not Path(file).is_file():
+                raise OptionError(f"{name} is to be a PEM file, and there is none at {file}.")
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise OptionError("private_key and certificate_chain belong together: give both, or neither.")
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        """The headers as gRPC takes them: their names in small letters, None for none."""
+        return {name.lower(): value for name, value in self.headers.items()} or None
 
 
 class Transport(Protocol):
@@ -70,6 +70,10 @@ class Transport(Protocol):
         """Lets the server forget it."""
         ...
 
+    def abandon(self) -> None:
+        """Leaves the connections to the parent, in the child of a fork, which is to have a transport of its own."""
+        ...
+
     def close(self) -> None:
         """Ends the connections."""
         ...
@@ -93,6 +97,7 @@ def grpc_options(address: Address, security: Security) -> dict[str, Any]:
     """Arguments of both of tritonclient's gRPC clients, the blocking and the asynchronous one."""
     channel = [(f"grpc.max_{way}_message_length", _LARGEST) for way in ("send", "receive")]
     channel += [(f"grpc.{kind}_reconnect_backoff_ms", ms) for kind, ms in (("initial", 100), ("min", 100), ("max", 1000))]
+    channel += [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, not the one of a process that forked
     return {
         "url": address.netloc,
         "ssl": address.tls,
@@ -124,32 +129,22 @@ def requested(
     return asked, wanted
 
 
-def failure(error: Exception, timeout_s: float) -> Exception:
-    """What an exception of tritonclient means, as one of ours."""
-    status, message = str(getattr(error, "status", lambda: "")()), str(getattr(error, "message", lambda: "")() or error)
-    if "DEADLINE_EXCEEDED" in status or isinstance(error, TimeoutError) or "timed out" in message:
-        return ServerUnavailableError(f"The server gave no answer within {timeout_s:g} s.")
-    if _FORGOTTEN in message:
-        return ForgottenError(message)
-    of_connection = isinstance(error, OSError | EOFError) or type(error).__module__.startswith(
-        ("geventhttpclient", "gevent.")
-    )
-    lost = of_connection or "UNAVAILABLE" in status or status == "503"
-    if lost or any(sign in message for sign in (*_LOST, *_BUSY)):
-        return LostError(message)
-    return ServerError(message)
-
-
 class GrpcTransport:
     """gRPC; one channel for all threads."""
+
+    _broken: ClassVar[bool] = False
+    """Whether this process was forked while its parent was in the middle of a request, which gRPC does not survive."""
 
     def __init__(self, address: Address, security: Security, timeout_s: float) -> None:
         from tritonclient import grpc
 
         self._grpc = grpc
         self._timeout_s = timeout_s
-        self._headers = dict(security.headers) or None
-        self._client = grpc.InferenceServerClient(**grpc_options(address, security))
+        self._headers = security.metadata
+        self._options = grpc_options(address, security)
+        self._opening = threading.Lock()
+        self._client: Any = None
+        self._under_way = 0
 
     def infer(
         self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
@@ -178,15 +173,35 @@ class GrpcTransport:
         """Lets the server forget it."""
         self._call("unregister_system_shared_memory", name, headers=self._headers)
 
+    def abandon(self) -> None:
+        """Leaves the channel to the parent; gRPC's own handlers make it ready for another one, if it was idle."""
+        GrpcTransport._broken |= self._under_way > 0
+
     def close(self) -> None:
         """Ends the channel."""
-        self._client.close()
+        with self._opening:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        if GrpcTransport._broken:
+            raise ServerUnavailableError(
+                "This process was forked while another thread waited for the server over gRPC, which cannot be used here "
+                "any more. Fork before or between requests, start processes by spawn, or use triton+http://."
+            )
+        with self._opening:
+            if self._client is None:
+                self._client = self._grpc.InferenceServerClient(**self._options)
+            client = self._client
+            self._under_way += 1
         try:
-            return getattr(self._client, method)(*arguments, client_timeout=self._timeout_s, **options)
+            return getattr(client, method)(*arguments, client_timeout=self._timeout_s, **options)
         except Exception as error:
-            raise failure(error, self._timeout_s) from error
+            raise failure(error, self._timeout_s, method) from error
+        finally:
+            with self._opening:
+                self._under_way -= 1
 
 
 class HttpTransport:
@@ -230,6 +245,12 @@ class HttpTransport:
         """Lets the server forget it."""
         self._call("unregister_system_shared_memory", name, headers=self._headers)
 
+    def abandon(self) -> None:
+        """Leaves the connections to the parent; gevent, which they run on, would wait for ever without being told."""
+        import gevent
+
+        gevent.reinit()
+
     def close(self) -> None:
         """Ends this thread's connection; those of others end with their threads."""
         client = getattr(self._of_thread, "client", None)
@@ -246,7 +267,7 @@ class HttpTransport:
             return getattr(client, method)(*arguments, **options)
         except Exception as error:
             self.close()  # whatever is left on the connection belongs to the failed request
-            raise failure(error, self._timeout_s) from error
+            raise failure(error, self._timeout_s, method) from error
 
 
 def build_of(config: Mapping[str, Any]) -> str:

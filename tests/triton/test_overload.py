@@ -1,0 +1,118 @@
+"""More requests than a server can answer: with a limit they are turned away at the door; given up, they cost nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient import grpc
+
+from claprt.bundle import read_bundle
+from claprt.triton.repository import Build, build
+from tests.triton.asking import Array, inputs_of, statistics, strings, wav
+from tests.triton.server import Server
+
+LIMIT = 12
+CROWD = 20
+"""Requests beyond the limit."""
+SILENCE = wav(np.zeros(600 * 8000, np.int16), 8000, "FLAC", "PCM_16")
+LONG: dict[str, dict[str, Array]] = {
+    "decode": {"audio": strings(SILENCE)},
+    "tokenizer": {"text": strings(*["rain " * 4_000] * 40)},
+}
+"""What keeps every instance of a step busy for a while."""
+SHORT: dict[str, dict[str, Array]] = {
+    "decode": {"audio": strings(wav(np.ones(400), 8000))},
+    "tokenizer": {"text": strings("rain")},
+    "clap_audio_file": {"audio": strings(wav(np.ones(400), 8000))},
+    "clap_classify": {"audio": strings(wav(np.ones(400), 8000)), "labels": strings("rain")},
+    "clap_text": {"text": strings("rain")},
+}
+OUTPUTS = {
+    "decode": "windows", "tokenizer": "token_ids", "clap_audio_file": "audio_embeddings", "clap_classify": "logits",
+    "clap_text": "text_embeddings",
+}  # fmt: skip
+INSTANCES = {"decode": 2, "tokenizer": 1}
+
+
+@pytest.fixture(scope="module")
+def limited(bundle: Path, tmp_path_factory: pytest.TempPathFactory, needs_server: None) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("limited")
+    repository = build(Build(bundle=read_bundle(bundle), queue=LIMIT), folder / "repository")
+    with Server(repository, folder / "triton.log") as running:
+        yield running
+
+
+class Asking:
+    """Requests that are on their way; what comes of them is collected."""
+
+    def __init__(self, server: Server) -> None:
+        self.client = grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}")
+        self.errors: list[Any] = []
+        self.sent = 0
+
+    def send(self, model: str, given: dict[str, Array], count: int) -> list[Any]:
+        tensors, wanted = inputs_of(grpc, given), [grpc.InferRequestedOutput(OUTPUTS[model])]
+        self.sent += count
+        return [
+            self.client.async_infer(model, tensors, lambda result, error: self.errors.append(error), outputs=wanted)
+            for _ in range(count)
+        ]
+
+    def refusals(self) -> list[str]:
+        """What was said to those that got no answer, once all have got something."""
+        until = time.monotonic() + 20
+        while len(self.errors) < self.sent:
+            assert time.monotonic() < until, f"{self.sent - len(self.errors)} requests were never answered"
+            time.sleep(0.01)
+        self.client.close()
+        return [str(error) for error in self.errors if error is not None]
+
+
+@pytest.mark.parametrize(
+    ("model", "step"),
+    [("decode", "decode"), ("clap_audio_file", "decode"), ("clap_classify", "decode"), ("clap_text", "tokenizer")],
+)
+def test_a_crowd_is_turned_away_at_the_door(limited: Server, model: str, step: str) -> None:
+    """While a step is busy, as many requests wait as its queue holds; the others are rejected at once, and none is lost."""
+    asking = Asking(limited)
+    asking.send(step, LONG[step], INSTANCES[step])
+    time.sleep(0.05)
+    asking.send(model, SHORT[model], LIMIT + CROWD)
+    refusals = asking.refusals()
+    assert all("Exceeds maximum queue size" in sentence for sentence in refusals)
+    assert CROWD / 2 < len(refusals) <= CROWD
+
+
+def test_without_a_limit_everybody_is_answered(server: Server) -> None:
+    asking = Asking(server)
+    for model, given in SHORT.items():
+        asking.send(model, given, 100)
+    assert asking.refusals() == []
+
+
+def test_who_has_gone_is_not_answered(server: Server) -> None:
+    """Requests whose clients gave up cost next to nothing: the impatient do not keep others waiting."""
+    start = computed_s(server, "decode")
+    one = Asking(server)
+    one.send("decode", LONG["decode"], 1)
+    assert one.refusals() == []
+    before = computed_s(server, "decode")
+    asking = Asking(server)
+    asking.send("decode", LONG["decode"], INSTANCES["decode"])
+    given_up = asking.send("decode", LONG["decode"], 20)
+    time.sleep(0.02)
+    for call in given_up:
+        call.cancel()
+    asking.send("decode", SHORT["decode"], 1)
+    assert len(asking.refusals()) == 20
+    assert computed_s(server, "decode") - before < 10 * (before - start)  # of 22; two at once take longer than one
+
+
+def computed_s(server: Server, model: str) -> float:
+    """Seconds that a model has computed."""
+    return int(statistics(server, model)["inference_stats"]["compute_infer"]["ns"]) / 1e9
