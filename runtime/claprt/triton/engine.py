@@ -8,11 +8,10 @@ and after the server was lost they are read again, so that a server with another
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -25,6 +24,7 @@ from claprt.graphs import Precision, Stage
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
 from claprt.triton.failures import ForgottenError, LostError
+from claprt.triton.forks import engines, of_parents
 from claprt.triton.regions import Placed, Regions
 from claprt.triton.served import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
 from claprt.triton.transport import Security, Transport, connect
@@ -78,7 +78,7 @@ class TritonEngine:
         self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
         self._asked_to_share = shared_memory
         self._begin()
-        _engines.add(self)
+        engines.add(self)
         self.served: Served = self._patiently(self._read)
         """What the server says that it serves."""
 
@@ -88,6 +88,7 @@ class TritonEngine:
         self._at_the_end: Finalize | None = None
         self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
         self._free = threading.BoundedSemaphore(self._at_once)
+        self._doubts = ThreadPoolExecutor(1, thread_name_prefix="claprt-triton")
         self._lock = threading.Lock()
         self._life = 0
         self._lost = False
@@ -166,12 +167,13 @@ class TritonEngine:
     def abandon(self) -> None:
         """Begins anew in the child of a fork: connections and shared memory are its parent's, and are not ended here."""
         self._transport.abandon()
-        _of_parents.append((self._transport, self._regions))
+        of_parents.append((self._transport, self._regions, self._doubts))
         self._begin()
 
     def close(self) -> None:
         """Gives shared memory back and ends the connections."""
         self._regions.end()
+        self._doubts.shutdown()
         self._transport.close()
 
     def __enter__(self) -> TritonEngine:
@@ -232,16 +234,31 @@ class TritonEngine:
         """A request, asked again while the server is lost; never of a server that has become another."""
 
         def checked() -> Any:
-            if time.monotonic() - self._heard > IDLE_S and self._transport.build(AUDIO) != self.served.build:
-                self._lost = True
+            doubt = None
+            if time.monotonic() - self._heard > IDLE_S:  # asked beside the request, which then waits for nothing
+                doubt = self._doubts.submit(self._transport.build, AUDIO)
             if self._lost:
                 self._find_again()
-            found = request()
+            try:
+                found = request()
+            except ServerError:
+                self._settle(doubt)
+                raise
+            if self._settle(doubt):
+                found = request()
             self._heard = time.monotonic()
             return found
 
         with self._free:
             return self._patiently(checked)
+
+    def _settle(self, doubt: Future[str] | None) -> bool:
+        """Whether the server was replaced by one that serves the same; an error where it serves something else."""
+        if doubt is None or doubt.result() == self.served.build:
+            return False
+        self._lost = True
+        self._find_again()
+        return True
 
     def _patiently(self, request: Callable[[], Any]) -> Any:
         until, pause = time.monotonic() + self._retry_for_s, PAUSE_S
@@ -276,17 +293,3 @@ class TritonEngine:
 
     def __repr__(self) -> str:
         return f"<TritonEngine {self.served.manifest.name} {self.precision} on {self.address}>"
-
-
-_engines: weakref.WeakSet[TritonEngine] = weakref.WeakSet()
-_of_parents: list[tuple[Transport, Regions]] = []
-"""Kept, because whatever ended them would end them for the parent, or wait for threads that only the parent has."""
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(_engines):
-        engine.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
