@@ -13,7 +13,7 @@ import soundfile
 import claprt
 from claprt import tasks
 from claprt.cli import main
-from claprt.cli.classify import split_labels
+from claprt.cli.answers import split_words
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
 from claprt.labels import filled_in
 from claprt.synthetic import SOUNDS
@@ -217,5 +217,5 @@ def test_command_options_that_cannot_be(bundle: Path, files: list[str], capsys: 
     assert "no path" in capsys.readouterr().err
 
 
-def test_split_labels() -> None:
-    assert split_labels(["dog, rain", "a siren", ","]) == ["dog", "rain", "a siren"]
+def test_split_words() -> None:
+    assert split_words(["dog, rain", "a siren", ","]) == ["dog", "rain", "a siren"]

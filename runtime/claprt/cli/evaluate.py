@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from claprt.cli.classify import split_labels
+from claprt.cli.answers import split_words
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.dataset import read_dataset
 from claprt.errors import OptionError
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     result = evaluate(
         clap,
         dataset,
-        labels=split_labels(options.labels),
+        labels=split_words(options.labels),
         templates=options.template or [DEFAULT_TEMPLATE],
         progress=_bar,
     )

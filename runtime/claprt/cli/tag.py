@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
-from claprt.cli.classify import bars, split_labels
-from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
+from claprt.cli.answers import add_answer_options, bars, print_answers, split_words
+from claprt.cli.options import load_model
 from claprt.labels import checked_labels, filled_in
 from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 
@@ -28,21 +27,17 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("files", nargs="+", metavar="FILE", help="sound files, before the options; - is standard input")
     command.add_argument("--tags", nargs="+", required=True, metavar="TAG", help="tags; commas separate them too")
     command.add_argument(
         "--threshold", type=float, default=0.5, metavar="P", help="probability from which a tag applies (0.5)"
     )
-    command.add_argument("--template", metavar="TEXT", help="sentence with {} for the tag (the tag as it is)")
-    command.add_argument("--json", action="store_true", help="one JSON object a file")
-    add_sound_options(command)
-    add_model_options(command)
+    add_answer_options(command, word="tag")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status is 1 if a file could not be embedded."""
-    tags = checked_labels(split_labels(options.tags), "tags")
+    tags = checked_labels(split_words(options.tags), "tags")
     threshold = checked_threshold(options.threshold)
     asked = filled_in(options.template, tags)
     clap = load_model(options)
@@ -52,21 +47,9 @@ def run(options: argparse.Namespace) -> int:
             "note: this bundle is not calibrated for tags (claprt calibrate); they are held against neutral prompts.",
             file=sys.stderr,
         )
-    status = 0
-    for number, sound in enumerate(clap.iter_audio(map(sound_source, options.files))):
-        file = options.files[number]
-        if sound.error is not None or sound.vector is None:
-            print(f"claprt: {sound.error}", file=sys.stderr)
-            status = 1
-            continue
-        result = tagging(clap.manifest, sound.vector, texts, neutral, tags, threshold)
-        if options.json:
-            print(json.dumps({"source": file, "fingerprint": clap.fingerprint, **result.to_dict()}))
-            continue
-        if len(options.files) > 1:
-            print(f"{'' if number == 0 else chr(10)}{file}")
-        print(chart(result))
-    return status
+    return print_answers(
+        options, clap, lambda vector: tagging(clap.manifest, vector, texts, neutral, tags, threshold), chart
+    )
 
 
 def chart(result: Tagging) -> str:
