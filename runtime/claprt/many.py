@@ -8,9 +8,11 @@ never far ahead of the tower, nor of whoever takes the results.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -171,7 +173,8 @@ def audio_rows(engine: Engine, log_mels: LogMels, is_longer: IsLonger | None) ->
 class _SideBySide:
     """Readers and callers at work; leaving the block ends them.
 
-    They are daemon threads, so that a program may end while results are still to come.
+    They are daemon threads, and end at the latest when the program does, which may be while results are still to come:
+    Python would stop them inside the runtimes' code otherwise, and that ends in an abort.
     """
 
     def __init__(self, engine: Engine, fused: bool) -> None:
@@ -190,14 +193,20 @@ class _SideBySide:
         self._waiting: deque[tuple[_Sound, Future[list[Future[Embedding]]]]] = deque()
 
     def __enter__(self) -> _SideBySide:
+        _at_work.add(self)
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stops all threads once they have done what they are at."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        _at_work.discard(self)
 
     def carry_on(self, waiting: Iterable[_Sound], views: Iterator[View]) -> None:
         """Takes over sounds that have been begun, the last of them with views still to come."""
@@ -259,3 +268,12 @@ class _SideBySide:
                 future.set_result(self._engine.audio(*_inputs([view], self._fused))[0])
             except Exception as error:  # noqa: BLE001 - raised again in the thread that takes the results
                 future.set_exception(error)
+
+
+_at_work: weakref.WeakSet[_SideBySide] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for side in list(_at_work):
+        side.end()

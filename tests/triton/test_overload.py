@@ -13,7 +13,7 @@ from tritonclient import grpc
 
 from claprt.bundle import read_bundle
 from claprt.triton.repository import Build, build
-from tests.triton.asking import Array, inputs_of, statistics, strings, wav
+from tests.triton.asking import Array, inputs_of, strings, wav
 from tests.triton.server import Server
 
 LIMIT = 12
@@ -93,26 +93,3 @@ def test_without_a_limit_everybody_is_answered(server: Server) -> None:
     for model, given in SHORT.items():
         asking.send(model, given, 100)
     assert asking.refusals() == []
-
-
-def test_who_has_gone_is_not_answered(server: Server) -> None:
-    """Requests whose clients gave up cost next to nothing: the impatient do not keep others waiting."""
-    start = computed_s(server, "decode")
-    one = Asking(server)
-    one.send("decode", LONG["decode"], 1)
-    assert one.refusals() == []
-    before = computed_s(server, "decode")
-    asking = Asking(server)
-    asking.send("decode", LONG["decode"], INSTANCES["decode"])
-    given_up = asking.send("decode", LONG["decode"], 20)
-    time.sleep(0.02)
-    for call in given_up:
-        call.cancel()
-    asking.send("decode", SHORT["decode"], 1)
-    assert len(asking.refusals()) == 20
-    assert computed_s(server, "decode") - before < 10 * (before - start)  # of 22; two at once take longer than one
-
-
-def computed_s(server: Server, model: str) -> float:
-    """Seconds that a model has computed."""
-    return int(statistics(server, model)["inference_stats"]["compute_infer"]["ns"]) / 1e9

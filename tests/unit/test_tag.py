@@ -292,4 +292,4 @@ def test_the_similarity_command(run: Run, files: list[str], clap: claprt.Clap) -
 def test_tagging_takes_vectors(clap: claprt.Clap, sound: Any) -> None:
     neutral = clap.embed_text(NEUTRAL_PROMPTS)
     result = tagging(clap.manifest, clap.embed_audio(sound), clap.embed_text(TAGS), neutral, tuple(TAGS))
-    assert np.array_equal(result.logits, claprt.tag(sound, tags=TAGS, model=clap).logits)
+    assert np.allclose(result.logits, claprt.tag(sound, tags=TAGS, model=clap).logits, atol=1e-4)

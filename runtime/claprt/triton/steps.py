@@ -64,11 +64,8 @@ class Steps:
         self._backend = backend
 
     def each(self, requests: Sequence[Any], answer: Answer) -> list[Any]:
-        """Answers one request after the other; not those whose clients gave up while they waited."""
-        return [
-            self._gone() if request.is_cancelled() else self._response(lambda r=request: _chosen(answer, *self._inputs(r)))
-            for request in requests
-        ]
+        """Answers one request after the other."""
+        return [self._response(lambda r=request: _chosen(answer, *self._inputs(r))) for request in requests]
 
     def merged(self, requests: Sequence[Any], run: Callable[[Inputs], Mapping[str, Array]]) -> list[Any]:
         """Answers requests of equal shapes in one call, each with its own rows."""
@@ -96,10 +93,6 @@ class Steps:
         except Exception as error:  # noqa: BLE001 - it must not take the requests beside it along
             return self._refused(error)
         return self._backend.InferenceResponse(output_tensors=tensors)
-
-    def _gone(self) -> Any:
-        kind = self._backend.TritonError
-        return self._backend.InferenceResponse(error=kind("The client did not wait for an answer.", kind.CANCELLED))
 
     def _refused(self, error: Exception) -> Any:
         kind = self._backend.TritonError
