@@ -61,11 +61,21 @@ class OpenVinoSession:
             raise ProviderError(f"{load.path.name}: bf16 was asked for, and OpenVINO does not compute in it here.")
 
     def __call__(self, feeds: Mapping[str, Array]) -> Array:
-        """The graph's one output. May be called from several threads; each has a request of its own."""
+        """The graph's one output. May be called from several threads; each has a request of its own.
+
+        Computed in a thread of OpenVINO's: a thread that has computed in OpenVINO itself keeps something of it that ends
+        with the thread, and the child of a fork would wait there, at its own end, for threads that only its parent has.
+        """
         request: openvino.InferRequest | None = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()
-        return np.array(request.infer(dict(feeds), share_inputs=True)[0])
+        try:
+            request.start_async(dict(feeds), share_inputs=True)
+            request.wait()
+        except BaseException:
+            del self._requests.request  # interrupted, it may be at work still, and would be busy for the next call
+            raise
+        return np.array(request.get_output_tensor(0).data)
 
     def abandon(self) -> None:
         """Forgets the model without ending it."""

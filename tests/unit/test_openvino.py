@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,15 @@ def test_openvino_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(clap.embed_audio(SOME[2]) - expected).max() < 1e-5
     with pytest.raises(ProviderUnavailableError, match=r"pip install 'claprt\[cpu\]'"):
         claprt.load(bundle, provider="cpu")
+
+
+def test_after_an_interrupt(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was interrupted may be at work still: it must not be the next call's."""
+    session = OpenVinoSession(loading(bundle), Precision.FP32)
+    feeds = {"log_mels": np.random.default_rng(0).normal(-30, 15, (2, 1, 1001, 64)).astype(np.float32)}
+    expected = session(feeds)
+    with monkeypatch.context() as patched:
+        patched.setattr("openvino.InferRequest.wait", lambda self: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            session(feeds)
+    assert np.array_equal(session(feeds), expected)
