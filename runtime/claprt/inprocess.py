@@ -27,7 +27,7 @@ from claprt.engine import checked_feeds
 from claprt.errors import MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, Stage
-from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus
+from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
 from claprt.providers import ORT_NAMES, Choice, Provider, choose, fallen_back, tensorrt_profiles
 from claprt.session import Load, OrtSession, ProviderOptions, Runner, ort_providers
 
@@ -160,6 +160,7 @@ class InProcessEngine:
         if stage not in self._runners:
             with ThreadPoolExecutor(1, thread_name_prefix="claprt-load") as pool:
                 self._runners[stage] = pool.submit(self._create, stage).result()
+            trim_heap()
         return self._runners[stage]
 
     def _create(self, stage: Stage) -> Runner:

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
@@ -81,6 +82,14 @@ def nvidia_gpus() -> int:
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     return 0
+
+
+def trim_heap() -> None:
+    """Gives memory that was freed back to the system: glibc would keep the hundreds of megabytes that loading a graph took."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):  # not in every C library
+            libc.malloc_trim(0)
 
 
 def default_threads() -> int:

@@ -20,7 +20,7 @@ from claprt.bound import BoundRuns, cuda_graphs_wanted
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, TensorFacts
-from claprt.machine import cpu_features, cpu_identity
+from claprt.machine import cpu_features, cpu_identity, trim_heap
 from claprt.providers import ORT_NAMES, Provider
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
             _create(load.path, options, [ORT_NAMES[Provider.CPU]])
         except Exception as error:  # a full disk, or a graph that cannot be loaded at all: that is found out without
             raise OSError(f"{load.path} cannot be prepared: {error}") from error
+        trim_heap()
 
     key = {
         "graph": load.facts.sha256,
