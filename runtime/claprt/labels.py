@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from claprt.errors import OptionError, TextError, TextTypeError
@@ -44,9 +45,10 @@ def checked_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, 
             raise TextTypeError(f"A {one} must be a string; {type(name).__name__} was found.")
         if not name.strip():
             raise TextError(f"A {one} is empty; give it a word.")
-    twice = {name for name in names if names.count(name) > 1}
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        raise OptionError(f"{called} names {', '.join(map(repr, sorted(twice)))} more than once.")
+        more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
+        raise OptionError(f"{called} names {', '.join(map(repr, twice[:3]))}{more} more than once.")
     return names
 
 

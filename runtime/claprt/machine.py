@@ -85,7 +85,7 @@ def nvidia_gpus() -> int:
 
 
 def trim_heap() -> None:
-    """Gives memory that was freed back to the system: glibc would keep the hundreds of megabytes that loading a graph took."""
+    """Gives freed memory back to the system: glibc would keep the hundreds of megabytes that loading a graph took."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):  # not in every C library

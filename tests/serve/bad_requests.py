@@ -113,6 +113,26 @@ def bodies_that_are_not_understood(draw: random.Random) -> dict[str, Any]:
     return {"parts": (request("POST", draw.choice(POSTS), {"Content-Type": "application/json", "X-Length": "1"}, body),)}
 
 
+@kind(4)
+def bodies_of_many_values(draw: random.Random) -> dict[str, Any]:
+    """Nearly as many as fit into a message."""
+    value = draw.choice([b"0", b"{}", b"[]", b'""', b"null", None])
+    values = (b'"%x"' % number if value is None else value for number in range((MESSAGE_MB << 20) // 10))
+    path, body = draw.choice([
+        ("/v1/embeddings", b'{"input": [%s]}'), ("/classify", b'{"audio": "AAAA", "labels": [%s]}'),
+        ("/tag", b'{"audio": "AAAA", "tags": [%s]}'),
+    ])  # fmt: skip
+    return {"parts": (request("POST", path, {"Content-Type": "application/json"}, body % b",".join(values)),)}
+
+
+@kind(4)
+def templates_that_grow(draw: random.Random) -> dict[str, Any]:
+    labels = [f"{number:x}" for number in range(draw.choice([1, 300, 2048]))]
+    template = draw.choice(["{}" + "a" * 800_000, "{}" * 400_000, "{}" * 8000, "{" * 8000])
+    body = json.dumps({"audio": "AAAA", "labels": labels, "tags": labels, "template": template}).encode()
+    return {"parts": (request("POST", draw.choice(["/classify", "/tag"]), {"Content-Type": "application/json"}, body),)}
+
+
 @kind()
 def requests_in_a_row(draw: random.Random) -> dict[str, Any]:
     several = [

@@ -9,6 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -127,6 +128,47 @@ def test_messages_have_a_size_and_are_not_unpacked(strict: Process) -> None:
         assert "Sec-WebSocket-Extensions" not in client.response.headers
     reply, _ = answer_to(strict.port, frame(b"x", reserved=4), upgraded=True)  # which says that it is compressed
     assert (reply.kind, reply.status) == ("close", 1002)
+
+
+def many(value: bytes, megabytes: int) -> bytes:
+    return b"[" + b",".join([value] * ((megabytes << 20) // (len(value) + 1))) + b"]"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/embeddings", b'{"input": %s}' % many(b"0", 32), 422),
+        ("/v1/embeddings", b'{"input": %s}' % many(b'"a"', 32), 400),
+        ("/v1/embeddings", b'{"input": %s}' % many(b'"\\""', 32), 400),
+        ("/classify", b'{"audio": "AAAA", "labels": %s}' % json.dumps([f"{n:x}" for n in range(120_000)]).encode(), 400),
+        ("/classify", b'{"audio": "AAAA", "labels": %s}' % many(b"{}", 32), 422),
+        ("/tag", b'{"audio": "AAAA", "tags": ["a"], "x": %s}' % many(b"[]", 32), 400),
+        ("/tag", json.dumps({"audio": "AAAA", "tags": list("abc" * 99), "template": "{}" + "a" * 9_000_000}).encode(), 400),
+        (
+            "/tag",
+            json.dumps({
+                "audio": "AAAA", "tags": [f"{n:0>8000}" for n in range(2000)], "template": "{}" * 4096}).encode(),
+            400,
+        ),
+    ],
+    ids=["numbers", "texts", "quotes", "labels", "objects", "a field that is none", "template", "many places"],
+)  # fmt: skip
+def test_a_large_body_holds_nobody_up(service: Process, path: str, body: bytes, status: int) -> None:
+    """Whatever is in it, it is answered soon, others are meanwhile, and it takes little more memory than itself."""
+    before = service.rss_mb()
+    with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=30) as client:
+        started = time.monotonic()
+        reply = pool.submit(httpx.post, service.url(path), content=body, headers=JSON, timeout=30)
+        waits, sizes = [0.0], [before]
+        while not reply.done():
+            asked = time.monotonic()
+            assert client.get(service.url("/healthz")).text == "ok"
+            waits.append(time.monotonic() - asked)
+            sizes.append(service.rss_mb())
+        assert reply.result().status_code == status, reply.result().text
+        assert time.monotonic() - started < 5
+    assert max(waits) < 1
+    assert max(sizes) < before + 4 * len(body) / 1e6 + 50
 
 
 def test_what_a_message_does_not_need_is_not_kept(service: Process) -> None:

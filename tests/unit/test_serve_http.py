@@ -25,6 +25,7 @@ from claprt.mel import log_mel
 from claprt.serve.app import create_app
 from claprt.serve.bodies import split
 from claprt.serve.encoding import from_base64, from_uri
+from claprt.serve.faults import ShapeError
 from claprt.serve.limits import Limits
 from claprt.synthetic import SOUNDS
 
@@ -161,6 +162,11 @@ class TestQuestions:
             ("/classify", {"audio": "AAAA", "labels": ["a"], "template": "x"}, 400, "no {} for the label"),
             ("/classify", {"audio": "AAAA", "labels": ["a"], "top_k": 0}, 422, "top_k"),
             ("/classify", {"audio": "AAAA", "labels": list("abcdef")}, 400, "1 to 5 labels"),
+            ("/classify", {"audio": "AAAA", "labels": ["a"] * 6}, 400, "1 to 5 labels"),
+            ("/classify", {"audio": "AAAA", "labels": ["a" * 201]}, 400, "up to 200 characters"),
+            ("/classify", {"audio": "AAAA", "labels": ["a"], "template": "{}" + "a" * 200}, 400, "one has 201"),
+            ("/tag", {"audio": "AAAA", "tags": ["aaa", "b"], "template": "{}" * 99}, 400, "one has 297"),
+            ("/tag", {"audio": "AAAA", "tags": [0] * 9}, 422, "tags"),
             ("/tag", {"audio": "AAAA", "tags": ["a", " "]}, 400, "tag is empty"),
             ("/tag", {"audio": "AAAA", "tags": ["a"], "threshold": 2}, 422, "threshold"),
             ("/tag", {"audio": "AAAA", "labels": ["a"]}, 422, "tags"),
@@ -179,7 +185,9 @@ class TestQuestions:
         assert "no file" in message(client.post("/tag", data={"tags": "a"}, files={"other": rain}))
         assert "labels" in message(client.post("/classify", files={"file": rain}), 422)
         assert "2 times" in message(client.post("/tag", files={"file": rain}, data={"tags": "a", "threshold": ["0", "1"]}))
-        assert "not JSON" in message(client.post("/tag", files={"file": rain}, data={"tags": "[1,"}))
+        for words in ("[1,", "[1]", '{"a": 1}', "[["):
+            assert "not understood" in message(client.post("/tag", files={"file": rain}, data={"tags": words}), 422)
+        assert "1 to 5 labels" in message(client.post("/tag", files={"file": rain}, data={"tags": "a,b," * 9}))
         assert "Too many files" in message(client.post("/tag", files=[("file", rain), ("file", rain)], data={"tags": "a"}))
         noise = client.post("/tag", files={"file": ("noise.webm", b"no sound")}, data={"tags": "a"})
         assert "noise.webm cannot be decoded" in message(noise)
@@ -269,9 +277,17 @@ class TestBodies:
         assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
 
     def test_words(self) -> None:
-        assert split(" dog,, rain\r\ncat\n") == ["dog", "rain", "cat"]
-        with pytest.raises(OptionError):
-            split("[1,")
+        assert split(" dog,, rain\r\ncat\n", 9) == ["dog", "rain", "cat"]
+        assert split(' ["rain, heavy", "é"]', 9) == ["rain, heavy", "é"]
+        with pytest.raises(ShapeError):
+            split("[1,", 9)
+        with pytest.raises(OptionError, match="1 to 9"):
+            split("a," * 20, 9)
+
+    def test_numbers_may_be_strings(self, client: TestClient, rain: bytes) -> None:
+        body = {"audio": base64.b64encode(rain).decode(), "labels": ["rain", "dog"]}
+        found = client.post("/classify", json={**body, "top_k": "2", "extra": {"a": [1]}}).json()
+        assert len(found["top_k_classes"]) == 2
 
     def test_base64(self) -> None:
         data = np.random.default_rng(0).bytes(1_000_000)

@@ -6,9 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
@@ -91,11 +89,6 @@ def _explain(app: FastAPI) -> None:
     async def ours(_: Request, error: Exception) -> JSONResponse:
         return refusal_of(explained(error))
 
-    async def shape(_: Request, error: Exception) -> JSONResponse:
-        found = error.errors() if isinstance(error, RequestValidationError | ValidationError) else []
-        parts = [f"{'.'.join(map(str, part['loc'])) or 'the body'}: {part['msg']}" for part in found[:5]]
-        return refusal(422, "; ".join(parts) or "The request is not understood.", "ValidationError")
-
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         headers, path = dict(error.headers or {}), request.url.path[:200]
@@ -106,6 +99,4 @@ def _explain(app: FastAPI) -> None:
         return refusal(error.status_code, said.get(error.status_code, str(error.detail)), headers=headers)
 
     app.add_exception_handler(ClaprtError, ours)
-    app.add_exception_handler(RequestValidationError, shape)
-    app.add_exception_handler(ValidationError, shape)
     app.add_exception_handler(HTTPException, http)

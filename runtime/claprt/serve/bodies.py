@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from claprt.errors import OptionError
 from claprt.serve.faults import MediaTypeError
 from claprt.serve.reading import Given, Load
+from claprt.serve.schemas import decoded, fitted
 from claprt.serve.service import Times
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 
 _FIELD_BYTES = 4 << 20
 _FIELDS = 4096
@@ -36,19 +34,19 @@ class Form:
     size: int
     load: Load
 
-    def fitted(self, shape: type[M], words: str) -> M:
-        """The fields as a question; `words` names the one that is a list.
+    def fitted(self, shape: type[T], words: str, most: int) -> T:
+        """The fields as a question; `words` names the one that is a list, of up to `most`.
 
         Raises:
-            OptionError: a field that is one value is there twice.
-            ValidationError: a field is missing or has another shape.
+            OptionError: a field that is one value is there twice, or there are more words.
+            ShapeError: a field is missing or has another shape.
         """
         values: dict[str, Any] = {}
         for name, found in self.fields.items():
             if name != words and len(found) > 1:
                 raise OptionError(f"The form has {name} {len(found)} times.")
-            values[name] = (split(found[0]) if len(found) == 1 else found) if name == words else found[0]
-        return shape.model_validate(values)
+            values[name] = (split(found[0], most) if len(found) == 1 else found) if name == words else found[0]
+        return fitted(values, shape)
 
 
 class NamedFile(io.BytesIO):
@@ -110,22 +108,21 @@ def _fields(form: FormData) -> dict[str, list[str]]:
     return fields
 
 
-def split(words: str) -> list[str]:
-    """Labels of a form: a JSON list, or words with commas or line breaks between them.
+def split(words: str, most: int) -> list[str]:
+    """Labels of a form: a JSON list, or words with commas or line breaks between them; up to `most`.
 
     Raises:
-        OptionError: it begins like a JSON list and is none.
+        OptionError: there are more.
+        ShapeError: it begins like JSON and is no list of strings.
 
     Example:
-        >>> split('["rain, heavy", "dog"]'), split("rain, dog")
+        >>> split('["rain, heavy", "dog"]', 9), split("rain, dog", 9)
         (['rain, heavy', 'dog'], ['rain', 'dog'])
     """
-    if words.lstrip().startswith("["):
-        try:
-            found: Any = json.loads(words)
-        except (ValueError, RecursionError) as error:
-            raise OptionError(f"The list of labels is not JSON: {error}.") from error
-        return list(found)
+    if words.lstrip().startswith(("[", "{")):
+        return decoded(words.encode(errors="surrogatepass"), list[str], most)
+    if words.count(",") + words.count("\n") > 2 * most:  # a comma and a line break after each, perhaps
+        raise OptionError(f"There may be 1 to {most} labels in one request; this form has more.")
     return [word.strip() for word in words.replace("\n", ",").split(",") if word.strip()]
 
 

@@ -39,6 +39,10 @@ class MediaTypeError(ClaprtError, ValueError):
     """A request body is of a type that the endpoint does not take."""
 
 
+class ShapeError(ClaprtError, ValueError):
+    """A request is no JSON or no form of the shape that the endpoint takes."""
+
+
 def explained(error: BaseException) -> ClaprtError:
     """The error itself if it is ours; any other is logged, and stands for a fault of the service from here on."""
     if isinstance(error, ClaprtError):
@@ -58,6 +62,8 @@ def status_of(error: ClaprtError) -> int:
         return 503
     if isinstance(error, MediaTypeError):
         return 415
+    if isinstance(error, ShapeError):
+        return 422
     return 500 if isinstance(error, ServiceFault | ProviderError) else 400
 
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import BaseModel
+from msgspec import Struct
 
 from claprt.arrays import Embedding
 from claprt.errors import ClaprtError, OptionError
@@ -37,6 +37,7 @@ from claprt.serve.schemas import (
     ProjectRequest,
     TagForm,
     TagRequest,
+    decoded,
     described,
 )
 from claprt.serve.service import Service
@@ -104,7 +105,7 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         body = await json_body(request)
 
         async def answered() -> Response:
-            wanted = await service.batcher.aside(lambda: EmbeddingsRequest.model_validate_json(body))
+            wanted = await service.batcher.aside(lambda: decoded(body, EmbeddingsRequest, service.limits.texts))
             given = [wanted.input] if isinstance(wanted.input, str) else wanted.input
             if wanted.dimensions > service.clap.dim:
                 raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {wanted.dimensions}.")
@@ -163,21 +164,21 @@ async def _asked(service: Service, request: Request, task: _Task) -> Response:
         body = await request.body()
 
         def understood() -> Question:
-            found = task.json.model_validate_json(body)
+            found = decoded(body, task.json, service.limits.texts)
             return _question(task.mode, found, getattr(found, task.words), _from_uri(found.audio))
 
         return await _reply(service, request, len(body), understood)
     async with form_body(request) as form:
 
         def read() -> Question:
-            found = form.fitted(task.form, task.words)
+            found = form.fitted(task.form, task.words, service.limits.texts)
             return _question(task.mode, found, getattr(found, task.words), form.load)
 
         return await _reply(service, request, form.size, read)
 
 
-def _question(mode: Literal["classify", "tag"], found: BaseModel, words: list[str], load: Load) -> Question:
-    options = found.model_dump(include={"template", "top_k", "threshold"})
+def _question(mode: Literal["classify", "tag"], found: Struct, words: list[str], load: Load) -> Question:
+    options = {name: getattr(found, name) for name in ("template", "top_k", "threshold") if hasattr(found, name)}
     return Question(load=load, mode=mode, words=words, **options)
 
 
@@ -202,7 +203,7 @@ def _add_analysis(app: FastAPI, service: Service) -> None:
             times, outline = times_of(request), Outline()
 
             async def answered() -> Response:
-                wanted = await service.batcher.aside(lambda: form.fitted(AnalyseForm, "labels"))
+                wanted = await service.batcher.aside(lambda: form.fitted(AnalyseForm, "labels", service.limits.texts))
                 question = _question(wanted.mode, wanted, wanted.labels, form.load)
                 found = await asked(service, question, times, outline)
                 drawn = await service.batcher.aside(lambda: picture(service.clap, found.heard, outline))

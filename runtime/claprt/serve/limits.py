@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from claprt.errors import OptionError
+from claprt.errors import OptionError, TextError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +35,23 @@ class Limits:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
                 raise OptionError(f"{field.name}={getattr(self, field.name)} is not possible; give 1 or more.")
+
+
+def checked_count(found: int, most: int, called: str) -> None:
+    """Refuses none, and more than the limit.
+
+    Raises:
+        OptionError: so many there may not be.
+    """
+    if not 1 <= found <= most:
+        raise OptionError(f"There may be 1 to {most} {called} in one request; got {found}.")
+
+
+def checked_length(longest: int, limits: Limits) -> None:
+    """Refuses texts that are too long.
+
+    Raises:
+        TextError: the longest of them has more characters than the limit.
+    """
+    if longest > limits.characters:
+        raise TextError(f"A text may have up to {limits.characters} characters here; one has {longest}.")

@@ -17,22 +17,13 @@ from claprt.arrays import Embeddings
 from claprt.errors import ClaprtError, OptionError
 from claprt.model import Clap
 from claprt.serve.limits import Limits
+from claprt.serve.schemas import ProjectRequest
 from claprt.serve.service import Service
 
 _TRAINING = (
     "This service does not train. Train a projection with `claprt-export train-projection`, put it into the bundle, and "
     "start the service again."
 )
-
-
-class _Asked(msgspec.Struct):
-    """A message; what it does not name is left alone, as in the original."""
-
-    type: Any = "inference"
-    embedding: list[float] | None = None
-    embeddings: list[list[float]] | None = None
-    sound_id: Any = None
-    sound_ids: Any = None
 
 
 class Projector:
@@ -82,12 +73,12 @@ def projected(clap: Clap, message: bytes | str, limits: Limits) -> bytes:
     return msgspec.json.encode(found if stated is None else {**found, name: stated})
 
 
-def _understood(message: bytes | str, numbers: int) -> _Asked:
+def _understood(message: bytes | str, numbers: int) -> ProjectRequest:
     comma = b"," if isinstance(message, bytes) else ","
     if message.count(comma) > numbers:  # pyright: ignore[reportArgumentType] - before each becomes an object of its own
         raise OptionError("There are more numbers in this request than this service takes; send fewer embeddings at once.")
     try:
-        return msgspec.json.decode(message, type=_Asked)
+        return msgspec.json.decode(message, type=ProjectRequest)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise OptionError(f"The message is not understood: {error}.") from error
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from claprt.labels import checked_labels, filled_in
 from claprt.serve.batcher import Heard
+from claprt.serve.limits import Limits, checked_count, checked_length
 from claprt.serve.reading import Load, Outline
 from claprt.serve.service import Service, Times
 from claprt.tagging import NEUTRAL_PROMPTS, tagging
@@ -35,7 +36,7 @@ async def asked(service: Service, question: Question, times: Times, outline: Out
     if not question.words:
         return Answered(await service.heard(question.load, times, outline), None)
     called = "labels" if question.mode == "classify" else "tags"
-    names, sentences = await service.batcher.aside(lambda: _checked(question, called))
+    names, sentences = await service.batcher.aside(lambda: _checked(question, called, service.limits))
     # texts first: what is wrong with them is found before the sound costs anything
     texts = await service.texts(sentences, times, called)
     neutral = await service.known(NEUTRAL_PROMPTS, times) if question.mode == "tag" else texts
@@ -57,6 +58,12 @@ class Answered:
     result: dict[str, Any] | None
 
 
-def _checked(question: Question, called: str) -> tuple[tuple[str, ...], list[str]]:
+def _checked(question: Question, called: str, limits: Limits) -> tuple[tuple[str, ...], list[str]]:
+    """The words and the sentences that are embedded, none of which is made before it is known to be short enough."""
+    checked_count(len(question.words), limits.texts, called)
     names = checked_labels(question.words, called)
-    return names, filled_in(question.template, names)
+    longest, template = max(map(len, names)), question.template
+    if template is not None:
+        longest = max(longest, len(template) + template.count("{}") * (longest - len("{}")))
+    checked_length(longest, limits)
+    return names, filled_in(template, names)

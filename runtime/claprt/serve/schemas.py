@@ -3,40 +3,57 @@
 `/v1/embeddings` has the field names, defaults and reply of infinity (michaelfeil/infinity, `fastapi_schemas`), which has
 them from OpenAI. The forms are what a browser or `curl -F` sends; their fields are those of the JSON bodies, with the file
 itself in place of base64.
+
+Requests are msgspec's: it ends at the first thing that is wrong and passes over what has no name here, so that a body
+costs little more memory than its own bytes, whatever is in it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, WithJsonSchema
+import msgspec
+from msgspec import Meta, Struct
+from pydantic import BaseModel, Field
 
-Words = Annotated[
-    list[str],
-    WithJsonSchema(
-        {
-            "type": "string",
-            "description": "a JSON list, or words with commas or line breaks between them; or the field several times",
-        }
-    ),
-]
-"""Labels in a form, already split; described as the one string that they are sent as."""
+from claprt.errors import OptionError
+from claprt.serve.faults import ShapeError
 
-BINARY: dict[str, Any] = {"type": "string", "format": "binary", "description": "a sound file that libsndfile reads"}
+T = TypeVar("T")
+
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "a sound file that libsndfile reads"}
+_WORDS: dict[str, Any] = {
+    "type": "string",
+    "description": "a JSON list, or words with commas or line breaks between them; or the field several times",
+}
+"""Labels in a form: the one string that they are sent as, which is split before the form is validated."""
+_SMALL = 1 << 20
+"""Bytes up to which a body is decoded without a look at how many strings it holds."""
+_NAMES = 64
+"""Strings that a request may hold beside its texts."""
+
+Template = Annotated[str | None, Meta(description="sentence with {} for the label, as in 'This is a sound of {}.'")]
+TopK = Annotated[int, Meta(ge=1, description="how many labels `top_k_classes` names")]
+Threshold = Annotated[float, Meta(ge=0, le=1, description="probability from which a tag applies")]
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(Struct):
     """Texts, or sounds in base64."""
 
-    input: str | list[str] = Field(
-        description='one or several texts; with modality "audio", files in base64 or as `data:` URIs'
-    )
-    model: str = Field("default/not-specified", description="any name; the service has one model")
-    encoding_format: Literal["float", "base64"] = Field("float", description="numbers, or little-endian float32 in base64")
+    input: Annotated[
+        str | list[str],
+        Meta(description='one or several texts; with modality "audio", files in base64 or as `data:` URIs'),
+    ]
+    model: Annotated[str, Meta(description="any name; the service has one model")] = "default/not-specified"
+    encoding_format: Annotated[
+        Literal["float", "base64"], Meta(description="numbers, or little-endian float32 in base64")
+    ] = "float"
     user: str | None = None
-    dimensions: int = Field(
-        0, ge=0, description="keep so many numbers of each vector; 0 keeps all, and is the only one CLAP is trained for"
-    )
+    dimensions: Annotated[
+        int,
+        Meta(ge=0, description="keep so many numbers of each vector; 0 keeps all, and is the only one CLAP is trained for"),
+    ] = 0
     modality: Literal["text", "audio"] = "text"
 
 
@@ -66,68 +83,105 @@ class EmbeddingsReply(BaseModel):
     created: int = Field(description="seconds since 1970")
 
 
-class _Options(BaseModel):
-    template: str | None = Field(None, description="sentence with {} for the label, as in 'This is a sound of {}.'")
-
-
-class _ClassifyOptions(_Options):
-    top_k: int = Field(1, ge=1, description="how many labels `top_k_classes` names")
-
-
-class _TagOptions(_Options):
-    threshold: float = Field(0.5, ge=0, le=1, description="probability from which a tag applies")
-
-
-class ClassifyRequest(_ClassifyOptions):
+class ClassifyRequest(Struct):
     """A sound as base64 of a file, and labels."""
 
     audio: str
     labels: list[str]
+    template: Template = None
+    top_k: TopK = 1
 
 
-class ClassifyForm(_ClassifyOptions):
+class ClassifyForm(Struct):
     """A file and labels."""
 
-    labels: Words
+    labels: list[str]
+    template: Template = None
+    top_k: TopK = 1
 
 
-class TagRequest(_TagOptions):
+class TagRequest(Struct):
     """A sound as base64 of a file, and tags."""
 
     audio: str
     tags: list[str]
+    template: Template = None
+    threshold: Threshold = 0.5
 
 
-class TagForm(_TagOptions):
+class TagForm(Struct):
     """A file and tags."""
 
-    tags: Words
+    tags: list[str]
+    template: Template = None
+    threshold: Threshold = 0.5
 
 
-class AnalyseForm(_TagOptions):
+class AnalyseForm(Struct):
     """What the page asks: a file, and labels that may be none."""
 
-    labels: Words = []
+    labels: list[str] = []
+    template: Template = None
+    threshold: Threshold = 0.5
     mode: Literal["classify", "tag"] = "classify"
 
 
-class ProjectRequest(BaseModel):
-    """One embedding, or several."""
+class ProjectRequest(Struct):
+    """One embedding, or several; what it does not name is left alone, as in the original."""
 
+    type: Any = "inference"
     embedding: list[float] | None = None
     embeddings: list[list[float]] | None = None
     sound_id: Any = None
     sound_ids: Any = None
 
 
-def described(json: type[BaseModel] | None = None, form: type[BaseModel] | None = None) -> dict[str, Any]:
+def decoded(body: bytes, shape: type[T], texts: int) -> T:
+    """A request in JSON.
+
+    Args:
+        body: of the request.
+        shape: what it is to be.
+        texts: strings that it may hold, before each of them becomes an object.
+
+    Raises:
+        OptionError: it holds more.
+        ShapeError: it is no JSON, or has another shape.
+    """
+    if len(body) > _SMALL and body.count(b'"') - body.count(b'\\"') > 2 * (texts + _NAMES):
+        raise OptionError(f"There may be up to {texts} texts in one request; this one has more.")
+    try:
+        return msgspec.json.decode(body, type=shape, strict=False)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ShapeError(f"The request is not understood: {error}.") from error
+
+
+def fitted(fields: Mapping[str, Any], shape: type[T]) -> T:
+    """The fields of a form, which are strings, but for one list of them.
+
+    Raises:
+        ShapeError: one is missing or has another shape.
+    """
+    try:
+        return msgspec.convert(fields, shape, strict=False)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise ShapeError(f"The form is not understood: {error}.") from error
+
+
+def described(json: type[Struct] | None = None, form: type[Struct] | None = None) -> dict[str, Any]:
     """The request body of an endpoint for the API's description; `form` has a file beside its fields."""
     content: dict[str, Any] = {}
     if json is not None:
-        content["application/json"] = {"schema": json.model_json_schema()}
+        content["application/json"] = {"schema": _schema(json)}
     if form is not None:
-        schema = form.model_json_schema()
-        schema["properties"] = {"file": BINARY, **schema["properties"]}
+        schema = _schema(form)
+        words = {name: _WORDS for name in schema["properties"] if name in ("labels", "tags")}
+        schema["properties"] = {"file": _FILE, **schema["properties"], **words}
         schema["required"] = ["file", *schema.get("required", [])]
         content["multipart/form-data"] = {"schema": schema}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _schema(shape: type[Struct]) -> dict[str, Any]:
+    _, found = msgspec.json.schema_components((shape,))
+    return found[shape.__name__]

@@ -18,11 +18,11 @@ import numpy as np
 
 from claprt import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
-from claprt.errors import AudioError, OptionError, TextError
+from claprt.errors import AudioError
 from claprt.model import Clap
 from claprt.serve.batcher import Batcher, Heard
 from claprt.serve.faults import log
-from claprt.serve.limits import Limits
+from claprt.serve.limits import Limits, checked_count, checked_length
 from claprt.serve.metrics import Metrics
 from claprt.serve.places import Crowd, Places
 from claprt.serve.reading import Load, Outline
@@ -140,7 +140,7 @@ class Service:
             OptionError: none, or more than the limit.
             AudioError: one cannot be embedded.
         """
-        self._count(len(loads), self.limits.sounds, "sounds")
+        checked_count(len(loads), self.limits.sounds, "sounds")
         asked = [asyncio.ensure_future(self._one_of(loads, position)) for position in range(len(loads))]
         try:
             found = await asyncio.gather(*asked)
@@ -162,10 +162,8 @@ class Service:
             OptionError: none, or more than the limit.
             TextError: one is too long, or cannot be embedded.
         """
-        self._count(len(texts), self.limits.texts, called)
-        long = max(map(len, texts))
-        if long > self.limits.characters:
-            raise TextError(f"A text may have up to {self.limits.characters} characters here; one has {long}.")
+        checked_count(len(texts), self.limits.texts, called)
+        checked_length(max(map(len, texts)), self.limits)
         return await self.known(texts, times)
 
     async def known(self, texts: Sequence[str], times: Times | None = None) -> Embeddings:
@@ -177,10 +175,6 @@ class Service:
         if times is not None:
             times.stages["text"] = times.stages.get("text", 0.0) + 1000 * took
         return rows
-
-    def _count(self, found: int, most: int, called: str) -> None:
-        if not 1 <= found <= most:
-            raise OptionError(f"There may be 1 to {most} {called} in one request; got {found}.")
 
     async def descriptor(self, vector: Embedding) -> BehaviorDescriptors:
         """The behaviour descriptor of an embedding.
