@@ -119,7 +119,7 @@ build/triton_repo:
 	$(MAKE) triton
 
 bench-triton: $(VENV)/.complete $(TRITON)/.complete | build ## hold a Triton server against the engine in process: vectors, overhead, throughput, soak
-	$(BIN)/python benchmarks/triton.py
+	$(BIN)/python benchmarks/triton_server.py
 
 bench-triton-table: build/triton.json ## put what `make bench-triton` measured into benchmarks/results and the documents
 	cp build/triton.json benchmarks/results/triton.json

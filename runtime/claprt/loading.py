@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ def load(
     fingerprint: str | None = None,
     cache: VectorCache | str | os.PathLike[str] | bool | None = None,
     server: Mapping[str, Any] | None = None,
+    projection: str | os.PathLike[str] | None = None,
 ) -> Clap:
     """Loads a bundle, or connects to the Triton server that serves one.
 
@@ -66,12 +68,15 @@ def load(
         cache: keeps vectors of sounds by their content: True in memory, a folder's path also on disk, or a `VectorCache`
             with bounds of its own. By default every sound is computed.
         server: options of `claprt.triton.engine.TritonEngine`: headers and certificates, timeouts, retries.
+        projection: the folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
+            model's own. A model on a server has none otherwise, because the graph is run here.
 
     Raises:
         BundleError: there is no bundle, it is of another schema, or a file is missing or altered.
         ProviderUnavailableError: the provider cannot be had on this machine.
         OptionError: an option has no such value, or the bundle cannot do it.
-        FingerprintError: the fingerprint is another than the one that was asked for.
+        FingerprintError: the fingerprint is another than the one that was asked for, or the projection is of another
+            checkpoint.
         ServerError: the server cannot be reached, or does not serve what `claprt triton` builds.
         MissingDependencyError: onnxruntime, or for a server tritonclient, is not installed.
     """
@@ -91,6 +96,9 @@ def load(
         found = read_bundle(default_bundle() if bundle is None else bundle)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size, verify)
+    projecting = None if projection is None else _projecting(projection, found)
+    if projecting is not None:  # after the model's own files were verified, of which it is none
+        found = replace(found, manifest=replace(found.manifest, projection=projecting.manifest.projection))
     clap = Clap(
         found,
         engine,
@@ -99,10 +107,24 @@ def load(
         batch_size=batch_size,
         tokenizer=served,
         cache=_vector_cache(cache),
+        projection=projecting,
     )
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
     return clap
+
+
+def _projecting(folder: str | os.PathLike[str], model: Bundle) -> Bundle:
+    """The bundle whose projection is run on the model's vectors."""
+    found = read_bundle(folder)
+    if found.manifest.projection is None:
+        raise OptionError(f"projection={os.fspath(folder)!r}: the bundle there has none.")
+    if found.manifest.source.sha256 != model.manifest.source.sha256:
+        raise FingerprintError(
+            f"The projection of {os.fspath(folder)!r} is for vectors of {found.manifest.name!r}, another checkpoint than "
+            f"that of {model.manifest.name!r}."
+        )
+    return found
 
 
 def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> VectorCache | None:

@@ -44,6 +44,7 @@ class Clap:
         batch_size: int = 8,
         tokenizer: TextEncoder | None = None,
         cache: VectorCache | None = None,
+        projection: Bundle | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -55,7 +56,7 @@ class Clap:
         self._label_cache = VectorCache(memory_mb=_LABELS_MB) if cache is None else cache
         self._recall: Recall | None = None
         self._tokenizer = tokenizer
-        self._projection = Projection(bundle)
+        self._projection = Projection(projection or bundle)
 
     @property
     def manifest(self) -> Manifest:
@@ -224,13 +225,18 @@ class Clap:
             rows[position] = vector
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
 
+    @property
+    def has_projection(self) -> bool:
+        """Whether `project` can be asked: there is a projection, and it is on this machine."""
+        return self._projection.is_here
+
     def project(self, embeddings: Embeddings) -> BehaviorDescriptors:
         """Behaviour descriptors in [0, 1]: [descriptors] of one embedding [dim], [n, descriptors] of n of them [n, dim].
 
-        For bundles with a projection (`manifest.projection` is not None), which `claprt-export projection` puts in.
+        For bundles with a projection (`has_projection`), which `claprt-export projection` puts in.
 
         Raises:
-            OptionError: the bundle has none, or the model is on a server.
+            OptionError: the bundle has none, or the model is on a server and `load` was given no `projection`.
             ArrayError: `embeddings` has another shape, is not of floats, or holds NaN or infinity.
         """
         return self._projection(embeddings)

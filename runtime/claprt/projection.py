@@ -39,6 +39,12 @@ class Projection:
         _projections.add(self)
 
     @property
+    def is_here(self) -> bool:
+        """Whether there is one, and its graph is on this machine."""
+        facts = self._bundle.manifest.projection
+        return facts is not None and (self._bundle.path / facts.graph.file).is_file()
+
+    @property
     def facts(self) -> ProjectionFacts:
         """What the manifest says of it.
 
@@ -49,7 +55,7 @@ class Projection:
         if self._runner is None and not (bundle.path / MANIFEST_FILE).is_file():
             raise OptionError(
                 f"A projection is run where the bundle's folder is, and that of {bundle.manifest.name!r} is not here: the "
-                f"model is at {bundle.path}. Copy the folder here and hand these vectors to claprt.load(FOLDER).project."
+                f"model is on a server. Copy the folder here and name it: claprt.load(ADDRESS, projection=FOLDER)."
             )
         if facts is None:
             raise OptionError(_has_none(bundle))

@@ -153,6 +153,7 @@ def test_fused(fused_bundle: Path, fused_clap: claprt.Clap, tmp_path: Path, need
         window = np.resize(short, 480_000)
         one = ask(own, "clap_audio", "audio_embeddings", waveforms=window[None])
         assert np.abs(one["audio_embeddings"][0] - fused_clap.embed_audio(window)).max() <= LIMIT
+        assert probe(own.grpc) > 0
 
 
 def test_nobody_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,9 +17,9 @@ import pytest
 
 import claprt
 from claprt import projection
-from claprt.bundle import Bundle
+from claprt.bundle import Bundle, read_bundle
 from claprt.cli import main
-from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
+from claprt.errors import ArrayError, BundleCorruptError, FingerprintError, OptionError, ProviderError
 from claprt.manifest import MANIFEST_FILE
 from claprt.projection import Projection
 from tests.projected import expected, with_projection
@@ -193,9 +194,28 @@ def test_a_model_on_a_server(projected: claprt.Clap) -> None:
     """Its bundle's folder is a server's address: the manifest is here, the graph is not."""
     served = Projection(Bundle(path=Path("triton+grpc://somewhere:8001"), manifest=projected.manifest))
     with pytest.raises(
-        OptionError, match=r"that of 'tiny' is not here: the model is at triton.*claprt\.load\(FOLDER\)\.project"
+        OptionError,
+        match=r"that of 'tiny' is not here: the model is on a server.*claprt\.load\(ADDRESS, projection=FOLDER\)",
     ):
         served(unit(1))
+
+
+def test_the_projection_of_another_bundle(folder: Path, bundle: Path, projected: claprt.Clap, tmp_path: Path) -> None:
+    """Of the same checkpoint, beside a model that has none of its own; another's is refused."""
+    clap = claprt.load(bundle, projection=folder)
+    assert clap.has_projection
+    assert clap.manifest.projection == projected.manifest.projection
+    assert clap.fingerprint == projected.fingerprint
+    assert np.array_equal(clap.project(unit(3)), projected.project(unit(3)))
+    assert not claprt.load(bundle).has_projection
+    with pytest.raises(OptionError, match="has none"):
+        claprt.load(folder, projection=bundle)
+    other = with_projection(bundle, tmp_path / "other")
+    manifest = read_bundle(other).manifest
+    source = dataclasses.replace(manifest.source, sha256="2" * 64)
+    (other / MANIFEST_FILE).write_text(dataclasses.replace(manifest, source=source).to_json(), encoding="utf-8")
+    with pytest.raises(FingerprintError, match="another checkpoint"):
+        claprt.load(bundle, projection=other)
 
 
 # files, threads, processes

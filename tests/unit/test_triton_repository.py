@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install
 
 from claprt.bundle import Bundle, read_bundle, sha256_of
 from claprt.cli import main
-from claprt.errors import BundleNotFoundError, OptionError
+from claprt.errors import BundleNotFoundError, OptionError, ServerError
 from claprt.graphs import Precision, Stage
-from claprt.manifest import MANIFEST_FILE, parse_manifest
+from claprt.manifest import MANIFEST_FILE, TextFacts, parse_manifest
 from claprt.triton.lint import RepositoryError, check, config_files, read_config, tensors
+from claprt.triton.pypi_server import Ports, TritonServer
 from claprt.triton.repository import Build, build, source_folder
 
 MODELS = {
@@ -167,6 +169,53 @@ def test_versions_live_side_by_side(bundle: Path, tmp_path: Path) -> None:
         build(Build(bundle=found), folder)
 
 
+def test_nothing_of_others_is_deleted(bundle: Path, tmp_path: Path) -> None:
+    """Neither another's models, nor a bundle, nor a file; and a folder that is empty may be taken."""
+    wanted, models = Build(bundle=read_bundle(bundle)), tmp_path / "models"
+    shutil.copytree(bundle, tmp_path / "bundle")
+    (models / "resnet" / "1").mkdir(parents=True)
+    (models / "resnet" / "config.pbtxt").write_text('name: "resnet"')
+    alike = tmp_path / "alike" / "audio_tower"
+    alike.mkdir(parents=True)
+    (alike / "config.pbtxt").write_text('name: "audio_tower"')
+    (tmp_path / "file").write_text("text")
+    before = {path: path.stat() for path in tmp_path.rglob("*")}
+    for out, sentence in (
+        (models, "holds resnet"), (tmp_path / "bundle", r"holds \S+, which is no model"), (tmp_path / "file", "is a file"),
+        (alike.parent, "holds models that are none"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match=sentence):
+            build(wanted, out)
+    assert {path: path.stat() for path in before} == before
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        build(wanted, tmp_path / "empty")
+    (tmp_path / "empty" / "resnet").mkdir()
+    with pytest.raises(OptionError, match="holds resnet"):
+        build(wanted, tmp_path / "empty")
+
+
+def test_into_the_folder_one_stands_in(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(Build(bundle=read_bundle(bundle)), tmp_path / "repository")
+    monkeypatch.chdir(tmp_path / "repository")
+    assert main(["triton", "--bundle", str(bundle), "--out", "."]) == 0
+    assert {path.name for path in (tmp_path / "repository").iterdir()} == MODELS
+
+
+def test_a_server_that_cannot_be_started(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before another's server is taken for it, and before a folder of something else is served."""
+    monkeypatch.setattr("claprt.triton.pypi_server.subprocess.Popen", lambda *_, **__: pytest.fail("started"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for name in ("http", "grpc", "metrics"):
+            ports = dataclasses.replace(Ports.free(), **{name: other.getsockname()[1]})
+            with pytest.raises(ServerError, match=f"Port {other.getsockname()[1]} of 127.0.0.1 cannot be had"):
+                TritonServer(built, ports).start()
+    with pytest.raises(ServerError, match="no model repository"):
+        TritonServer(tmp_path, Ports.free()).start()
+
+
 def test_int8_is_not_given_to_tensorrt(bundle: Path, tmp_path: Path) -> None:
     copy = with_precision(Path(shutil.copytree(bundle, tmp_path / "bundle")), Precision.INT8)
     folder = build(Build(bundle=copy, precision=Precision.INT8), tmp_path / "repository")
@@ -245,6 +294,7 @@ def test_texts_padded_on_either_side_keep_their_tokens() -> None:
     token_ids = np.array([[1, 2, 9, 9], [9, 9, 3, 4], [5, 9, 6, 9]])
     mask = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]])
     engine: Any = Engine()
-    assert text_rows(engine, token_ids, mask, batch=2)[:, 0].tolist() == [3, 7, 11]
+    facts = TextFacts(architecture="roberta", max_tokens=4)
+    assert text_rows(engine, facts, token_ids, mask, batch=2)[:, 0].tolist() == [3, 7, 11]
     with pytest.raises(ArrayError, match="no token"):
-        text_rows(engine, token_ids, mask * 0)
+        text_rows(engine, facts, token_ids, mask * 0)

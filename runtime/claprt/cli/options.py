@@ -74,6 +74,7 @@ def load_model(options: argparse.Namespace) -> Clap:
         seed=getattr(options, "seed", None),
         fallback=options.fallback,
         cache=options.cache,
+        projection=getattr(options, "projection", None),
     )
     if not clap.manifest.source.trained:
         print(f"note: {clap.manifest.name} has untrained weights; its vectors mean nothing.", file=sys.stderr)

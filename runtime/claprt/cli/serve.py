@@ -55,6 +55,9 @@ def _add_service(service: Any) -> None:
     service.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {_PORT})")
     service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (16000)")
+    service.add_argument(
+        "--projection", metavar="FOLDER", help="bundle whose projection /clap-bd and /project use (the model's own)"
+    )
     service.add_argument("--token-file", metavar="FILE", help=f"file with the bearer token to ask for ({_TOKEN_VARIABLE})")
     service.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="pages that may ask from a browser")
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")

@@ -220,6 +220,7 @@ def _add_projection(app: FastAPI, service: Service) -> None:
         """Behaviour descriptors of embeddings, in the words of kromosynth's projection service."""
         body = await json_body(request)
         try:
+            service.check_projection()
             with service.places.taken(len(body)):
                 work = service.batcher.aside(lambda: projected(service.clap, body, service.limits))
                 return Response(await while_connected(request, work), media_type=JSON)

@@ -35,6 +35,7 @@ class Projector:
     async def answer(self, message: bytes | str) -> str:
         """Descriptors of what a message holds."""
         service = self._service
+        service.check_projection()
         return (await service.batcher.aside(lambda: projected(service.clap, message, service.limits))).decode()
 
     def refusal(self, error: ClaprtError) -> str:

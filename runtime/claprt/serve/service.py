@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-
 from claprt import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
-from claprt.errors import AudioError
+from claprt.errors import AudioError, OptionError
 from claprt.model import Clap
 from claprt.serve.batcher import Batcher, Heard
 from claprt.serve.faults import log
@@ -29,6 +27,10 @@ from claprt.serve.reading import Load, Outline
 
 _PROBE_S = 0.5
 """How long a question about readiness waits for the answer of an engine that was lost."""
+_NO_PROJECTION = (
+    "The model of this service has no projection. Whoever runs it puts one into the bundle (`claprt-export projection`) or "
+    "names a bundle that has one (`claprt serve --projection FOLDER`)."
+)
 _GOODBYE_S = 5.0
 """How long WebSockets may take to be closed."""
 
@@ -188,7 +190,7 @@ class Service:
         """Refuses before a sound is embedded what could not be answered after.
 
         Raises:
-            OptionError: the bundle has no projection.
+            OptionError: the model has no projection.
         """
-        if self.clap.manifest.projection is None:
-            self.clap.project(np.zeros(self.clap.dim, np.float32))
+        if not self.clap.has_projection:
+            raise OptionError(_NO_PROJECTION)

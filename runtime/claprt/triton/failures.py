@@ -16,6 +16,7 @@ _FORGOTTEN = "Unable to find shared memory region"
 _RESTRICTED = re.compile(r"is restricted, expecting header '([^']+)'")
 _UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed", "is not in peer certificate")
 _PLAIN = "WRONG_VERSION_NUMBER"
+_NOT_HTTP = "Expected HTTP/"
 
 
 class LostError(Exception):
@@ -55,6 +56,10 @@ def _not_allowed(message: str, request: str) -> str | None:
         return (
             "The server's certificate is not trusted, or is for another name than the address has; root_certificates names "
             f"whom to trust. ({message})"
+        )
+    if _NOT_HTTP in message:
+        return (
+            "What answers there does not speak HTTP. The address triton:// is for the gRPC port, triton+http:// for HTTP's."
         )
     if _PLAIN in message:
         return f"The server does not speak TLS; leave the s out of the address, or ask another port. ({message})"

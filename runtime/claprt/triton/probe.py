@@ -39,10 +39,11 @@ def probe(url: str, timeout_s: float = 4.0) -> float:
         raw = np.array([waveforms.tobytes()], np.object_)
         label = np.array([f"probe {seed.integers(2**62)}".encode()], np.object_)
         rate = np.array([facts.mel.sample_rate], np.int32)
-        window = {"waveforms": waveforms} | ({"is_longer": np.zeros((1, 1), np.bool_)} if facts.fused else {})
         transport = connect(engine.address, engine.security, timeout_s)
         try:
-            direct = transport.infer("clap_audio", "", window, {"audio_embeddings": None})["audio_embeddings"]
+            direct = transport.infer("clap_audio", "", {"waveforms": waveforms}, {"audio_embeddings": None})[
+                "audio_embeddings"
+            ]
             file = {"audio": raw, "sample_rate": rate}
             whole = transport.infer("clap_audio_file", "", file, {"audio_embeddings": None})["audio_embeddings"]
             text = transport.infer("clap_text", "", {"text": label}, {"text_embeddings": None})["text_embeddings"]

@@ -78,10 +78,12 @@ class TritonServer:
 
         Raises:
             MissingDependencyError: this environment does not have the server, or not the numpy that its steps need.
-            ServerError: there is no such repository.
+            ServerError: there is no such repository, or a port is taken.
         """
-        if not self.repository.is_dir():
+        if not any(self.repository.glob("*/config.pbtxt")):
             raise ServerError(f"There is no model repository at {self.repository}; `make triton` builds one.")
+        for port in (self.ports.http, self.ports.grpc, self.ports.metrics):
+            _check_free(port)
         self.process = subprocess.Popen(self._command(), env=_environment(), start_new_session=True)
         return self
 
@@ -143,6 +145,16 @@ class TritonServer:
             "--disable-auto-complete-config",
         ]
         return [*command, *(f"--load-model={name}" for name in self.load), *self.arguments]
+
+
+def _check_free(port: int) -> None:
+    """Whoever listens there would be taken for this server."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a server has left a moment ago is free
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServerError(f"Port {port} of 127.0.0.1 cannot be had: {error.strerror}. Choose another.") from error
 
 
 def shared_regions(pid: int) -> frozenset[Path]:

@@ -82,10 +82,11 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
 
     Raises:
         BundleError: a file of the bundle is missing or altered.
-        OptionError: the bundle does not have the precision.
+        OptionError: the bundle does not have the precision; or `out` holds what is none of this function's.
         RepositoryError: a configuration does not agree with the manifest; every disagreement is named.
     """
-    source = source or source_folder()
+    source, out = source or source_folder(), out.resolve()
+    _refuse_foreign(out, {path.name for path in source.iterdir()})
     later = sorted(number for _, number in _versions(out) if number > wanted.version)
     if later:
         raise OptionError(
@@ -106,6 +107,21 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
             out.rename(Path(temporary) / "old")
         folder.rename(out)
     return out
+
+
+def _refuse_foreign(out: Path, models: set[str]) -> None:
+    """Whatever is replaced must have been built here: somebody's models, or a bundle, are not deleted."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OptionError(f"{out} is a file; name a folder.")
+    entries = sorted(path.name for path in out.iterdir())
+    foreign = [name for name in entries if name not in models]
+    config = out / "audio_tower" / "config.pbtxt"
+    ours = config.is_file() and 'key: "build"' in config.read_text(encoding="utf-8", errors="replace")
+    if foreign or (entries and not ours):
+        what = f"holds {foreign[0]}, which is no model" if foreign else "holds models that are none"
+        raise OptionError(f"{out} {what} of a repository that `claprt triton` built; name another folder, or empty it.")
 
 
 def _copy_model(source: Path, target: Path, wanted: Build) -> None:

@@ -20,7 +20,7 @@ from claprt.errors import ArrayError, ClaprtError, ProviderError
 from claprt.graph_cache import default_cache
 from claprt.graphs import Precision, Stage
 from claprt.inprocess import InProcessEngine, this_machine
-from claprt.manifest import MANIFEST_FILE, parse_manifest
+from claprt.manifest import MANIFEST_FILE, TextFacts, parse_manifest
 from claprt.providers import choose
 
 Array = np.ndarray[Any, Any]
@@ -105,16 +105,22 @@ def _chosen(answer: Answer, inputs: Inputs, wanted: frozenset[str]) -> Mapping[s
     return {name: array for name, array in answer(inputs, wanted).items() if name in wanted}
 
 
-def text_rows(engine: Engine, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32) -> Embeddings:
+def text_rows(
+    engine: Engine, facts: TextFacts, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32
+) -> Embeddings:
     """Vectors of texts, those of similar length together and without the padding on the right that they do not need.
 
     Raises:
-        ArrayError: a text has no token.
+        ArrayError: a text has no token, or too many, or one that is not in the vocabulary.
     """
     seen = attention_mask != 0
     if not seen.any(axis=1).all():
         raise ArrayError("A row of attention_mask is 0 everywhere: there is no token to embed.")
     lengths = seen.shape[1] - seen[:, ::-1].argmax(axis=1)  # up to the last token, wherever padding is
+    if lengths.max() > facts.max_tokens:
+        raise ArrayError(f"A text may have up to {facts.max_tokens} tokens; one has {lengths.max()}.")
+    if token_ids.min() < 0 or token_ids.max() >= facts.vocabulary:
+        raise ArrayError(f"token_ids must be from 0 to {facts.vocabulary - 1}.")
     order = np.argsort(lengths, kind="stable")
     found: list[Embeddings] = []
     for start in range(0, len(order), batch):

@@ -20,4 +20,6 @@ class TritonPythonModel:
         if windows.size == 0 or windows.min() < 1 or windows.sum() != len(vectors):
             raise ArrayError(f"windows counts {windows.tolist()}, and there are {len(vectors)} rows of window_embeddings.")
         files = np.split(vectors, np.cumsum(windows)[:-1])
+        if not all(np.isfinite(file).all() and file.any() for file in files):
+            raise ArrayError("window_embeddings must be unit vectors; the rows of a file are 0, or NaN or infinity.")
         return {"audio_embeddings": np.stack([pooled(file) for file in files])}

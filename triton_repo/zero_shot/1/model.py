@@ -3,6 +3,7 @@
 import numpy as np
 import triton_python_backend_utils as backend
 
+from claprt.errors import ArrayError
 from claprt.scores import fits
 from claprt.triton.steps import Steps, version_bundle
 
@@ -16,7 +17,9 @@ class TritonPythonModel:
         return self.steps.each(requests, self.answer)
 
     def answer(self, inputs, wanted):
-        texts = inputs["text_embeddings"]
-        rows = [fits(vector, texts, self.scale) for vector in inputs["audio_embeddings"]]
+        sounds, texts = inputs["audio_embeddings"], inputs["text_embeddings"]
+        if not len(sounds) or not len(texts):
+            raise ArrayError(f"There are {len(sounds)} sounds and {len(texts)} texts; give at least one of each.")
+        rows = [fits(vector, texts, self.scale) for vector in sounds]
         names = ("similarities", "logits", "probabilities")
         return {name: np.stack([row[place] for row in rows]) for place, name in enumerate(names)}

@@ -1,6 +1,6 @@
 """A Triton server on this machine against the engine in process: vectors, overhead, throughput, start, and a long soak.
 
-python benchmarks/triton.py [--bundle FOLDER] [--soak REQUESTS] [--only PART ...] [--out FILE]
+python benchmarks/triton_server.py [--bundle FOLDER] [--soak REQUESTS] [--only PART ...] [--out FILE]
 
 The server is the one of PyPI with the python configurations, on the same bundle, provider and threads as the engine in
 process. What is compared is timed in turns; before anything is timed, every protocol's vectors are held against those in
@@ -201,11 +201,19 @@ def lone_wait(server: Server, requests: int) -> float:
 
 
 def analysed(server: Server, folder: Path) -> dict[str, dict[str, float]]:
-    """What NVIDIA's perf_analyzer says of `clap_audio` over shared memory, by the number of its clients."""
-    table = folder / "perf_analyzer.csv"
+    """What NVIDIA's perf_analyzer says of `clap_audio` over shared memory, by the number of its clients.
+
+    Nothing where it is not on PATH or does not run: it needs libb64 and libcudart (docs/triton.md).
+    """
+    table, inputs = folder / "perf_analyzer.csv", folder / "inputs"
+    inputs.mkdir(exist_ok=True)
+    sounds(1, 10)[0].astype("<f4").tofile(inputs / "waveforms")  # its own random bytes are NaN now and then
     command = ["perf_analyzer", "-m", "clap_audio", "-u", f"127.0.0.1:{server.ports.grpc}", "-i", "grpc", "-f", str(table)]
     command += ["--shared-memory", "system", "--concurrency-range", "1:8:7", "--stability-percentage", "25"]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    command += ["--input-data", str(inputs)]
+    if shutil.which(command[0]) is None or subprocess.run(command, check=False, stdout=sys.stderr).returncode:
+        print("perf_analyzer is not there or does not run; there are no figures of it", file=sys.stderr)
+        return {}
     with table.open(encoding="utf-8", newline="") as file:
         rows = {row["Concurrency"]: row for row in csv.DictReader(file)}
     return {
@@ -235,7 +243,8 @@ def served(bundle: Bundle, local: claprt.Clap, folder: Path, turns: int) -> dict
             "vectors": vectors(server, local),
             "overhead": overhead(server, local, turns),
             "lone_wait_ms": lone_wait(server, 20),
-        } | ({"perf_analyzer": analysed(server, folder)} if shutil.which("perf_analyzer") else {})
+            "perf_analyzer": analysed(server, folder),
+        }
 
 
 def of_mini(folder: Path, turns: int) -> dict[str, Any]:
@@ -272,6 +281,7 @@ def main() -> None:
         subprocess.run([*export, "--out", str(options.bundle)], check=True)
     bundle = read_bundle(options.bundle)
     local = claprt.load(options.bundle, provider="cpu")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"bundle": bundle.manifest.name}
     if options.only:
         results = json.loads(options.out.read_text(encoding="utf-8"))
@@ -287,8 +297,7 @@ def main() -> None:
             if not options.only or name in options.only:
                 results[name] = run()
                 print(name, json.dumps(results[name], indent=1), file=sys.stderr, flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     from benchmarks.table import triton_table
 
     print(triton_table(results))
