@@ -26,7 +26,7 @@ def figure(results: dict[str, Any]) -> Figure:
             rows = [
                 (name, engine["cases"][case]["ratio"])
                 for name, engine in found["engines"].items()
-                if case in engine["cases"]
+                if engine["cases"].get(case, {}).get("ratio") is not None
             ]
             names, ratios = [name for name, _ in rows][::-1], [ratio for _, ratio in rows][::-1]
             bars = place.barh(names, ratios, color=[OURS if name.startswith("claprt") else OTHERS for name in names])
