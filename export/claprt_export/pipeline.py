@@ -34,6 +34,7 @@ from claprt_export.errors import ExportError
 from claprt_export.folder import new_folder
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
+from claprt_export.keep import with_additions
 from claprt_export.parity import check_audio, check_log_mel, check_text
 from claprt_export.precision import Exported, Material, with_lowered
 from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint
@@ -74,7 +75,7 @@ def export_bundle(
         precisions: which graphs to write; fp32 is always among them.
         calibration: sounds to take the ranges of int8 from, beside synthesised ones.
         judged_on: labelled sounds to judge lowered precisions by, instead of synthesised ones.
-        force: replaces a bundle that is already there.
+        force: replaces a bundle that is already there; of the same checkpoint, its projection and calibration are kept.
         force_precision: keeps and marks a precision that the judge refuses.
         report: is told what is being done.
 
@@ -99,6 +100,7 @@ def export_bundle(
                 return path
 
             manifest = with_lowered(manifest, towers, lowered, found.tokenizer, material, finish)
+        manifest = with_additions(manifest, out, folder, report)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         read_bundle(folder).verify()
     return manifest

@@ -21,9 +21,9 @@ import tokenizers
 import torch
 
 import claprt
-from claprt.bundle import sha256_of
+from claprt.bundle import read_bundle, sha256_of
 from claprt.graphs import Precision, Stage
-from claprt.manifest import Source
+from claprt.manifest import MANIFEST_FILE, Source
 from claprt.mel import log_mel
 from claprt.synthetic import SOUNDS
 from claprt_export import download, parity, pipeline
@@ -40,10 +40,12 @@ from claprt_export.errors import (
     UnknownVariantError,
 )
 from claprt_export.graphs import OPSET
+from claprt_export.keep import with_additions
 from claprt_export.pipeline import export_bundle
 from claprt_export.tokenizer import byte_level_tokenizer, read_tokenizer
 from claprt_export.variants import VARIANTS, variant
 from tests.export.conftest import laion_state
+from tests.projected import expected, with_projection
 
 RATE = 48_000
 
@@ -248,6 +250,27 @@ def test_a_bundle_is_not_replaced_unasked(exported: Path, laion_file: Path, toke
     export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file, force=True)
     assert out.stat().st_ino != before
     assert left_behind(out.parent) == ["out"]
+
+
+def test_what_was_put_into_a_bundle_is_kept(exported: Path, laion_file: Path, tokenizer_file: Path, tmp_path: Path) -> None:
+    """When the same checkpoint is exported again, in another precision perhaps; not when it is another."""
+    out = with_projection(exported, tmp_path / "out")
+    manifest = read_bundle(out).manifest
+    tags = claprt.read_bundle("mini").manifest.tagging
+    assert tags is not None
+    tagged = dataclasses.replace(manifest, tagging=tags)
+    (out / MANIFEST_FILE).write_text(tagged.to_json(), encoding="utf-8")
+    said: list[str] = []
+    export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file, force=True, report=said.append)
+    again = claprt.load(out)
+    assert (again.manifest.projection, again.manifest.tagging) == (manifest.projection, tags)
+    rows = again.embed_text(["rain", "a dog"])
+    assert np.abs(again.project(rows) - expected(rows)).max() < 1e-6
+    assert sum("keeping" in line for line in said) == 2
+    source = dataclasses.replace(manifest.source, sha256="2" * 64)
+    other = dataclasses.replace(manifest, source=source, projection=None)
+    assert with_additions(other, out, tmp_path, said.append) == other
+    assert with_additions(other, tmp_path / "nothing", tmp_path, said.append) == other
 
 
 def test_a_failed_replacement_leaves_the_old_bundle(
