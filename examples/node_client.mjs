@@ -4,6 +4,7 @@
 //   node node_client.mjs sound.f32 [ws://localhost:32051/clap] [sample rate, 16000]
 //
 // sound.f32 is raw little-endian float32, mono: ffmpeg -i dog.wav -ac 1 -ar 16000 -f f32le sound.f32
+// (docs/serve.md has a line of Python that does the same).
 // A token, if the service asks for one, is read from the environment: CLAPRT_TOKEN.
 
 import { readFile } from "node:fs/promises";

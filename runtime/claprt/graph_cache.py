@@ -4,7 +4,7 @@ An entry is a folder that appears whole, by renaming, under a name made of every
 sha256, the runtime's version and options, the processor. Beside what the runtime wrote lies `entry.json` with the size,
 times, inode and sha256 of each file. A file whose size, times and inode are still those is the file that was hashed; if any
 differ it is hashed again, and if it is another file the entry is thrown away and made anew. So an entry that was cut,
-altered or half written is never used, and an intact one costs no reading.
+altered or half written is never used, and an intact one costs no reading; one that was copied costs it once.
 
 The folder is `CLAPRT_CACHE`, else `claprt` in the user's cache folder. `CLAPRT_CACHE=off` does without; so does a folder
 that cannot be written, without a word, because the answer is the same.
@@ -99,20 +99,21 @@ class GraphCache:
         """
         place = self.folder / "hashed" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
         known = _read_json(place)
+        now = time.time_ns()
         stamps = {name: stamp_of(folder / name) for name in names}
         fresh = {name: str(known[name]["sha256"]) for name in stamps if _matches(known.get(name), stamps[name])}
         missing = [name for name in stamps if name not in fresh]
         if not missing:
             return fresh
         digests = {**fresh, **compute(missing)}
-        now = time.time_ns()
         settled = {
             name: {"stamp": stamp, "sha256": digests[name]}
             for name, stamp in stamps.items()
-            if now - max(stamp[1], stamp[2]) > _RACY_NS and stamp_of(folder / name) == stamp
+            if _settled(folder / name, stamp, now)
         }
         with contextlib.suppress(OSError):
-            _replace(place, json.dumps(settled))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _replace(place, json.dumps(settled), place.parent)
         return digests
 
 
@@ -137,23 +138,40 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _intact(place: Path) -> bool:
-    """Whether an entry is there and its files are those that were written."""
+    """Whether an entry is there and its files are those that were written.
+
+    Files that had to be hashed, as after copying the cache, are known by their new stamps from then on.
+    """
     entry = _read_json(place / _ENTRY)
     files = entry.get("files")
     if not isinstance(files, dict) or not files:
         return False
     try:
-        for name, recorded in files.items():
-            path = place / name
-            if not _matches(recorded, stamp_of(path)) and sha256_of(path) != recorded["sha256"]:
-                return False
-        if {path.name for path in place.iterdir()} != {*files, _ENTRY}:
+        found = {name: _found(place / name, recorded) for name, recorded in files.items()}
+        if None in found.values() or {path.name for path in place.iterdir()} != {*files, _ENTRY}:
             return False
     except (OSError, KeyError, TypeError):
         return False
     with contextlib.suppress(OSError):
         os.utime(place / _ENTRY)  # used today
+        if found != files:
+            _replace(place / _ENTRY, json.dumps({**entry, "files": found}), place.parent)
     return True
+
+
+def _found(path: Path, recorded: Any) -> Any:
+    """What is to be recorded of a file that is still the one that was written; None of any other."""
+    now, stamp = time.time_ns(), stamp_of(path)
+    if _matches(recorded, stamp):
+        return recorded
+    if sha256_of(path) != recorded["sha256"]:
+        return None
+    return {**recorded, "stamp": list(stamp)} if _settled(path, stamp, now) else recorded
+
+
+def _settled(path: Path, stamp: Stamp, now: int) -> bool:
+    """Whether a file that had a stamp at a time, in ns, and was read after it, is known by the stamp."""
+    return now - max(stamp[1], stamp[2]) > _RACY_NS and stamp_of(path) == stamp
 
 
 def _matches(recorded: object, stamp: Stamp) -> bool:
@@ -167,20 +185,23 @@ def _tidy(folder: Path) -> None:
         with contextlib.suppress(OSError):
             age = time.time() - (place if leftover else place / _ENTRY).stat().st_mtime
             if age > (24 * 3600 if leftover else _UNUSED_S):
-                shutil.rmtree(place, ignore_errors=True)
+                if place.is_dir():
+                    shutil.rmtree(place, ignore_errors=True)
+                else:
+                    place.unlink()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def _replace(path: Path, text: str, beside: Path) -> None:
+    """Writes a file whole or not at all; until then it lies in another folder, where nobody minds one more."""
+    new = beside / f".{path.name}.{secrets.token_hex(4)}"
     try:
         new.write_text(text, encoding="utf-8")
         new.replace(path)

@@ -1,4 +1,4 @@
-"""What this machine has: processors and what they can do, a container's share of them, GPUs."""
+"""What this machine has: processors and what they can do, this process's share of them, GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,21 @@ def trim_heap() -> None:
             libc.malloc_trim(0)
 
 
+_UNLIMITED = 1 << 20
+"""CPUs of a group without a quota."""
+
+
 def default_threads() -> int:
-    """Threads for one call: the CPUs this process may use, within its container's quota, one per physical core."""
+    """Threads for one call: the CPUs this process may use, within the quota of its cgroups, one per physical core."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    return max(1, min(_physical_cores(allowed), _quota(Path("/sys/fs/cgroup"))))
+    return max(1, min(_physical_cores(allowed), _quota(Path("/sys/fs/cgroup"), _membership())))
+
+
+def _membership() -> str:
+    try:
+        return Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""  # not Linux
 
 
 def _physical_cores(cpus: Collection[int]) -> int:
@@ -106,18 +117,44 @@ def _physical_cores(cpus: Collection[int]) -> int:
     return len(cores)
 
 
-def _quota(cgroup: Path) -> int:
-    """CPUs that a container's quota amounts to, rounded up; a very large number where there is none."""
-    unlimited = 1 << 20
+def _quota(root: Path, membership: str = "") -> int:
+    """CPUs that quotas amount to, rounded up; a very large number where there is none.
+
+    A group's quota holds for every group in it, so the smallest of this process's group and those around it counts.
+
+    Args:
+        root: the folder where cgroups are mounted.
+        membership: the groups of the process, as /proc/self/cgroup says it.
+    """
+    return min(_quota_of(group) for group in _groups(root, membership))
+
+
+def _groups(root: Path, membership: str) -> set[Path]:
+    """Folders of the groups that may have a quota, of both versions of cgroups; some may not be there.
+
+    A container that sees its own group as the root may be told the host's path for it, so the roots are always among them.
+    """
+    mounts = {"": (root, root / "unified"), "cpu": (root / "cpu", root / "cpu,cpuacct")}
+    found = {folder for folders in mounts.values() for folder in folders}
+    for line in membership.splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        inside = PurePosixPath(path.lstrip("/"))
+        if ".." in inside.parts:
+            continue  # of a group outside of what this process sees
+        for controller in {"", "cpu"}.intersection(controllers.split(",")):
+            found.update(mount / group for mount in mounts[controller] for group in (inside, *inside.parents))
+    return found
+
+
+def _quota_of(group: Path) -> int:
+    """CPUs that one group's quota amounts to, rounded up; a very large number where it has none."""
     try:
-        quota, _, period = (cgroup / "cpu.max").read_text().partition(" ")
-        if quota == "max":
-            return unlimited
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
+        quota, _, period = (group / "cpu.max").read_text().partition(" ")
+        return _UNLIMITED if quota == "max" else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:  # version 1 of cgroups
-        quota, period = (int((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return max(1, -(-quota // period)) if quota > 0 else unlimited
+        quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return max(1, -(-quota // period)) if quota > 0 else _UNLIMITED
     except (OSError, ValueError, ZeroDivisionError):
-        return unlimited
+        return _UNLIMITED

@@ -18,6 +18,7 @@ from tests.browser.conftest import Serve
 
 RATE = 22_050
 WORDS = ["rain", "a siren", "a piano, a chord", "speech"]
+CAPTION = "hears it, 3 times in a row, then silence to fill 10 s"
 DONE = "['done', 'wrong'].includes(document.getElementById('status').dataset.state)"
 ROWS = """[...document.querySelectorAll('#answer tbody tr')].map(
   row => ({...row.dataset, shown: row.innerText, active: row.className}))"""
@@ -83,6 +84,7 @@ def test_drop_classify_and_tag(page: Page, address: str, mini: claprt.Clap, soun
     stages = page.run("[...document.querySelectorAll('#stage-list div')].map(row => row.dataset.stage)")
     assert stages == ["upload", "read", "wait", "tower", "text"]
     assert "22050 Hz" in page.run("document.getElementById('wave-text').textContent")
+    assert CAPTION in page.run("document.getElementById('mel-text').textContent")
     keep(page, "classify")
 
     page.run("document.getElementById('status').dataset.state = 'idle'")
@@ -94,6 +96,26 @@ def test_drop_classify_and_tag(page: Page, address: str, mini: claprt.Clap, soun
         assert float(row["probability"]) == pytest.approx(tags.get_probability(row["word"]), abs=1e-5)
     keep(page, "tag")
     assert_clean(page)
+
+
+@pytest.mark.parametrize(
+    ("length_s", "rate", "caption"),
+    [
+        (7, RATE, "hears it, then silence to fill 10 s"),
+        (2.5, 16_000, "hears it, 4 times in a row to fill 10 s"),
+        (2.5, RATE, "hears it, 3 times in a row, then silence to fill 10 s"),  # 120001 samples at 48 kHz
+        (10, RATE, "hears it, from 0 s on"),
+    ],
+)
+def test_the_caption_says_how_a_window_is_filled(
+    page: Page, address: str, tmp_path: Path, length_s: float, rate: int, caption: str
+) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, SOUNDS["tone"](int(length_s * rate), rate), rate)
+    page.open(address)
+    page.choose("#file", path)
+    rows(page)
+    assert caption in page.run("document.getElementById('mel-text').textContent")
 
 
 def test_choose_with_the_keyboard_on_a_phone_in_the_dark(page: Page, address: str, sound: Path) -> None:

@@ -302,6 +302,7 @@ def test_the_command_trains(own: Path, tmp_path: Path, capsys: pytest.CaptureFix
     ]  # fmt: skip
     assert main(arguments) == 0
     said = capsys.readouterr()
+    assert f"sounds.npz holds vectors of {fingerprint}; `claprt serve` makes those of kromosynth" in said.err
     assert "epoch   2: loss" in said.err
     assert "128 sounds to train on and 32 held out" in said.out
     assert "held-out triplets right" in said.out
@@ -312,6 +313,19 @@ def test_the_command_trains(own: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "x.pt exists already; add --force" in capsys.readouterr().err
     assert main([*arguments, "--force", "--dimensions", "2"]) == 0
     assert claprt.load(own).project(unit(2)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("preprocess", ["kromosynth", "laion"])
+@pytest.mark.parametrize("bundled", [True, False])
+def test_vectors_that_the_service_does_not_make(
+    own: Path, tmp_path: Path, preprocess: str, bundled: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said where the projection goes into a bundle, which may be served."""
+    fingerprint = claprt.load(own, preprocess=preprocess).fingerprint
+    np.savez(tmp_path / "sounds.npz", embeddings=clusters(), fingerprint=np.array(fingerprint))
+    arguments = ["train-projection", str(tmp_path / "sounds.npz"), "--out", str(tmp_path / "x.pt"), *SHORT]
+    assert main([*arguments, *(["--bundle", str(own)] if bundled else [])]) == 0
+    assert ("embed --preprocess kromosynth" in capsys.readouterr().err) == (bundled and preprocess != "kromosynth")
 
 
 def test_the_command_trains_on_judgements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

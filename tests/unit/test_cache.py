@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 
 import claprt
+from claprt import recall
 from claprt.cache import VectorCache
 from claprt.errors import AudioError, OptionError
 from claprt.recall import Recall, content_digest
@@ -233,12 +235,21 @@ class TestModel:
             assert recall.key(never, None, RATE) is None  # pyright: ignore[reportArgumentType]
 
     def test_long_buffers_are_hashed_whole(self) -> None:
-        content = bytearray(np.random.default_rng(0).bytes(2_000_003))
+        content = bytearray(np.random.default_rng(0).bytes(5_000_003))
         seen = {content_digest(memoryview(content))}
-        for place in (0, 500_000, 1_000_001, 2_000_002):
+        for place in (0, 1_250_000, 2_500_001, 5_000_002):
             content[place] ^= 1
             seen.add(content_digest(memoryview(content)))
         assert len(seen) == 5
+        size = -(-len(content) // 4)
+        quarters = [hashlib.sha256(content[start : start + size]).digest() for start in range(0, len(content), size)]
+        assert content_digest(memoryview(content)) == hashlib.sha256(b"".join(quarters)).digest()
+
+    def test_ten_seconds_are_hashed_in_this_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Starting threads takes longer than they save."""
+        monkeypatch.setattr(recall, "ThreadPoolExecutor", None)
+        content = bytes(4 * 10 * RATE)
+        assert content_digest(memoryview(content)) == hashlib.sha256(content).digest()
 
     def test_a_file_that_changes_is_another_sound(self, counted: tuple[claprt.Clap, list[int]], tmp_path: Path) -> None:
         cached, _ = counted

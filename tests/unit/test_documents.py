@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 from claprt.synthetic import SOUNDS
+from tests.serve.process import Process
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,6 +58,45 @@ def test_examples_of_tasks_run(bundle: Path, tmp_path: Path, monkeypatch: pytest
         exec(compile(block, "docs/tasks.md", "exec"), namespace)
     assert np.asarray(namespace["index"]).shape == (4, 512)
     assert len(np.asarray(namespace["groups"])) == 4
+
+
+@pytest.fixture
+def folder_of_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder from here on, with sounds that in base64 are longer than an argument may be."""
+    for name in ("dog.wav", "street.wav"):
+        soundfile.write(tmp_path / name, SOUNDS["rain"](44_100 * 5, 44_100), 44_100)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shell_commands(document: str, word: str) -> list[str]:
+    """The commands in a document's indented blocks that hold a word; lines that continue one are further in."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return [found for found in re.findall(r"^    (\S.*(?:\n     +.*)*)", text, re.MULTILINE) if word in found]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl", "base64"))), reason="needs bash, curl and base64")
+def test_questions_to_the_service_are_answered(bundle: Path, folder_of_sounds: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
+    commands = shell_commands("serve.md", "curl ")
+    assert len(commands) == 5
+    with Process(folder_of_sounds / "log", "--bundle", str(bundle)) as service:
+        shown = re.findall(r"fingerprint mini/(\S+)/…", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"))
+        assert shown == ["/".join(service.fingerprint.split("/")[1:4])]
+        for command in commands:
+            here = command.replace("http://127.0.0.1:32051", service.url(""))
+            done = subprocess.run(["bash", "-c", here], check=False, capture_output=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            assert {"data", "classes", "tags"} & json.loads(done.stdout).keys(), done.stdout[:300]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_raw_samples_for_the_client_in_javascript(folder_of_sounds: Path) -> None:
+    (command,) = shell_commands("serve.md", "tofile('dog.f32')")
+    subprocess.run(["bash", "-c", command.replace("python", sys.executable, 1)], check=True, timeout=60)
+    samples = np.fromfile(folder_of_sounds / "dog.f32", "<f4")
+    assert samples.size == 16_000 * 5
+    assert 0.01 < np.abs(samples).max() <= 1.5
 
 
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the repository")

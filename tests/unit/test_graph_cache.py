@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 import claprt
 from claprt import graph_cache, session
-from claprt.bundle import read_bundle
+from claprt.bundle import read_bundle, sha256_of
 from claprt.errors import BundleCorruptError
 from claprt.graph_cache import GraphCache, default_cache, stamp_of
 from claprt.graphs import Precision, Stage
@@ -59,7 +60,8 @@ def test_built_once(kept: GraphCache) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", ["flip", "cut", "remove", "extra", "no entry", "entry of nonsense", "entry of another kind"]
+    "harm",
+    ["flip", "cut", "remove", "extra", "no entry", "entry of nonsense", "entry of another kind", "entry without an end"],
 )
 def test_a_harmed_entry_is_made_anew(kept: GraphCache, harm: str) -> None:
     build = Builder()
@@ -78,7 +80,12 @@ def test_a_harmed_entry_is_made_anew(kept: GraphCache, harm: str) -> None:
     elif harm == "no entry":
         (place / "entry.json").unlink()
     else:
-        (place / "entry.json").write_text("{nonsense" if "nonsense" in harm else "[1, 2]")
+        content = {
+            "entry of nonsense": "{nonsense",
+            "entry of another kind": "[1, 2]",
+            "entry without an end": "[" * 200_000,
+        }
+        (place / "entry.json").write_text(content[harm])
     again = entry(kept, build)
     assert build.calls == 2
     assert (again / "graph.onnx.data").read_bytes() == b"prepared" * 100
@@ -94,6 +101,71 @@ def test_a_file_with_another_inode_is_read_again_and_believed(kept: GraphCache) 
     copy.write_bytes((place / "graph.onnx").read_bytes())
     copy.replace(place / "graph.onnx")
     assert entry(kept, build) == place
+    assert build.calls == 1
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are hashed from here on."""
+    names: list[str] = []
+
+    def counted(path: Path) -> str:
+        names.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(graph_cache, "sha256_of", counted)
+    return names
+
+
+def copied(kept: GraphCache, folder: Path) -> GraphCache:
+    shutil.copytree(kept.folder, folder)  # with the times of modification
+    return GraphCache(folder)
+
+
+def test_a_copied_cache_is_hashed_once(
+    kept: GraphCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
+) -> None:
+    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    build = Builder()
+    entry(kept, build)
+    copy = copied(kept, tmp_path / "copy")
+    hashed.clear()
+    place = entry(copy, build)
+    assert hashed == ["graph.onnx", "graph.onnx.data"]
+    assert entry(copy, build) == place
+    assert hashed == ["graph.onnx", "graph.onnx.data"]
+    assert build.calls == 1
+    assert sorted(path.name for path in place.iterdir()) == ["entry.json", "graph.onnx", "graph.onnx.data"]
+    assert list(place.parent.iterdir()) == [place]
+    assert json.loads((place / "entry.json").read_text())["key"] == KEY
+    (place / "graph.onnx").write_bytes(b"prepareD")
+    assert (entry(copy, build) / "graph.onnx").read_bytes() == b"prepared"
+    assert build.calls == 2
+
+
+def test_a_copy_of_a_moment_ago_is_hashed_again(kept: GraphCache, tmp_path: Path, hashed: list[str]) -> None:
+    """It may still change without its times showing it."""
+    entry(kept, Builder())
+    copy = copied(kept, tmp_path / "copy")
+    hashed.clear()
+    for _ in range(2):
+        entry(copy, Builder())
+    assert len(hashed) == 4
+
+
+def test_a_copy_whose_record_cannot_be_written_is_believed(
+    kept: GraphCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    build = Builder()
+    entry(kept, build)
+    copy = copied(kept, tmp_path / "copy")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(graph_cache, "_replace", full)
+    entry(copy, build)
     assert build.calls == 1
 
 
@@ -145,8 +217,12 @@ def test_a_process_killed_while_writing(kept: GraphCache) -> None:
     assert left.exists()  # it may be another process at work
     old = time.time() - 2 * 24 * 3600
     os.utime(left, (old, old))
+    half = left.with_name(".entry.json.1234")
+    half.write_text("{")
+    os.utime(half, (old, old))
     kept.entry({"another": "key"}, build)
     assert not left.exists()
+    assert not half.exists()
 
 
 def test_entries_that_nobody_uses_go(kept: GraphCache) -> None:
@@ -193,9 +269,16 @@ def test_a_file_of_a_moment_ago_is_hashed_again(bundle: Path, tmp_path: Path, ke
     assert calls == [["new"], ["new"]]
 
 
-def test_an_altered_bundle_is_found_whatever_is_remembered(bundle: Path, kept: GraphCache, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"new": ' * 200_000, "[1]", '{"new": [1]}'])
+def test_a_record_of_hashed_files_that_is_none(tmp_path: Path, kept: GraphCache, content: str) -> None:
+    (tmp_path / "new").write_bytes(b"x")
+    for _ in range(2):
+        assert kept.digests(tmp_path, ["new"], lambda names: dict.fromkeys(names, "0" * 64)) == {"new": "0" * 64}
+        (record,) = (kept.folder / "hashed").iterdir()
+        record.write_text(content)
 
+
+def test_an_altered_bundle_is_found_whatever_is_remembered(bundle: Path, kept: GraphCache, tmp_path: Path) -> None:
     copy = shutil.copytree(bundle, tmp_path / "copy")
     found = read_bundle(copy)
     found.verify(kept)

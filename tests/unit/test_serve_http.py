@@ -18,8 +18,10 @@ pytest.importorskip("fastapi", reason="needs the service's packages (pip install
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 import claprt
+from claprt.cli import main
 from claprt.errors import AudioDecodeError, OptionError
 from claprt.mel import log_mel
 from claprt.serve.app import create_app
@@ -365,6 +367,30 @@ class TestAround:
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), file
             assert " style=" not in text, file
+
+
+@pytest.mark.parametrize("rate", [5, 0, -16_000, 999, 768_001])
+def test_a_rate_that_no_sound_has(
+    bundle: Path, clap: claprt.Clap, rate: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused at the start, and not for every frame."""
+    with pytest.raises(OptionError, match=f"sample_rate={rate} is not possible; give 1000 to 768000 Hz"):
+        create_app(clap, sample_rate=rate)
+    monkeypatch.setattr("claprt.serve.server.listen", None)  # it does not get so far
+    assert main(["serve", "--bundle", str(bundle), "--port", "0", "--sample-rate", str(rate)]) == 1
+    assert f"sample_rate={rate} is not possible" in capsys.readouterr().err
+
+
+def test_a_slash_after_the_path_of_a_websocket(client: TestClient) -> None:
+    for path in ("/clap", "/clap-bd", "/project"):
+        with client.websocket_connect(f"{path}/?sample_rate=22050") as socket:
+            socket.send_text("{}")
+            assert {"status", "error"} & socket.receive_json().keys()
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"{path}//"):
+            pass
+        text = client.get("/metrics").text
+        assert f'claprt_connections{{endpoint="{path}"}} 0.0' in text
+        assert f'claprt_connections{{endpoint="{path}/"}}' not in text
 
 
 def test_a_bug_is_told_without_its_traceback(

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from claprt_export.projection.train import Plan
 
 Report = Callable[[str], None]
+_SERVICE_RECIPE = "kromosynth"
+_FOR_THE_SERVICE = (
+    f"`claprt serve` makes those of {_SERVICE_RECIPE} unless --preprocess says otherwise, and a projection is for vectors "
+    f"like those that it was trained on. For the service, embed with `claprt embed --preprocess {_SERVICE_RECIPE}`."
+)
 COMMANDS = """\
 commands (each has --help):
   projection CHECKPOINT.pt --bundle FOLDER      puts a projection to behaviour descriptors into a bundle
@@ -116,6 +121,8 @@ def _train(options: argparse.Namespace, report: Report) -> Iterator[str]:
         bundle = open_bundle(options.bundle, force=options.force)
         refuse_other_dim(bundle, dim, str(options.embeddings))
         _refuse_other_model(found.fingerprint, bundle.manifest.name, options.embeddings)
+        if _other_recipe(found.fingerprint):
+            report(f"note: {options.embeddings} holds vectors of {found.fingerprint}; {_FOR_THE_SERVICE}")
     config, plan = _how(options, dim)
     if options.triplets is None:
         triplets = proxy_triplets(found, neighbours=options.neighbours, seed=options.seed)
@@ -158,6 +165,11 @@ def _how(options: argparse.Namespace, dim: int) -> tuple[ProjectionConfig, Plan]
     names = ("epochs", "batch", "rate", "margin", "spread", "patience", "seed")
     plan = Plan(triplets=options.triplets_per_epoch, **{name: getattr(options, name) for name in names})
     return config, plan
+
+
+def _other_recipe(fingerprint: str | None) -> bool:
+    """Whether vectors were made by another recipe than the service's own."""
+    return fingerprint is not None and fingerprint.split("/")[1:2] != [_SERVICE_RECIPE]
 
 
 def _refuse_other_model(fingerprint: str | None, name: str, path: Path) -> None:

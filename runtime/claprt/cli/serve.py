@@ -79,10 +79,12 @@ def run(options: argparse.Namespace) -> int:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
         from claprt.serve.server import Bounds, is_private, listen, serve, urls
+        from claprt.serve.socket import check_default_rate
     except ImportError as error:
         raise MissingDependencyError(f"{error.name} is not installed: pip install 'claprt[serve]'.") from error
     limits = Limits(message_bytes=options.max_message_mb << 20, windows=options.max_windows, waiting=options.max_waiting)
     bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
+    check_default_rate(options.sample_rate)
     token = _token(options.token_file)
     sockets = listen(options.host, _port(options.port))
     with contextlib.ExitStack() as stack:

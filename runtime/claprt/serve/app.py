@@ -22,7 +22,7 @@ from claprt.serve.limits import Limits
 from claprt.serve.page import add_page
 from claprt.serve.projection import Projector
 from claprt.serve.service import Service
-from claprt.serve.socket import DEFAULT_RATE, Kromosynth
+from claprt.serve.socket import DEFAULT_RATE, Kromosynth, check_default_rate
 
 _DESCRIPTION = """\
 CLAP embeddings of sounds and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
@@ -46,10 +46,14 @@ def create_app(
     Args:
         clap: what embeds; load it with `preprocess="kromosynth"` to be kromosynth's drop-in.
         limits: how much a request may ask for.
-        sample_rate: of binary frames at `/clap`, in Hz.
+        sample_rate: of binary frames at `/clap` and `/clap-bd`, in Hz.
         token: bearer token that every request has to carry, but those for health and for the page.
         cors: origins whose pages may ask from a browser, such as `https://example.org`; none by default.
+
+    Raises:
+        OptionError: there are no sounds of this `sample_rate`.
     """
+    check_default_rate(sample_rate)
     service = Service(clap, limits or Limits())
 
     @asynccontextmanager
@@ -67,7 +71,9 @@ def create_app(
         "/project": lambda _: Projector(service),
     }
     for path, talk in sockets.items():
-        app.router.routes.append(WebSocketRoute(path, Endpoint(service, token, path, talk).connection))
+        endpoint = Endpoint(service, token, path, talk)
+        for spelt in (path, f"{path}/"):  # the original answers at any path
+            app.router.routes.append(WebSocketRoute(spelt, endpoint.connection))
     add_endpoints(app, service)
     public = add_page(app, service, token=token is not None)
     _explain(app)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.websockets import WebSocket
 
+from claprt.audio import MAX_RATE, MIN_RATE
 from claprt.decode import float_samples
-from claprt.errors import AudioDecodeError, AudioError, ClaprtError, SampleRateError
+from claprt.errors import AudioDecodeError, AudioError, ClaprtError, OptionError, SampleRateError
 from claprt.serve.encoding import from_base64
 from claprt.serve.reading import Given
 from claprt.serve.service import Service
@@ -107,6 +108,16 @@ def _misfit(reason: str) -> AudioError:
     if "$.sample_rate" in reason:
         return SampleRateError(f"sample_rate: {reason}; a whole number of Hz was expected.")
     return AudioDecodeError("audio_buffer is not a string of base64." if "$.audio_buffer" in reason else _MISSING)
+
+
+def check_default_rate(rate: int) -> None:
+    """Refuses a rate, in Hz, with which no frame that states none could be read.
+
+    Raises:
+        OptionError: there are no sounds of this rate.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise OptionError(f"sample_rate={rate} is not possible; give {MIN_RATE} to {MAX_RATE} Hz.")
 
 
 def stated_rate(stated: object, default: int) -> int:

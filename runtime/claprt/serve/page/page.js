@@ -6,12 +6,14 @@ import { Recorder, decoded } from "./sound.js";
 
 const at = (id) => document.getElementById(id);
 const MOST_S = 60;
+const MODEL_RATE = 48000; // Hz, of every CLAP
 const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the answer is below the question
 const recorder = new Recorder();
 let sound = null;
 let shown = null;
 let asking = null;
 let limits = null;
+let rounded = Math.ceil; // to whole samples, by those who resample
 
 function say(text, state) {
   at("status").textContent = text;
@@ -22,6 +24,7 @@ function say(text, state) {
 async function readFacts() {
   const facts = await (await fetch("/page/facts")).json();
   limits = facts.limits;
+  if (facts.fingerprint.split("/")[1] === "kromosynth") rounded = Math.floor;
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
   at("token-row").hidden = !facts.token;
   at("links").hidden = facts.token; // a browser asks for them without it
@@ -80,6 +83,17 @@ function mode() {
   return document.querySelector("input[name=mode]:checked").value;
 }
 
+// What was done to a sound so that it fills a window: as often as it fits whole, and zeros after that. What counts are its
+// samples at the model's rate: where they are rounded up, 5 s at 44.1 kHz are one too many to fit twice.
+function filled(heard, window) {
+  const samples = rounded(Math.round(heard.seconds * heard.rate) * (MODEL_RATE / heard.rate));
+  const whole = Math.round(window * MODEL_RATE);
+  const times = Math.floor(whole / samples);
+  const repeated = times > 1 ? `, ${times} times in a row` : "";
+  const silence = times * samples < whole ? ", then silence" : "";
+  return `${repeated}${silence} to fill ${seconds(window)}`;
+}
+
 function show(reply) {
   shown = reply;
   at("empty").hidden = Boolean(reply.result);
@@ -92,7 +106,7 @@ function show(reply) {
   at("pictures").hidden = false;
   const { sound: heard, log_mel: mel } = reply;
   at("wave-text").textContent = `${seconds(heard.seconds)} at ${heard.rate} Hz`;
-  const whole = heard.seconds < mel.seconds ? `, repeated to fill ${seconds(mel.seconds)}` : `, from ${seconds(mel.start_s)} on`;
+  const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds) : `, from ${seconds(mel.start_s)} on`;
   at("mel-text").textContent = `as the model hears it${whole}${heard.windows > 1 ? `; the first of ${heard.windows} windows` : ""}`;
   at("wave").setAttribute("aria-label", `Waveform of ${heard.name}, ${seconds(heard.seconds)}`);
   at("mel").setAttribute("aria-label", `Log-mel spectrogram of ${heard.name}, ${mel.mels} bands, ${seconds(mel.seconds)}`);
