@@ -5,47 +5,154 @@ python benchmarks/gpu.py [--sizes tiny base] [--batches 1 8 64] [--out FILE]
 For a machine with a GPU, torch with CUDA and onnxruntime-gpu (TensorRT where it is installed). `--device cpu` goes through
 the same steps on the CPU, to see that they work. Seeded weights of the true sizes; torch runs our own towers, whose vectors
 are LAION's. What is timed is the audio tower from log-mels in the machine's memory to vectors in the machine's memory.
+
+Every vector of a batch is compared with that of `cpu fp32`. A pair of ours below its limit makes the exit status 1, and so
+does a run without a single pair of ours. What an engine raises is recorded, and the others go on. The file is written after
+every engine, so that a process that dies leaves what it has found.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+# our own folder holds names that packages have as well
+sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.errors import ClaprtError  # noqa: E402
+from benchmarks.cases import RATE, sounds  # noqa: E402
+from claprt.bound import CUDA_GRAPHS_VARIABLE  # noqa: E402
+from claprt.manifest import Manifest, MelSpec  # noqa: E402
+from claprt.mel import log_mel  # noqa: E402
+from claprt.session import onnxruntime_version  # noqa: E402
 from claprt_export.architecture import TextArchitecture  # noqa: E402
 from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint  # noqa: E402
 
+
+class Pair(NamedTuple):
+    """A provider and a precision of ours, with or without CUDA graphs."""
+
+    provider: str
+    precision: str
+    graphs: bool = False
+
+    @property
+    def name(self) -> str:
+        """As results name it."""
+        return f"claprt {self.provider} {self.precision}{' graphs' if self.graphs else ''}"
+
+
 PAIRS = {
-    "cuda": (("cuda", "fp32"), ("cuda", "fp16"), ("tensorrt", "fp32"), ("tensorrt", "fp16")),
-    "cpu": (("cpu", "fp32"), ("openvino", "fp32")),
+    "cuda": (
+        Pair("cuda", "fp32"),
+        Pair("cuda", "fp16"),
+        Pair("cuda", "fp32", graphs=True),
+        Pair("cuda", "fp16", graphs=True),
+        Pair("tensorrt", "fp32"),
+        Pair("tensorrt", "fp16"),
+    ),
+    "cpu": (Pair("cpu", "fp32"), Pair("cpu", "fp32", graphs=True), Pair("openvino", "fp32")),
 }
+LIMITS = {"fp32": 0.999999, "fp16": 0.999}
+"""Smallest cosine of each precision with `cpu fp32`."""
+WARM_UPS = 3
+"""Calls before any is timed; onnxruntime records a CUDA graph in the first ones of a shape."""
 Call = Callable[[Any], Any]
+Rows = dict[str, Any]
 
 
-def torch_calls(size: str, device: str) -> dict[str, Call]:
-    """The tower in torch: eager and compiled, in float32 and (on a GPU) under autocast."""
+class Measured:
+    """What has been found so far, in the file that it is written to."""
+
+    def __init__(self, path: Path, facts: dict[str, str]) -> None:
+        self._path, self._facts = path, facts
+        self.sizes: dict[str, Rows] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def row(self, size: str, engine: str) -> Rows:
+        """The row of an engine."""
+        return self.sizes.setdefault(size, {}).setdefault(engine, {"batches": {}})
+
+    def failed(self, size: str, engine: str, what: str, error: Exception) -> None:
+        """Records what an engine raised."""
+        said = f"{what}: {type(error).__name__}: {error}"
+        self.row(size, engine).setdefault("errors", []).append(said)
+        print(f"{size}: {engine}: {said}", file=sys.stderr)
+        self.write()
+
+    def broken(self) -> list[str]:
+        """Pairs of ours that are below their limits, in words."""
+        return [
+            f"{size}: {engine}: cosine {row['cosine']:.9f} with cpu fp32, below {row['limit']}"
+            for size, rows in self.sizes.items()
+            for engine, row in rows.items()
+            if not row.get("cosine", 1.0) >= row.get("limit", -1.0)
+        ]
+
+    def ours(self) -> int:
+        """Pairs of ours that have been timed."""
+        return sum(
+            engine.startswith("claprt ") and bool(row["batches"]) for r in self.sizes.values() for engine, row in r.items()
+        )
+
+    def write(self) -> None:
+        """Writes the file."""
+        self._path.write_text(json.dumps({**self._facts, "sizes": self.sizes}, indent=1) + "\n", encoding="utf-8")
+
+
+@functools.cache
+def log_mels(batch: int, spec: MelSpec) -> Any:
+    """Log-mels [batch, 1, 1001, 64] of ten-second sounds."""
+    return np.stack([log_mel(waveform, spec)[None] for waveform in sounds(batch, 10.0, RATE)]).astype(np.float32)
+
+
+def bundle_of(size: str, options: argparse.Namespace) -> Path:
+    """The bundle of a size, exported if it is not there."""
+    bundle: Path = options.work / f"gpu-{size}-{options.device}"
+    if not bundle.exists():
+        precisions = "fp32,fp16" if options.device == "cuda" else "fp32"
+        export = [str(Path(sys.executable).with_name("claprt-export")), f"untrained-{size}", "--precision", precisions]
+        subprocess.run([*export, "--out", str(bundle)], check=True)
+    return bundle
+
+
+def tower_of(size: str, manifest: Manifest) -> Any:
+    """The audio tower in torch with the weights that the bundle was exported from."""
     name = f"untrained-{size}"
-    tower = seeded_checkpoint(name, ARCHITECTURES[name], TextArchitecture()).audio_tower().eval().to(device)
-    compiled = torch.compile(tower)
+    checkpoint = seeded_checkpoint(name, ARCHITECTURES[name], TextArchitecture(vocabulary=manifest.text.vocabulary))
+    if checkpoint.sha256 != manifest.source.sha256:
+        raise SystemExit(f"The bundle of {name} was not exported from the weights that torch would run; delete it.")
+    return checkpoint.audio_tower().eval()
+
+
+def loaded(bundle: Path, pair: Pair, largest: int) -> Call:
+    """A pair of ours."""
+    os.environ[CUDA_GRAPHS_VARIABLE] = "1" if pair.graphs else "0"
+    engine = claprt.load(bundle, provider=pair.provider, precision=pair.precision, batch_size=largest).engine
+    return lambda mels: engine.audio(mels, None)
+
+
+def torch_calls(tower: Any, device: str) -> dict[str, Call]:
+    """The tower in torch: eager and compiled for the batch that comes, in float32 and (on a GPU) under autocast."""
+    torch.compiler.reset()  # what was compiled for another batch would make this one dynamic
+    compiled = torch.compile(tower, dynamic=False)
 
     def call(module: Any, *, half: bool) -> Call:
-        def run(log_mels: Any) -> Any:
+        def run(mels: Any) -> Any:
             with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=half):
-                return module(torch.from_numpy(log_mels).to(device)).float().cpu().numpy()
+                return module(torch.from_numpy(mels).to(device)).float().cpu().numpy()
 
         return run
 
@@ -55,61 +162,89 @@ def torch_calls(size: str, device: str) -> dict[str, Call]:
     return found
 
 
-def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(size: str, options: argparse.Namespace, found: Measured) -> None:
     """Parity, p50 and p95 and sounds in a second, of every engine, at every batch."""
-    bundle = options.work / f"gpu-{size}"
-    if not bundle.exists():
-        precisions = "fp32,fp16" if options.device == "cuda" else "fp32"
-        export = [str(Path(sys.executable).with_name("claprt-export")), f"untrained-{size}", "--precision", precisions]
-        subprocess.run([*export, "--out", str(bundle)], check=True)
-    calls = torch_calls(size, options.device)
-    for provider, precision in PAIRS[options.device]:
+    bundle = bundle_of(size, options)
+    os.environ[CUDA_GRAPHS_VARIABLE] = "0"
+    clap = claprt.load(bundle, provider="cpu", precision="fp32")
+    tower = tower_of(size, clap.manifest).to(options.device)
+    ours: dict[str, Call] = {}
+    for pair in PAIRS[options.device]:
+        found.row(size, pair.name)["limit"] = LIMITS[pair.precision]
         try:
-            engine = claprt.load(bundle, provider=provider, precision=precision, batch_size=max(options.batches)).engine
-            calls[f"claprt {provider} {precision}"] = lambda log_mels, engine=engine: engine.audio(log_mels, None)
-        except ClaprtError as error:
-            print(f"{provider} {precision}: {error}", file=sys.stderr)
-    seed = np.random.default_rng(0)
-    reference = claprt.load(bundle, provider="cpu", precision="fp32").engine
-    rows: dict[str, Any] = {name: {"batches": {}} for name in calls}
+            ours[pair.name] = loaded(bundle, pair, max(options.batches))
+        except Exception as error:  # noqa: BLE001 - of whatever kind, the others shall be measured
+            found.failed(size, pair.name, "loading", error)
     for batch in options.batches:
-        log_mels = seed.normal(-30, 12, (batch, 1, 1001, 64)).astype(np.float32)
-        expected = reference.audio(log_mels[:4], None)
-        for name, call in calls.items():
-            vectors = call(log_mels)[:4]
-            cosine = float((vectors * expected).sum(1).min())
-            rows[name]["cosine"] = min(cosine, rows[name].get("cosine", 1.0))
-            for _ in range(2):
-                call(log_mels)
-        taken: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(options.turns):
-            for name, call in calls.items():
-                started = time.perf_counter()
-                call(log_mels)
-                taken[name].append(1000 * (time.perf_counter() - started))
-        for name, ms in taken.items():
-            p50, p95 = np.percentile(ms, [50, 95])
-            rows[name]["batches"][str(batch)] = {"p50_ms": p50, "p95_ms": p95, "sounds_per_s": 1000 * batch / p50}
-            print(f"{size} batch {batch}: {name}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, cosine {rows[name]['cosine']:.7f}")
-    return rows
+        mels = log_mels(batch, clap.manifest.audio.mel)
+        expected = clap.engine.audio(mels, None)
+        calls = torch_calls(tower, options.device) | ours
+        calls = {engine: call for engine, call in calls.items() if compared(size, engine, call, mels, expected, found)}
+        timed(size, calls, mels, options.turns, found)
 
 
-def main() -> None:
-    """Measures and writes the results."""
+def compared(size: str, engine: str, call: Call, mels: Any, expected: Any, found: Measured) -> bool:
+    """Records the smallest cosine of a batch, every row of it; False if the engine raised something."""
+    try:
+        cosines = [cosine(call(mels), expected) for _ in range(WARM_UPS)]
+    except Exception as error:  # noqa: BLE001
+        found.failed(size, engine, f"batch {len(mels)}", error)
+        return False
+    row = found.row(size, engine)
+    row["cosine"] = min(*cosines, row.get("cosine", 1.0))
+    found.write()
+    return True
+
+
+def cosine(vectors: Any, expected: Any) -> float:
+    """The smallest cosine of rows with rows; -1 where one is not finite."""
+    low, full = vectors.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(low, axis=1) * np.linalg.norm(full, axis=1)
+    return float(np.nan_to_num((low * full).sum(1) / lengths, nan=-1.0).min())
+
+
+def timed(size: str, calls: dict[str, Call], mels: Any, turns: int, found: Measured) -> None:
+    """Times engines in turns, and records each."""
+    taken: dict[str, list[float]] = {engine: [] for engine in calls}
+    for _ in range(turns):
+        for engine in list(taken):
+            started = time.perf_counter()
+            try:
+                calls[engine](mels)
+            except Exception as error:  # noqa: BLE001
+                found.failed(size, engine, f"batch {len(mels)}, timed", error)
+                del taken[engine]
+                continue
+            taken[engine].append(1000 * (time.perf_counter() - started))
+    for engine, ms in taken.items():
+        p50, p95 = np.percentile(ms, [50, 95])
+        row = found.row(size, engine)
+        row["batches"][str(len(mels))] = {"p50_ms": p50, "p95_ms": p95, "sounds_per_s": 1000 * len(mels) / p50}
+        print(f"{size} batch {len(mels)}: {engine}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, cosine {row['cosine']:.9f}")
+    found.write()
+
+
+def main() -> int:
+    """Measures and writes the results; 1 if a pair of ours is below its limit, or none could be had."""
     parser = argparse.ArgumentParser(description="Measure on an NVIDIA GPU.")
     parser.add_argument("--device", choices=list(PAIRS), default="cuda")
     parser.add_argument("--sizes", nargs="+", default=["tiny", "base"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--turns", type=int, default=50)
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu.json")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="folder for bundles")
+    parser.add_argument("--out", type=Path, help="file to write (gpu.json in the folder for bundles)")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    results = {"device": device, "torch": torch.__version__, "sizes": {s: measure(s, options) for s in options.sizes}}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    facts = {"device": device, "torch": torch.__version__, "onnxruntime": onnxruntime_version()}
+    found = Measured(options.out or options.work / "gpu.json", facts)
+    for size in options.sizes:
+        measure(size, options, found)
+    broken = found.broken() if found.ours() else ["No pair of ours could be measured."]
+    print(*broken, sep="\n", file=sys.stderr)
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SMALL_MODEL = (
     "no bundle was named, so this is mini, the small model that ships with claprt. For LAION's: "
-    "`claprt-export 630k-audioset-best --out FOLDER` (pip install 'claprt[export]'), then name FOLDER."
+    "`claprt-export 630k-audioset-best --out FOLDER` (pip install 'claprt[cpu,export]'), then name FOLDER."
 )
 """What is said where the small model is used because none was named."""
 

@@ -132,5 +132,9 @@ class SmallModelWarning(UserWarning):
     """No bundle was named, so the small model that ships with the package is used."""
 
 
+class FallbackWarning(UserWarning):
+    """`provider="auto"` took another provider than the fastest that is listed here, because that one cannot be loaded."""
+
+
 class DatasetError(ClaprtError, ValueError):
     """A dataset cannot be read, or does not fit what was asked of it."""

@@ -13,6 +13,7 @@ import ctypes
 import os
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +22,21 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
-from claprt.bound import cuda_graphs_wanted
+from claprt.bound import recorded, tensorrt_cache
 from claprt.bundle import Bundle
 from claprt.engine import checked_feeds
-from claprt.errors import MissingDependencyError, OptionError, ProviderError, ProviderUnavailableError
+from claprt.errors import (
+    FallbackWarning,
+    MissingDependencyError,
+    OptionError,
+    ProviderError,
+    ProviderUnavailableError,
+)
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, Stage
 from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
-from claprt.providers import ORT_NAMES, Choice, Provider, choose, fallen_back, tensorrt_profiles
-from claprt.session import Load, OrtSession, ProviderOptions, Runner, ort_providers
+from claprt.providers import AUTO, ORT_NAMES, Choice, Provider, choose, tensorrt_profiles
+from claprt.session import Load, OrtSession, ProviderOptions, Runner, ort_providers, preload_gpu_libraries
 
 _MAX_BATCH = 64
 _MAX_THREADS = 4096
@@ -83,12 +90,15 @@ class InProcessEngine:
         self._cache = cache
         self._at_once = at_once
         self._runners: dict[Stage, Runner] = {}
+        self._failed: dict[Provider, str] = {}
+        self._loaded = False
         self._throughput: InProcessEngine | None = None
         self._make_locks()
         _engines.add(self)
         with self._loading:
             for stage in preload:
                 self._runner(stage)
+        self._loaded = True
 
     def _make_locks(self) -> None:
         self._loading = threading.Lock()
@@ -164,17 +174,43 @@ class InProcessEngine:
         return self._runners[stage]
 
     def _create(self, stage: Stage) -> Runner:
-        try:
-            return self._opened(stage)
-        except ProviderUnavailableError as error:
-            asked = self.choice.provider
-            if not self._fallback:
-                raise ProviderUnavailableError(
-                    f'provider="{asked}" was chosen and cannot be had: {error}. Repair it, or allow the CPU: fallback=True.'
-                ) from (error.__cause__ or error)
-            cpu = choose(Provider.CPU, this_machine(), self._bundle.manifest, precision=self.choice.audio)
-            self.choice = fallen_back(cpu, f"{asked} cannot be had: {error}")
-            return self._opened(stage)
+        while True:  # each time without one more provider
+            try:
+                return self._opened(stage)
+            except ProviderUnavailableError as error:
+                self._failed[self.choice.provider] = str(error).rstrip(". \n")
+                try:
+                    self._choose_again(stage)
+                except ProviderUnavailableError as none_left:
+                    raise none_left from (error.__cause__ or error)
+
+    def _choose_again(self, stage: Stage) -> None:
+        """Chooses without the providers that have failed, for both towers: they run on the same one.
+
+        Raises:
+            ProviderUnavailableError: nothing else may be chosen, or it would give other vectors than those that this
+                engine stands for since it was loaded.
+        """
+        last, asked = self.choice, self.choice.asked_provider
+        choice = choose(
+            asked,
+            this_machine(),
+            self._bundle.manifest,
+            precision=last.asked_precision,
+            fallback=self._fallback,
+            failed=self._failed,
+        )
+        if self._loaded and choice.precision != last.precision:
+            raise ProviderUnavailableError(
+                f"The {stage} tower could not be loaded on {last.provider}: {self._failed[last.provider]}. Vectors of this "
+                f"model are in {last.precision}, and those of {choice.provider} would be in {choice.precision}: load it "
+                f'again with provider="{choice.provider}".'
+            )
+        self.choice, self._throughput = choice, None
+        self._runners.clear()
+        if asked == AUTO:
+            reason = f"{last.provider} could not be loaded: {self._failed[last.provider]}"
+            warnings.warn(f"{reason}. This model runs on {choice.provider} instead.", FallbackWarning, stacklevel=2)
 
     def _opened(self, stage: Stage) -> Runner:
         precision, facts = self.choice.of(stage), self._facts(stage)
@@ -189,6 +225,8 @@ class InProcessEngine:
             from claprt.openvino_session import OpenVinoSession
 
             return OpenVinoSession(load, precision, streams=self._at_once)
+        if self.choice.provider not in _ON_CPU:
+            preload_gpu_libraries()
         return OrtSession(load, self.choice.provider, self._ort_providers(facts))
 
     def _ort_providers(self, facts: GraphFacts) -> ProviderOptions:
@@ -198,11 +236,9 @@ class InProcessEngine:
         if self.choice.provider is Provider.TENSORRT:
             tokens = (3, 16, self._bundle.manifest.text.max_tokens)
             profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
-            if cuda_graphs_wanted():
-                profiles["trt_cuda_graph_enable"] = "1"
-            return [(name, profiles), ORT_NAMES[Provider.CUDA], cpu]
+            return [(name, {**profiles, **tensorrt_cache(self._cache, facts, profiles)}), ORT_NAMES[Provider.CUDA], cpu]
         options = {"use_tf32": "0"}  # fp32 shall be fp32; TF32 has ten bits of mantissa
-        if cuda_graphs_wanted():
+        if recorded(facts):
             options["enable_cuda_graph"] = "1"
         return [(name, options), cpu]
 

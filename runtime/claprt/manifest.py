@@ -220,9 +220,31 @@ class Manifest:
 
     def accepted(self, stage: Stage, precision: Precision) -> bool:
         """Whether the bundle has this graph and the judge accepted it wherever it was run; fp32 is its own measure."""
-        rows = [row for row in self.quality if row.graph is stage and row.precision is precision]
+        rows = self._findings(stage, precision)
         judged = precision is Precision.FP32 or bool(rows)
         return precision in self.graphs[stage] and judged and all(row.accepted for row in rows)
+
+    def judged_on(self, stage: Stage, precision: Precision, engine: str) -> str | None:
+        """What ran this graph for the judge: this engine, or what stood in for it; None if neither did.
+
+        Only bf16 has a stand-in: torch's autocast, where the exporting machine had nothing that computes in it. What
+        another engine made of an int8 or fp16 graph says nothing of this one.
+
+        Args:
+            stage: of the graph.
+            precision: of the graph.
+            engine: `openvino` or `onnxruntime`.
+
+        Returns:
+            Its name and version, as in `QualityFacts.engine`.
+        """
+        engines = [row.engine for row in self._findings(stage, precision)]
+        own = [name for name in engines if name.partition(" ")[0] == engine]
+        stand_ins = [name for name in engines if precision is Precision.BF16 and name.startswith("torch ")]
+        return next(iter([*own, *stand_ins]), None)
+
+    def _findings(self, stage: Stage, precision: Precision) -> list[QualityFacts]:
+        return [row for row in self.quality if row.graph is stage and row.precision is precision]
 
     def listed_files(self) -> dict[str, FileFacts]:
         """Every file of the bundle but the manifest itself."""

@@ -8,7 +8,7 @@ engines takes minutes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -47,6 +47,7 @@ PRECISIONS: Mapping[Provider, tuple[Precision, ...]] = MappingProxyType(
 )
 """What each provider can run, the fastest for text first."""
 
+_NOTHING: Mapping[Provider, str] = MappingProxyType({})
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
 _EXTRA = MappingProxyType(
     {Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu", Provider.OPENVINO: "openvino"}
@@ -63,6 +64,9 @@ class Choice:
     reason: str
     passed_over: tuple[str, ...] = ()
     """What would have been faster, with the reason why it was not taken."""
+    asked_provider: str = AUTO
+    asked_precision: str = Precision.FP32
+    """What the caller asked for, to choose by again should the provider turn out not to load."""
 
     @property
     def precision(self) -> str:
@@ -75,7 +79,13 @@ class Choice:
 
 
 def choose(
-    provider: str, machine: Machine, manifest: Manifest, *, precision: str = Precision.FP32, fallback: bool = False
+    provider: str,
+    machine: Machine,
+    manifest: Manifest,
+    *,
+    precision: str = Precision.FP32,
+    fallback: bool = False,
+    failed: Mapping[Provider, str] = _NOTHING,
 ) -> Choice:
     """The provider and the precision to run on.
 
@@ -85,6 +95,7 @@ def choose(
         manifest: of the bundle to run.
         precision: `auto`, or one that the bundle has.
         fallback: whether the CPU may take over when `provider` cannot be had.
+        failed: providers that this machine lists and that could not be loaded, with the reason; they are passed over.
 
     Raises:
         OptionError: there is no provider or precision of that name, or the bundle lacks the precision.
@@ -99,23 +110,33 @@ def choose(
             manifest.graph(stage, Precision(precision))
     passed_over: list[str] = []
     for candidate in _candidates(provider, precision, machine):
-        refused = why_not(candidate, machine) or _why_not_audio(candidate, precision, manifest)
+        refused = _why_not_loaded(candidate, failed) or why_not(candidate, machine)
+        refused = refused or _why_not_audio(candidate, precision, manifest)
         if refused is None:
             return _choice(candidate, provider, precision, machine, manifest, passed_over)
         passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
-    if provider != AUTO and fallback and provider != Provider.CPU:
-        fallen = choose(Provider.CPU, machine, manifest, precision=precision)
-        return fallen_back(fallen, "; ".join(passed_over))
+    on_cpu = precision == AUTO or Precision(precision) in PRECISIONS[Provider.CPU]
+    if provider not in (AUTO, Provider.CPU) and fallback and on_cpu:
+        fallen = choose(Provider.CPU, machine, manifest, precision=precision, failed=failed)
+        reason = f"fallback, since {'; '.join(passed_over)}"
+        return replace(fallen, reason=reason, passed_over=(), asked_provider=provider)
     asked = ", ".join(
         f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
     )
-    help_ = "" if provider == AUTO else ' Or ask for provider="auto", or allow the CPU with fallback=True.'
-    raise ProviderUnavailableError(f"{asked or 'Nothing'} cannot be had here. {'; '.join(passed_over)}.{help_}")
+    help_ = _help(provider, precision, fallback=fallback, on_cpu=on_cpu)
+    raise ProviderUnavailableError(f"{asked or 'Nothing'} cannot be had here. {'; '.join(passed_over)}{help_}.")
 
 
-def fallen_back(choice: Choice, reason: str) -> Choice:
-    """A choice of the CPU that stands in for what could not be had."""
-    return Choice(provider=choice.provider, audio=choice.audio, text=choice.text, reason=f"fallback, since {reason}")
+def _help(provider: str, precision: str, *, fallback: bool, on_cpu: bool) -> str:
+    """The end of the message of an error: what else could be asked for."""
+    if provider == AUTO:
+        return ""
+    if not on_cpu and fallback:
+        return f', and the CPU does not run {precision}: ask for precision="auto"'
+    if provider == Provider.CPU:
+        return '. Or ask for provider="auto"'
+    allowing = "allow the CPU with fallback=True (--fallback)"
+    return f'. Or ask for provider="auto", or {allowing}' + ("" if on_cpu else ' and precision="auto"')
 
 
 Pair = tuple[Provider, Precision]
@@ -127,7 +148,8 @@ def _candidates(provider: str, precision: str, machine: Machine) -> Iterator[Pai
         yield Provider(provider), Precision(precision)
         return
     for pair in _ranking(machine):
-        if provider in (AUTO, pair[0]) and precision in (AUTO, pair[1]):
+        wanted = pair[0] is not Provider.TENSORRT if provider == AUTO else provider == pair[0]
+        if wanted and precision in (AUTO, pair[1]):
             yield pair
 
 
@@ -163,13 +185,35 @@ def _choice(
         reason = "the fastest that there is"
     else:
         reason = "the fastest that this machine and this bundle have"
-    return Choice(provider=chosen, audio=audio, text=text, reason=reason, passed_over=tuple(passed_over))
+    if precision == AUTO:
+        reason += _stand_ins(chosen, ((Stage.AUDIO, audio), (Stage.TEXT, text)), manifest)
+    return Choice(
+        provider=chosen,
+        audio=audio,
+        text=text,
+        reason=reason,
+        passed_over=tuple(passed_over),
+        asked_provider=provider,
+        asked_precision=precision,
+    )
+
+
+def _stand_ins(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
+    """What to add to a reason where the judge had no more than a stand-in for the engine."""
+    found = {
+        f"; {precision} was judged by {judge}, which stood in for {_engine(provider)}"
+        for stage, precision in towers
+        if (judge := manifest.judged_on(stage, precision, _engine(provider).lower()))
+        and not judge.startswith(_engine(provider).lower())
+    }
+    return "".join(sorted(found))
 
 
 def _text_precision(provider: Provider, machine: Machine, manifest: Manifest) -> Precision:
     """The fastest precision that the judge accepted for text; it need not be that of audio."""
     for precision in PRECISIONS[provider]:
-        if manifest.accepted(Stage.TEXT, precision) and why_not((provider, precision), machine) is None:
+        refused = why_not((provider, precision), machine) or _why_not_judged((provider, precision), Stage.TEXT, manifest)
+        if refused is None:
             return precision
     return Precision.FP32
 
@@ -207,11 +251,29 @@ def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
 
 def _why_not_audio(pair: Pair, precision: str, manifest: Manifest) -> str | None:
     """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
-    if precision != AUTO or manifest.accepted(Stage.AUDIO, pair[1]):
-        return None
-    if pair[1] not in manifest.graphs[Stage.AUDIO]:
-        return f"the bundle does not have it (claprt-export --precision fp32,{pair[1]})"
-    return "the bundle's judge did not accept it"
+    return None if precision != AUTO else _why_not_judged(pair, Stage.AUDIO, manifest)
+
+
+def _why_not_judged(pair: Pair, stage: Stage, manifest: Manifest) -> str | None:
+    """Why the judge's findings do not speak for a graph on a pair's own engine; None if they do."""
+    provider, precision = pair
+    if precision not in manifest.graphs[stage]:
+        return f"the bundle does not have it (claprt-export --precision fp32,{precision})"
+    if not manifest.accepted(stage, precision):
+        return "the bundle's judge did not accept it"
+    engine = _engine(provider)
+    if precision is not Precision.FP32 and manifest.judged_on(stage, precision, engine.lower()) is None:
+        return f"it was not judged on {engine} when it was exported; export it again on a machine that has it"
+    return None
+
+
+def _engine(provider: Provider) -> str:
+    """The runtime of a provider by its own name; in lower case it is the one that the judge writes down."""
+    return "OpenVINO" if provider is Provider.OPENVINO else "onnxruntime"
+
+
+def _why_not_loaded(pair: Pair, failed: Mapping[Provider, str]) -> str | None:
+    return f"it could not be loaded: {failed[pair[0]]}" if pair[0] in failed else None
 
 
 def tensorrt_profiles(graph: GraphFacts, *, max_batch: int, tokens: tuple[int, int, int]) -> dict[str, str]:

@@ -7,16 +7,19 @@ weights packed as the kernels want them, in a file that the next process maps in
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from claprt.bound import BoundRuns, cuda_graphs_wanted
+from claprt.bound import BoundRuns, recorded
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, TensorFacts
@@ -74,7 +77,8 @@ class OrtSession:
         _check_interface(load.path.name, load.facts, self._session)
         self._bound: BoundRuns | None = None
         if provider in (Provider.CUDA, Provider.TENSORRT):
-            self._bound = BoundRuns(_onnxruntime(), self._session, load.facts, "cuda", graphs=cuda_graphs_wanted())
+            graphs = provider is Provider.CUDA and recorded(load.facts)
+            self._bound = BoundRuns(_onnxruntime(), self._session, load.facts, "cuda", graphs=graphs)
 
     def _open(self, load: Load, provider: Provider, providers: ProviderOptions) -> onnxruntime.InferenceSession:
         if provider is Provider.CPU and load.cache is not None and load.facts.bytes >= _WORTH_KEEPING:
@@ -96,7 +100,8 @@ class OrtSession:
 
     def abandon(self) -> None:
         """Forgets the session without ending it."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        for held in (self._session, self._bound):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
 def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
@@ -161,6 +166,19 @@ def _create(path: Path, options: Any, providers: ProviderOptions) -> onnxruntime
 def ort_providers() -> frozenset[str]:
     """Providers that onnxruntime was built with, by its own names."""
     return frozenset(_onnxruntime().get_available_providers())
+
+
+@cache
+def preload_gpu_libraries() -> None:
+    """Loads CUDA and cuDNN from the packages that the extra `gpu` installs, where onnxruntime itself would not look.
+
+    What cannot be loaded shows when a session is created. onnxruntime prints what it misses, which must not land among
+    a command's answers.
+    """
+    preload = getattr(_onnxruntime(), "preload_dlls", None)  # of 1.21 and later
+    if preload is not None:
+        with contextlib.suppress(OSError, RuntimeError), contextlib.redirect_stdout(sys.stderr):
+            preload()
 
 
 def onnxruntime_version() -> str:

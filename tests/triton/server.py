@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from claprt.triton.pypi_server import Ports, is_ready, shared_regions
+from claprt.triton.ports import Ports
+from claprt.triton.pypi_server import is_ready, shared_regions
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"

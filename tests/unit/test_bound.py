@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,9 @@ import onnxruntime
 import pytest
 
 from claprt import bound
-from claprt.bound import BoundRuns, cuda_graphs_wanted
+from claprt.bound import BoundRuns, cuda_graphs_wanted, recorded, tensorrt_cache
 from claprt.bundle import read_bundle
+from claprt.graph_cache import GraphCache
 from claprt.graphs import Precision, Stage
 
 
@@ -58,11 +62,74 @@ def test_cuda_graphs_are_asked_for(monkeypatch: pytest.MonkeyPatch, value: str |
     assert cuda_graphs_wanted() is wanted
 
 
-def test_recorded_graphs_have_a_number_for_each_shape(bundle: Path) -> None:
+class _Watched:
+    """A session that notes which recording each run is, and in which thread it is computed."""
+
+    def __init__(self, path: Path) -> None:
+        self._session = onnxruntime.InferenceSession(path)
+        self.numbers: list[str] = []
+        self.threads: set[int] = set()
+
+    def io_binding(self) -> Any:
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self.numbers.append(options.get_run_config_entry("gpu_graph_id"))
+        self.threads.add(threading.get_ident())
+        self._session.run_with_iobinding(binding, options)
+
+
+def test_recordings(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a number, no more are made than are kept, and one thread runs them, whoever asks."""
+    monkeypatch.setattr(bound, "_RECORDED", 2)
+    monkeypatch.setattr(bound, "_KEPT", 1)
     found = read_bundle(bundle)
-    facts = found.manifest.graph(Stage.TEXT, Precision.FP32)
-    runs = BoundRuns(onnxruntime, onnxruntime.InferenceSession(found.path / facts.file), facts, "cpu", graphs=True)
-    for tokens in (3, 4, 3):
-        runs({"token_ids": np.full((1, tokens), 5, np.int64), "attention_mask": np.ones((1, tokens), np.int64)})
-    numbers = [buffers.options.get_run_config_entry("gpu_graph_id") for buffers in vars(runs)["_buffers"].values()]
-    assert sorted(numbers) == ["1", "2"]
+    facts = found.manifest.graph(Stage.AUDIO, Precision.FP32)
+    plain = onnxruntime.InferenceSession(found.path / facts.file)
+    watched = _Watched(found.path / facts.file)
+    runs = BoundRuns(onnxruntime, watched, facts, "cpu", graphs=True)
+    feeds = [
+        {"log_mels": np.random.default_rng(rows).normal(-30, 10, (rows, 1, 1001, 64)).astype(np.float32)}
+        for rows in (1, 2, 3, 4, 3, 1, 2)
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(runs, feeds[:1])) + [runs(fed) for fed in feeds[1:4]] + list(pool.map(runs, feeds[4:]))
+    for fed, answer in zip(feeds, answers, strict=True):
+        assert np.array_equal(answer, np.asarray(plain.run(None, fed)[0]))
+    assert watched.numbers == ["1", "2", "-1", "-1", "-1", "1", "2"]
+    assert len(watched.threads) == 1
+    assert threading.get_ident() not in watched.threads
+
+
+def test_only_the_batch_may_change(bundle: Path, fused_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text tower would be recorded anew for every length of a text."""
+    graphs = [
+        read_bundle(folder).manifest.graph(stage, Precision.FP32)
+        for folder, stage in ((bundle, Stage.AUDIO), (fused_bundle, Stage.AUDIO), (bundle, Stage.TEXT))
+    ]
+    monkeypatch.delenv("CLAPRT_CUDA_GRAPHS", raising=False)
+    assert [recorded(facts) for facts in graphs] == [False, False, False]
+    monkeypatch.setenv("CLAPRT_CUDA_GRAPHS", "1")
+    assert [recorded(facts) for facts in graphs] == [True, True, False]
+
+
+def test_engines_of_tensorrt_are_kept(bundle: Path, tmp_path: Path) -> None:
+    """In a folder for each graph's weights, of which onnxruntime's own names of engines know nothing."""
+    facts = read_bundle(bundle).manifest.graph(Stage.AUDIO, Precision.FP32)
+    profiles = {"trt_profile_max_shapes": "log_mels:64x1x1001x64"}
+    options = tensorrt_cache(GraphCache(tmp_path), facts, profiles)
+    place = Path(options["trt_engine_cache_path"])
+    assert place.parent == tmp_path / "tensorrt"
+    assert place.is_dir()
+    assert options == {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(place),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(place),
+    }
+    assert tensorrt_cache(GraphCache(tmp_path), facts, profiles) == options
+    other = dataclasses.replace(facts, sha256="0" * 64)
+    assert tensorrt_cache(GraphCache(tmp_path), other, profiles)["trt_engine_cache_path"] != str(place)
+    assert tensorrt_cache(None, facts, profiles) == {}
+    (tmp_path / "file").touch()
+    assert tensorrt_cache(GraphCache(tmp_path / "file"), facts, profiles) == {}

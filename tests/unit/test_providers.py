@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,21 @@ def manifest(bundle: Path) -> Manifest:
     return read_bundle(bundle).manifest
 
 
-def judged(manifest: Manifest, *, text_int8: float = 0.99, forced: tuple[Precision, ...] = ()) -> Manifest:
+ENGINES = {
+    Precision.FP16: ("onnxruntime 1.31.1",),
+    Precision.BF16: ("openvino 2026.4.1",),
+    Precision.INT8: ("onnxruntime 1.31.1", "openvino 2026.4.1"),
+}
+"""What judges each precision where everything is installed."""
+
+
+def judged(
+    manifest: Manifest,
+    *,
+    text_int8: float = 0.99,
+    forced: tuple[Precision, ...] = (),
+    engines: Mapping[Precision, tuple[str, ...]] = ENGINES,
+) -> Manifest:
     """A manifest with every precision for both towers, all accepted but `forced` ones, and text in int8 by its cosine."""
     graphs = {
         stage: dict.fromkeys(Precision if stage is not Stage.LOG_MEL else [Precision.FP32], of[Precision.FP32])
@@ -40,7 +55,7 @@ def judged(manifest: Manifest, *, text_int8: float = 0.99, forced: tuple[Precisi
         QualityFacts(
             graph=stage,
             precision=precision,
-            engine="a test",
+            engine=engine,
             inputs=1,
             centred_cosine=0.5
             if precision in forced
@@ -51,8 +66,8 @@ def judged(manifest: Manifest, *, text_int8: float = 0.99, forced: tuple[Precisi
             centred_cosine_limit=0.9,
         )
         for stage in (Stage.AUDIO, Stage.TEXT)
-        for precision in Precision
-        if precision is not Precision.FP32
+        for precision, names in engines.items()
+        for engine in names
     )
     return dataclasses.replace(manifest, graphs=graphs, quality=quality)
 
@@ -89,6 +104,39 @@ def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
     assert any("claprt-export --precision fp32,int8" in line for line in plain.passed_over)
     asked = choose("openvino", AMX, judged(manifest, forced=(Precision.BF16,)), precision="bf16")
     assert asked.precision == "bf16"  # by name it can be had
+
+
+def test_only_what_its_own_engine_was_judged_on(manifest: Manifest) -> None:
+    """int8 that onnxruntime alone has run says nothing of OpenVINO's int8, whose sums are others."""
+    alone = judged(manifest, engines={Precision.INT8: ("onnxruntime 1.31.1",)})
+    choice = choose("auto", VNNI, alone, precision="auto")
+    assert (choice.provider, choice.precision) == ("cpu", "int8")
+    assert any(
+        "int8 on openvino: it was not judged on OpenVINO when it was exported" in line for line in choice.passed_over
+    )
+    assert choose("openvino", VNNI, alone, precision="auto").precision == "fp32"
+    assert choose("openvino", VNNI, alone, precision="int8").precision == "int8"  # by name it can be had
+    other = judged(manifest, engines={Precision.INT8: ("openvino 2026.4.1",), Precision.FP16: ("openvino 2026.4.1",)})
+    assert choose("auto", PLAIN, other, precision="auto").precision == "fp32"
+    assert choose("auto", GPU, other, precision="auto").precision == "fp32"
+    mixed = dataclasses.replace(
+        manifest,
+        graphs=alone.graphs,
+        quality=tuple(row for row in judged(manifest).quality if row.graph is Stage.AUDIO or "onnx" in row.engine),
+    )
+    assert choose("openvino", VNNI, mixed, precision="auto").precision == "int8+fp32"  # text, likewise
+
+
+def test_a_stand_in_for_bf16_is_named(manifest: Manifest) -> None:
+    """Exported where OpenVINO cannot compute in it, bf16 stays usable where it can."""
+    stood_in = judged(manifest, engines={**ENGINES, Precision.BF16: ("torch 2.13.0+cpu autocast",)})
+    choice = choose("auto", AMX, stood_in, precision="auto")
+    assert (choice.provider, choice.audio) == ("openvino", "bf16")
+    assert "bf16 was judged by torch 2.13.0+cpu autocast, which stood in for OpenVINO" in choice.reason
+    assert "stood in" not in choose("auto", AMX, judged(manifest), precision="auto").reason
+    assert "stood in" not in choose("openvino", AMX, stood_in, precision="bf16").reason
+    refused = judged(manifest, engines={Precision.BF16: ("torch 2.13.0+cpu autocast",)}, forced=(Precision.BF16,))
+    assert choose("auto", AMX, refused, precision="auto").precision == "fp32"
 
 
 def test_text_is_chosen_by_itself(manifest: Manifest) -> None:
@@ -157,8 +205,35 @@ def test_an_allowed_fallback(manifest: Manifest, asked: str) -> None:
     fallen = choose(asked, PLAIN, judged(manifest), precision="int8", fallback=True)
     assert (fallen.provider, fallen.precision) == (Provider.CPU, "int8")
     assert "fallback" in fallen.reason
-    with pytest.raises(ProviderUnavailableError, match="cpu does not run fp16"):
-        choose(asked, PLAIN, judged(manifest), precision="fp16", fallback=True)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "tensorrt"])
+def test_a_fallback_that_the_cpu_cannot_be(manifest: Manifest, asked: str) -> None:
+    with pytest.raises(ProviderUnavailableError) as caught:
+        choose(asked, NO_DRIVER, judged(manifest), precision="fp16", fallback=True)
+    assert str(caught.value) == (
+        f'provider="{asked}", precision="fp16" cannot be had here. fp16 on {asked}: no NVIDIA GPU with a driver was found '
+        '(nvidia-smi should list one), and the CPU does not run fp16: ask for precision="auto".'
+    )
+    fallen = choose(asked, NO_DRIVER, judged(manifest), precision="auto", fallback=True)
+    assert (fallen.provider, fallen.precision) == ("cpu", "int8")
+    with pytest.raises(ProviderUnavailableError, match=r'fallback=True \(--fallback\) and precision="auto"\.$'):
+        choose(asked, NO_DRIVER, judged(manifest), precision="fp16")
+
+
+def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
+    failed = {Provider.CUDA: "libcudnn.so.9: cannot open shared object file"}
+    choice = choose("auto", GPU, judged(manifest), precision="auto", failed=failed)
+    assert (choice.provider, choice.precision) == ("cpu", "int8")
+    assert any("fp16 on cuda: it could not be loaded: libcudnn.so.9" in line for line in choice.passed_over)
+    assert (choice.asked_provider, choice.asked_precision) == ("auto", "auto")
+    with pytest.raises(ProviderUnavailableError, match="libcudnn"):
+        choose("cuda", GPU, judged(manifest), failed=failed)
+    fallen = choose("cuda", GPU, judged(manifest), precision="auto", fallback=True, failed=failed)
+    assert (fallen.provider, fallen.precision, fallen.asked_provider) == ("cpu", "int8", "cuda")
+    assert "libcudnn" in fallen.reason
+    with pytest.raises(ProviderUnavailableError, match="fp16 on cuda: it could not be loaded"):  # TensorRT is no stand-in
+        choose("auto", GPU, judged(manifest), precision="fp16", failed=failed)
 
 
 def test_nothing_can_be_had(manifest: Manifest) -> None:

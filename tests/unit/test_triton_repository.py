@@ -23,7 +23,8 @@ from claprt.errors import BundleNotFoundError, OptionError, ServerError
 from claprt.graphs import Precision, Stage
 from claprt.manifest import MANIFEST_FILE, TextFacts, parse_manifest
 from claprt.triton.lint import RepositoryError, check, config_files, read_config, tensors
-from claprt.triton.pypi_server import Ports, TritonServer
+from claprt.triton.ports import Ports
+from claprt.triton.pypi_server import TritonServer
 from claprt.triton.repository import Build, build, source_folder
 
 MODELS = {

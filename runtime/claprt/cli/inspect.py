@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 from claprt.bundle import Bundle, read_bundle
 from claprt.cli.options import bundle_path
-from claprt.errors import ClaprtError
+from claprt.errors import ClaprtError, FallbackWarning
 from claprt.graphs import ProjectionFacts, QualityFacts
-from claprt.manifest import Manifest
-from claprt.providers import choose
+from claprt.providers import Provider, choose
 
 
 def add(commands: Any) -> None:
@@ -90,17 +90,21 @@ def _summary(bundle: Bundle) -> str:
     if manifest.quality:
         lines.append("\nlowered precisions, as judged when exported")
         lines += [f"  {quality_line(row)}" for row in manifest.quality]
-    lines += ["", *_would_choose(manifest)]
+    lines += ["", *_would_choose(bundle)]
     return "\n".join(lines) + "\n"
 
 
-def _would_choose(manifest: Manifest) -> list[str]:
-    """What `provider="auto", precision="auto"` comes to on this machine, and why."""
-    from claprt.inprocess import this_machine
+def _would_choose(bundle: Bundle) -> list[str]:
+    """What `provider="auto", precision="auto"` comes to on this machine, and why. A GPU is tried, not just listed."""
+    from claprt.inprocess import InProcessEngine, this_machine
 
     try:
         machine = this_machine()
-        choice = choose("auto", machine, manifest, precision="auto")
+        choice = choose("auto", machine, bundle.manifest, precision="auto")
+        if choice.provider is Provider.CUDA:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FallbackWarning)  # the lines below say it
+                choice = InProcessEngine(bundle, choice).choice
     except ClaprtError as error:
         return [f"on this machine: {error}"]
     features = ", ".join(sorted(machine.features)) or "nothing that matters here"

@@ -27,10 +27,10 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"bundle to use (or set {BUNDLE_VARIABLE}; else the small model that ships with claprt)",
     )
-    model.add_argument("--provider", default="auto", choices=["auto", *Provider], help="what to run on (auto)")
+    model.add_argument("--provider", default="auto", choices=["auto", *map(str, Provider)], help="what to run on (auto)")
     model.add_argument(
         "--precision",
-        choices=["auto", *Precision],
+        choices=["auto", *map(str, Precision)],
         help="what to compute in; auto is the fastest that the bundle's judge accepted (fp32)",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
@@ -43,7 +43,7 @@ def add_sound_options(command: argparse.ArgumentParser) -> None:
     sound = command.add_argument_group("sounds")
     sound.add_argument("--preprocess", default="laion", choices=list(RECIPES), help="whose vectors to reproduce (laion)")
     sound.add_argument(
-        "--long", choices=list(LongMode), help="what to do with clips over 10 s (fusion if fused, else windows)"
+        "--long", choices=list(map(str, LongMode)), help="what to do with clips over 10 s (fusion if fused, else windows)"
     )
     sound.add_argument("--hop", type=float, metavar="SECONDS", help="for windows: from one to the next (10)")
     sound.add_argument("--seed", type=int, metavar="N", help="for random and fusion: the crops LAION draws for a seed")

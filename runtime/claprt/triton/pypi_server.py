@@ -13,7 +13,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -27,32 +26,13 @@ from pathlib import Path
 import numpy as np
 
 from claprt.errors import ClaprtError, MissingDependencyError, ServerError
+from claprt.triton.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT, Ports
 
-HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _STEP_MEMORY = 16 << 20
 _CACHE = 64 << 20
 _EXIT_S = 5
 _WATCH_S = 0.25
 _MOST_RESTARTS, _RESTARTS_WITHIN_S = 5, 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """Where the server listens, on 127.0.0.1."""
-
-    http: int = HTTP_PORT
-    grpc: int = GRPC_PORT
-    metrics: int = METRICS_PORT
-
-    @staticmethod
-    def free() -> Ports:
-        """Three ports that nothing listens on."""
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            http, grpc, metrics = (each.getsockname()[1] for each in sockets)
-        return Ports(http=http, grpc=grpc, metrics=metrics)
 
 
 @dataclass(slots=True)
@@ -82,8 +62,7 @@ class TritonServer:
         """
         if not any(self.repository.glob("*/config.pbtxt")):
             raise ServerError(f"There is no model repository at {self.repository}; `make triton` builds one.")
-        for port in (self.ports.http, self.ports.grpc, self.ports.metrics):
-            _check_free(port)
+        self.ports.check_free()
         self.process = subprocess.Popen(self._command(), env=_environment(), start_new_session=True)
         return self
 
@@ -145,16 +124,6 @@ class TritonServer:
             "--disable-auto-complete-config",
         ]
         return [*command, *(f"--load-model={name}" for name in self.load), *self.arguments]
-
-
-def _check_free(port: int) -> None:
-    """Whoever listens there would be taken for this server."""
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a server has left a moment ago is free
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise ServerError(f"Port {port} of 127.0.0.1 cannot be had: {error.strerror}. Choose another.") from error
 
 
 def shared_regions(pid: int) -> frozenset[Path]:
