@@ -249,15 +249,19 @@ def say(line: str) -> None:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    model = "unknown"
+    model, commit = "unknown", ""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         facts = dict(line.split(":", 1) for line in lines if ":" in line)
         names = {key.strip(): value.strip() for key, value in facts.items()}
         model = f"{names.get('model name', model)} (family {names.get('cpu family')}, model {names.get('model')})"
     packages = ("onnxruntime", "openvino", "numpy", "soxr", "soundfile")
+    with contextlib.suppress(OSError):
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+        commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
     return {
         "processor": model,
+        "commit": commit or None,
         "features": sorted(cpu_features()),
         "threads": default_threads(),
         "python": platform.python_version(),

@@ -85,7 +85,8 @@ def _machine(results: dict[str, Any]) -> str:
     found = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     features = ", ".join(found["features"])
-    return f"Measured on {found['threads']} cores of {found['processor']} with {features}; {versions}."
+    commit = f", commit {found['commit']}" if found.get("commit") else ""
+    return f"Measured on {found['threads']} cores of {found['processor']} with {features}; {versions}{commit}."
 
 
 def quality_table(results: dict[str, Any]) -> str:
@@ -236,9 +237,9 @@ def service_table(results: dict[str, Any]) -> str:
 
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
-    parity, mini, bench, quality, triton, tagging, service = (
+    parity, mini, bench, another, quality, triton, tagging, service = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("parity", "mini", "bench", "quality", "triton", "tagging", "service")
+        for name in ("parity", "mini", "bench", "bench-another", "quality", "triton", "tagging", "service")
     )
     return {
         "parity: brief": parity_table(parity, BRIEF),
@@ -246,6 +247,7 @@ def tables() -> dict[str, str]:
         "mini": mini_table(mini),
         "bench: brief": brief_bench_table(bench),
         "bench: full": bench_table(bench),
+        "bench: another": bench_table(another),
         "quality": quality_table(quality),
         "triton": triton_table(triton),
         "tagging": tagging_table(tagging),

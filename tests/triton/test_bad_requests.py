@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -133,7 +134,15 @@ def ask_shared(server: Server, model: str, output: str, **given: Array) -> dict[
             result: Any = client.infer(model, tensors, outputs=[grpc.InferRequestedOutput(output)])
             return {output: result.as_numpy(output)}
         finally:
-            client.unregister_system_shared_memory(region.name)
+            until = time.monotonic() + 10
+            while True:  # for a moment after a refusal the server may say that the region is in use
+                try:
+                    client.unregister_system_shared_memory(region.name)
+                    break
+                except InferenceServerException:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.01)
             region.end()
 
 

@@ -23,7 +23,7 @@ def right():
     return all(np.abs(engine.audio(mel[None], None) - row).max() <= 1e-6 for mel, row in zip(mels, rows))
 
 def lying():
-    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+    return {path.name for path in Path("/dev/shm").glob("psm_*")} - others
 
 def in_child(number):
     signal.alarm(30)
@@ -31,6 +31,8 @@ def in_child(number):
     return lying()
 
 mels, rows = (np.load(path) for path in sys.argv[2:4])
+others = set()
+others = lying()
 engine = TritonEngine(sys.argv[1], shared_memory=sys.argv[4] == "True", timeout_s=10, retry_for_s=0)
 assert right()
 before = lying()

@@ -96,7 +96,8 @@ def test_recordings(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         answers = list(pool.map(runs, feeds[:1])) + [runs(fed) for fed in feeds[1:4]] + list(pool.map(runs, feeds[4:]))
     for fed, answer in zip(feeds, answers, strict=True):
         assert np.array_equal(answer, np.asarray(plain.run(None, fed)[0]))
-    assert watched.numbers == ["1", "2", "-1", "-1", "-1", "1", "2"]
+    assert watched.numbers[:4] == ["1", "2", "-1", "-1"]
+    assert sorted(watched.numbers[4:]) == ["-1", "1", "2"]  # which came in any order
     assert len(watched.threads) == 1
     assert threading.get_ident() not in watched.threads
 

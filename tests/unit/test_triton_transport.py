@@ -12,6 +12,7 @@ from claprt.errors import ArrayError, OptionError, ServerError, ServerUnavailabl
 from claprt.triton import served as served_module
 from claprt.triton.address import is_address, parse_address
 from claprt.triton.failures import ForgottenError, LostError, failure
+from claprt.triton.regions import Regions
 from claprt.triton.served import checked_vectors
 from claprt.triton.transport import newest
 
@@ -113,3 +114,23 @@ def test_models_of_somebody_else() -> None:
 def test_errors_have_built_in_parents() -> None:
     assert issubclass(ServerUnavailableError, ConnectionError)
     assert not issubclass(ArrayError, ServerError)
+
+
+def test_a_region_that_is_in_use_is_forgotten_later() -> None:
+    """A server that says so for a moment is told once more with the next request, so that it does not keep it for ever."""
+    refused, told = ["first"], list[str]()
+
+    def unregister(name: str) -> None:
+        if refused:
+            raise RuntimeError(f"{refused.pop()}: in use")
+        told.append(name)
+
+    regions = Regions(lambda *_: None, unregister)
+    given_up = regions.take(100, 0)
+    regions.give_up(given_up)
+    assert told == []
+    kept = regions.take(100, 0)
+    assert told == [given_up.name]
+    regions.give_back(kept)
+    regions.end()
+    assert told == [given_up.name, kept.name]

@@ -80,10 +80,13 @@ class Regions:
     def __init__(self, register: Callable[[str, str, int], None], unregister: Callable[[str], None]) -> None:
         self._register, self._unregister = register, unregister
         self._free: list[Region] = []
+        self._lingering: list[str] = []
+        """Regions that the server said were in use when it was told to forget them, as for a moment after a refusal."""
         self._lock = threading.Lock()
 
     def take(self, size: int, generation: int) -> Region:
         """A region of at least this size that the server knows in this life of it."""
+        self._forget_lingering()
         with self._lock:
             fitting = [region for region in self._free if region.size >= size]
             region = fitting[-1] if fitting else None
@@ -109,11 +112,22 @@ class Regions:
 
     def give_up(self, region: Region) -> None:
         """Ends a region that a server may still write into."""
-        with contextlib.suppress(Exception):
+        try:
             self._unregister(region.name)
+        except Exception:  # noqa: BLE001 - a lost server has forgotten it, others are told once more
+            with self._lock:
+                self._lingering.append(region.name)
         region.end()
+
+    def _forget_lingering(self) -> None:
+        with self._lock:
+            names, self._lingering = self._lingering, []
+        for name in names:
+            with contextlib.suppress(Exception):
+                self._unregister(name)
 
     def end(self) -> None:
         """Ends all of them."""
         while self._free:
             self.give_up(self._free.pop())
+        self._forget_lingering()
