@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.turns import PAUSE_S  # noqa: E402
 from claprt.machine import cpu_features, default_threads  # noqa: E402
 
 BASELINE = "laion-clap"
@@ -40,7 +41,6 @@ OWN_WEIGHTS = {"torch.compile bf16": 0.99, "naive export": 0.99999, "clapback-em
 """Engines whose vectors are held against transformers', and the smallest cosine."""
 TRIALS = {"1 s": 9, "10 s": 11, "batch 10": 3, "batch 64": 1, "files": 1, "1 label": 9, "64 labels": 3}
 QUICK = {"1 s": 5, "10 s": 7, "1 label": 5, "64 labels": 1}
-PAUSE_S = 0.05
 
 
 @dataclass

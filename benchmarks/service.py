@@ -31,10 +31,10 @@ from websockets.sync.client import ClientConnection, connect  # noqa: E402
 import claprt  # noqa: E402
 from benchmarks.bench import machine, say  # noqa: E402
 from benchmarks.cases import Waveform, sounds  # noqa: E402
+from benchmarks.turns import PAUSE_S, rates  # noqa: E402
 from tests.serve.process import Process  # noqa: E402
 
 RATE = 16_000
-PAUSE_S = 0.05
 CLIENTS = 32
 PRECISIONS = {"fp32": ("cpu", "fp32"), "auto": ("auto", "auto")}
 BUNDLES = ROOT / "build" / "bundles"
@@ -138,15 +138,8 @@ def throughput(size: str, which: str, folder: Path, requests: int, rounds: int) 
             "one after the other": lambda: [local.embed_audio(sound, RATE) for sound in given],
             "side by side": lambda: local.embed_audio(given, RATE),
         }
-        rates: dict[str, list[float]] = {name: [] for name in work}
-        for turn in range(-1, rounds):
-            for name, run in work.items():
-                time.sleep(PAUSE_S)
-                started = time.perf_counter()
-                run()
-                if turn >= 0:
-                    rates[name].append(requests / (time.perf_counter() - started))
-        many, one, side, after = (np.array(rates[name]) for name in ("many", "one", "side by side", "one after the other"))
+        rate = rates(work, requests, rounds)
+        many, one, side, after = (rate[name] for name in ("many", "one", "side by side", "one after the other"))
         return {
             "provider": local.provider,
             "precision": local.precision,

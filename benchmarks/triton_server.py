@@ -33,6 +33,7 @@ from tritonclient import grpc  # noqa: E402
 import claprt  # noqa: E402
 from benchmarks.cases import RATE, Waveform, sounds  # noqa: E402
 from benchmarks.soak import TEXTS, soak  # noqa: E402
+from benchmarks.turns import PAUSE_S, rates  # noqa: E402
 from claprt.bundle import Bundle, read_bundle  # noqa: E402
 from claprt.graphs import Precision  # noqa: E402
 from claprt.mel import log_mel  # noqa: E402
@@ -43,7 +44,6 @@ from claprt.triton.repository import Build, build  # noqa: E402
 from tests.triton.asking import ask, ask_http, inputs_of, statistics  # noqa: E402
 from tests.triton.server import Server  # noqa: E402
 
-PAUSE_S = 0.05
 WINDOW = 10 * RATE
 Call = Callable[[Waveform], Any]
 
@@ -166,24 +166,14 @@ def throughput(server: Server, local: claprt.Clap, count: int, rounds: int) -> d
         "1 client, claprt.load": lambda: engine(1),
         "8 clients, claprt.load": lambda: engine(8),
     }
-    rates: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(-1, rounds):
-        for name, run in work.items():
-            time.sleep(PAUSE_S)
-            started = time.perf_counter()
-            run()
-            if turn >= 0:
-                rates[name].append(count / (time.perf_counter() - started))
-    one, base = np.array(rates["1 client, waveforms"]), np.array(rates["in process, a list"])
-    eight = np.array(rates["8 clients, waveforms"])
+    rate = rates(work, count, rounds)
+    one, base, eight = (rate[name] for name in ("1 client, waveforms", "in process, a list", "8 clients, waveforms"))
     return {
-        "sounds_per_s": {name: float(np.median(rate)) for name, rate in rates.items()},
+        "sounds_per_s": {name: float(np.median(taken)) for name, taken in rate.items()},
         "eight_to_one": float(np.median(eight / one)),
         "eight_to_in_process": float(np.median(eight / base)),
-        "cores_to_one": float(np.median(np.array(rates["in process, side by side"]) / one)),
-        "eight_to_one_load": float(
-            np.median(np.array(rates["8 clients, claprt.load"]) / np.array(rates["1 client, claprt.load"]))
-        ),
+        "cores_to_one": float(np.median(rate["in process, side by side"] / one)),
+        "eight_to_one_load": float(np.median(rate["8 clients, claprt.load"] / rate["1 client, claprt.load"])),
     }
 
 

@@ -83,16 +83,7 @@ class EmbeddingsReply(BaseModel):
     created: int = Field(description="seconds since 1970")
 
 
-class ClassifyRequest(Struct):
-    """A sound as base64 of a file, and labels."""
-
-    audio: str
-    labels: list[str]
-    template: Template = None
-    top_k: TopK = 1
-
-
-class ClassifyForm(Struct):
+class ClassifyForm(Struct, kw_only=True):
     """A file and labels."""
 
     labels: list[str]
@@ -100,16 +91,13 @@ class ClassifyForm(Struct):
     top_k: TopK = 1
 
 
-class TagRequest(Struct):
-    """A sound as base64 of a file, and tags."""
+class ClassifyRequest(ClassifyForm, kw_only=True):
+    """A sound as base64 of a file, and labels."""
 
     audio: str
-    tags: list[str]
-    template: Template = None
-    threshold: Threshold = 0.5
 
 
-class TagForm(Struct):
+class TagForm(Struct, kw_only=True):
     """A file and tags."""
 
     tags: list[str]
@@ -117,7 +105,13 @@ class TagForm(Struct):
     threshold: Threshold = 0.5
 
 
-class AnalyseForm(Struct):
+class TagRequest(TagForm, kw_only=True):
+    """A sound as base64 of a file, and tags."""
+
+    audio: str
+
+
+class AnalyseForm(Struct, kw_only=True):
     """What the page asks: a file, and labels that may be none."""
 
     labels: list[str] = []
