@@ -191,7 +191,8 @@ def triton_table(results: dict[str, Any]) -> str:
             f"{soak['memory_mb_at_two_thirds']:.0f} / {soak['memory_mb_at_the_end']:.0f} MB",
         ),
     ]  # fmt: skip
-    return "\n".join(["| what | bar | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)])
+    lines = ["| what | bar | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    return "\n".join([*lines, "", _machine(results)])
 
 
 def tagging_table(results: dict[str, Any]) -> str:
@@ -237,9 +238,8 @@ def service_table(results: dict[str, Any]) -> str:
 
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
-    parity, mini, bench, another, quality, triton, tagging, service = (
-        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("parity", "mini", "bench", "bench-another", "quality", "triton", "tagging", "service")
+    parity, mini, bench, quality, triton, tagging, service = (
+        _read(name) for name in ("parity", "mini", "bench", "quality", "triton", "tagging", "service")
     )
     return {
         "parity: brief": parity_table(parity, BRIEF),
@@ -247,12 +247,19 @@ def tables() -> dict[str, str]:
         "mini": mini_table(mini),
         "bench: brief": brief_bench_table(bench),
         "bench: full": bench_table(bench),
-        "bench: another": bench_table(another),
+        "bench: another": bench_table(_read("bench-another")),
         "quality": quality_table(quality),
         "triton": triton_table(triton),
+        "triton: another": triton_table(_read("triton-another")),
         "tagging": tagging_table(tagging),
         "service": service_table(service),
+        "service: another": service_table(_read("service-another")),
     }
+
+
+def _read(name: str) -> dict[str, Any]:
+    """A results file; those of `-another` are an earlier run on another machine."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def rendered(document: str, found: dict[str, str]) -> str:

@@ -31,6 +31,7 @@ import numpy as np  # noqa: E402
 from tritonclient import grpc  # noqa: E402
 
 import claprt  # noqa: E402
+from benchmarks.bench import machine  # noqa: E402
 from benchmarks.cases import RATE, Waveform, sounds  # noqa: E402
 from benchmarks.soak import TEXTS, soak  # noqa: E402
 from benchmarks.turns import PAUSE_S, rates  # noqa: E402
@@ -272,7 +273,7 @@ def main() -> None:
     bundle = read_bundle(options.bundle)
     local = claprt.load(options.bundle, provider="cpu")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"bundle": bundle.manifest.name}
+    results: dict[str, Any] = {"machine": machine(), "bundle": bundle.manifest.name}
     if options.only:
         results = json.loads(options.out.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as temporary:
