@@ -10,6 +10,8 @@ BUNDLES := build/bundles
 VARIANT ?= mini
 BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
+# nothing that is run here reports its use to anybody; programs that import claprt see to it themselves
+export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz clean

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from claprt.cli.inspect import quality_line
 from claprt.errors import ClaprtError
+from claprt.extras import install_hint
 from claprt.graphs import Precision
 from claprt.manifest import Manifest
 from claprt_export.projection.command import COMMANDS, Report, parse
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"claprt-export: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(f"claprt-export: {error.name} is not installed; exporting needs the export extra, as in "
-              "pip install '.[cpu,export]'", file=sys.stderr)  # fmt: skip
+        print(f"claprt-export: {error.name} is not installed; exporting needs the export extra: "
+              f"{install_hint('cpu', 'export')}", file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("claprt-export: interrupted; nothing was written.", file=sys.stderr)

@@ -8,6 +8,11 @@ texts = clap.embed_text(["a dog barking", "rain on a roof"])
 similarity = texts @ sound
 """
 
+from claprt.telemetry import switch_off as _switch_off
+
+_switch_off()  # before onnxruntime or OpenVINO is imported
+
+# ruff: noqa: E402
 from claprt.bundle import read_bundle
 from claprt.cache import VectorCache
 from claprt.errors import ClaprtError

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Embeddings
 from claprt.dataset import Dataset
 from claprt.errors import DatasetError, MissingDependencyError, OptionError
+from claprt.extras import install_hint
 from claprt.labels import checked_labels, filled_in
 from claprt.model import Clap
 
@@ -226,7 +227,7 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in PICTURES or path.is_dir():
         raise OptionError(f"{path} is no name for a picture; let it end in {', '.join(PICTURES)}.")
     if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError("A picture needs matplotlib: pip install 'claprt[evaluate]'.")
+        raise MissingDependencyError(f"A picture needs matplotlib: {install_hint('evaluate')}.")
 
 
 def confusion_picture(result: ZeroShot, path: Path, title: str) -> None:

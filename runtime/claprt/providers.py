@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from claprt.errors import OptionError, ProviderUnavailableError
+from claprt.extras import install_hint
 from claprt.graphs import GraphFacts, Precision, Stage
 from claprt.machine import Machine
 from claprt.manifest import Manifest
@@ -230,7 +231,7 @@ def why_not(pair: Pair, machine: Machine) -> str | None:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
             f"the installed onnxruntime has no {ORT_NAMES[provider]} (it has {have}); "
-            f"install one that does: pip install 'claprt[{_EXTRA[provider]}]'"
+            f"install one that does: {install_hint(_EXTRA[provider])}"
         )
     if provider in _NEEDS_DRIVER and machine.nvidia_gpus == 0:
         return "no NVIDIA GPU with a driver was found (nvidia-smi should list one)"
@@ -239,7 +240,7 @@ def why_not(pair: Pair, machine: Machine) -> str | None:
 
 def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
     if machine.openvino is None:
-        return "OpenVINO is not installed: pip install 'claprt[openvino]'"
+        return f"OpenVINO is not installed: {install_hint('openvino')}"
     if precision is Precision.BF16 and "bf16" not in machine.features:
         return "this processor has neither AVX512-BF16 nor AMX, so bf16 would be computed in fp32; ask for int8 or fp32"
     if precision is Precision.INT8 and "vnni" not in machine.features:

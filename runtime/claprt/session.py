@@ -21,6 +21,7 @@ import numpy as np
 
 from claprt.bound import BoundRuns, recorded
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
+from claprt.extras import install_hint
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, TensorFacts
 from claprt.machine import cpu_features, cpu_identity, trim_heap
@@ -191,8 +192,7 @@ def _onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            "onnxruntime is not installed. pip install 'claprt[cpu]' brings it, or 'claprt[gpu]' on a machine with an "
-            "NVIDIA GPU."
+            f"onnxruntime is not installed: {install_hint('cpu')}; on a machine with an NVIDIA GPU, {install_hint('gpu')}."
         ) from error
     return onnxruntime
 

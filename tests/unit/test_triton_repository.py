@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import dataclasses
 import json
 import re
@@ -48,6 +49,19 @@ def test_what_is_built(built: Path, bundle: Path) -> None:
         assert (built / name / "1" / "model.onnx").samefile(bundle / manifest.graph(stage, Precision.FP32).file)
     assert not list(built.glob("*/configs/tensorrt.pbtxt"))
     assert list(built.glob("*/1/model.plan")) == []
+
+
+def test_built_from_a_package_whose_files_were_compiled(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pip leaves it: byte-compiled files lie beside the models."""
+    package = tmp_path / "package"
+    shutil.copytree(source_folder(), package)
+    assert compileall.compile_dir(package, quiet=1)
+    monkeypatch.setattr("claprt.triton.repository.source_folder", lambda: package)
+    found = build(Build(bundle=read_bundle(bundle)), tmp_path / "repository")
+    assert {path.name for path in found.glob("*/1/*") if path.name.startswith("__")} == set()
+    assert check(found, read_bundle(bundle).manifest, Precision.FP32) == []
 
 
 def test_the_manifest_is_served(built: Path, bundle: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, checked_bundle
 from claprt.errors import MissingDependencyError, OptionError
+from claprt.extras import install_hint
 from claprt.model import Clap
 from claprt.triton.address import is_address
 
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         from claprt.serve.server import Bounds, is_private, listen, serve, urls
         from claprt.serve.socket import check_default_rate
     except ImportError as error:
-        raise MissingDependencyError(f"{error.name} is not installed: pip install 'claprt[serve]'.") from error
+        raise MissingDependencyError(f"{error.name} is not installed: {install_hint('serve')}.") from error
     limits = Limits(message_bytes=options.max_message_mb << 20, windows=options.max_windows, waiting=options.max_waiting)
     bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
     check_default_rate(options.sample_rate)

@@ -19,6 +19,7 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.errors import MissingDependencyError, OptionError, ServerError, ServerUnavailableError
+from claprt.extras import install_hint
 from claprt.triton.address import parse_address
 from claprt.triton.engine import IDLE_S, LONGEST_PAUSE_S, OUTPUTS, PAUSE_S
 from claprt.triton.failures import LostError, failure
@@ -47,7 +48,7 @@ class AsyncTritonEngine:
         try:
             import tritonclient.grpc.aio as grpc
         except ImportError as error:
-            raise MissingDependencyError("tritonclient is not installed: pip install 'claprt[triton]'.") from error
+            raise MissingDependencyError(f"tritonclient is not installed: {install_hint('triton')}.") from error
         self._grpc = grpc
         self._security = security or Security()
         self._timeout_s, self._retry_for_s = timeout_s, retry_for_s

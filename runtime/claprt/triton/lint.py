@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from claprt.errors import ClaprtError, MissingDependencyError
+from claprt.extras import install_hint
 from claprt.graphs import GraphFacts, Precision, Stage, TensorFacts
 from claprt.manifest import Manifest
 from claprt.triton.onnx_versions import onnx_versions
@@ -54,7 +55,7 @@ def read_config(path: Path) -> Any:
         from google.protobuf import text_format
         from tritonclient.grpc import model_config_pb2 as messages
     except ImportError as error:
-        raise MissingDependencyError("tritonclient is not installed: pip install 'claprt[triton]'.") from error
+        raise MissingDependencyError(f"tritonclient is not installed: {install_hint('triton')}.") from error
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), getattr(messages, "ModelConfig")())  # noqa: B009 - made at runtime, which type checkers cannot see
     except (text_format.ParseError, UnicodeDecodeError, OSError) as error:

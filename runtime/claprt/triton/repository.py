@@ -131,7 +131,7 @@ def _copy_model(source: Path, target: Path, wanted: Build) -> None:
     shutil.copy2(fused / "config.pbtxt", target / "config.pbtxt")
     if (fused / "configs").is_dir():
         shutil.copytree(fused / "configs", target / "configs")
-    for path in (source / "1").iterdir():
+    for path in (source / "1").glob("*.py"):  # installers leave byte-compiled files beside them
         shutil.copy2(path, version / path.name)
     if wanted.queue is not None:
         for path in config_files(target):

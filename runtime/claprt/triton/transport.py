@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from claprt.errors import MissingDependencyError, OptionError, ServerUnavailableError
+from claprt.extras import install_hint
 from claprt.triton.address import Address
 from claprt.triton.failures import failure
 from claprt.triton.regions import Placed
@@ -90,7 +91,7 @@ def connect(address: Address, security: Security, timeout_s: float) -> Transport
             return GrpcTransport(address, security, timeout_s)
         return HttpTransport(address, security, timeout_s)
     except ImportError as error:
-        raise MissingDependencyError("tritonclient is not installed: pip install 'claprt[triton]'.") from error
+        raise MissingDependencyError(f"tritonclient is not installed: {install_hint('triton')}.") from error
 
 
 def grpc_options(address: Address, security: Security) -> dict[str, Any]:
