@@ -27,7 +27,7 @@ def install_hint(*extras: str) -> str:
         True
     """
     chosen = f"[{','.join(extras)}]"
-    found = _origin()
+    found = origin()
     url = str(found.get("url", ""))
     if url.startswith("file:"):
         path = Path(url2pathname(urlparse(url).path))
@@ -41,7 +41,7 @@ def install_hint(*extras: str) -> str:
 
 
 @cache
-def _origin() -> dict[str, Any]:
+def origin() -> dict[str, Any]:
     """What the installer recorded; empty where the package came from an index, or was not installed at all."""
     from importlib.metadata import PackageNotFoundError, distribution  # 20 ms that only a message needs
 

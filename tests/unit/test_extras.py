@@ -12,35 +12,35 @@ from claprt import extras
 
 
 @pytest.fixture
-def origin(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    recorded: dict[str, Any] = {}
-    monkeypatch.setattr(extras, "_origin", lambda: recorded)
-    return recorded
+def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(extras, "origin", lambda: found)
+    return found
 
 
-def test_from_an_index(origin: dict[str, Any]) -> None:
+def test_from_an_index(recorded: dict[str, Any]) -> None:
     assert extras.install_hint("serve") == "pip install 'claprt[serve]'"
     assert extras.install_hint("cpu", "export") == "pip install 'claprt[cpu,export]'"
 
 
-def test_from_a_folder_or_wheel(origin: dict[str, Any], tmp_path: Path) -> None:
+def test_from_a_folder_or_wheel(recorded: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "my claprt"
     folder.mkdir()
-    origin.update(url=folder.as_uri(), dir_info={})
+    recorded.update(url=folder.as_uri(), dir_info={})
     assert extras.install_hint("cpu") == f"pip install '{folder}[cpu]'"
-    origin["dir_info"] = {"editable": True}
+    recorded["dir_info"] = {"editable": True}
     assert extras.install_hint("cpu") == f"pip install -e '{folder}[cpu]'"
     wheel = tmp_path / "claprt-0.1.0-py3-none-any.whl"
     wheel.touch()
-    origin.clear()
-    origin.update(url=wheel.as_uri(), archive_info={})
+    recorded.clear()
+    recorded.update(url=wheel.as_uri(), archive_info={})
     assert extras.install_hint("cpu") == f"pip install '{wheel}[cpu]'"
     wheel.unlink()
     assert extras.install_hint("cpu") == "pip install 'claprt[cpu]'"
 
 
-def test_from_a_repository(origin: dict[str, Any]) -> None:
-    origin.update(url="https://example.org/claprt.git", vcs_info={"vcs": "git", "commit_id": "abc"})
+def test_from_a_repository(recorded: dict[str, Any]) -> None:
+    recorded.update(url="https://example.org/claprt.git", vcs_info={"vcs": "git", "commit_id": "abc"})
     assert extras.install_hint("gpu") == "pip install 'claprt[gpu] @ git+https://example.org/claprt.git'"
 
 
@@ -54,6 +54,6 @@ def test_what_the_installer_recorded_may_be_anything(monkeypatch: pytest.MonkeyP
 
     for text in (None, "", "{", "[]", json.dumps({"url": 5})):
         monkeypatch.setattr("importlib.metadata.distribution", lambda _, text=text: Recorded(text))
-        extras._origin.cache_clear()
+        extras.origin.cache_clear()
         assert extras.install_hint("cpu").startswith("pip install")
-    extras._origin.cache_clear()
+    extras.origin.cache_clear()

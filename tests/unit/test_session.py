@@ -241,7 +241,7 @@ def test_tensorrt_is_built_for_every_batch(
 def test_without_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(openvino_session, "openvino_version", lambda: None)
-    with pytest.raises(MissingDependencyError, match=r"claprt\[cpu\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[cpu\]"):
         claprt.load(bundle)
 
 
