@@ -86,15 +86,15 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
     if isinstance(source, np.ndarray):
         rate = check_rate(default_rate if sample_rate is None else sample_rate)
         return Sound(name, rate, _array_blocks(name, source))
-    file, blocks = open_file(name, source)
+    opened = open_file(name, source)
     try:
-        rate = check_rate(file.samplerate, f"{name} states")
-        if file.channels > MAX_CHANNELS:
-            raise AudioShapeError(f"{name} has {file.channels} channels; at most {MAX_CHANNELS} are mixed to mono.")
+        rate = check_rate(opened.rate, f"{name} states")
+        if opened.channels > MAX_CHANNELS:
+            raise AudioShapeError(f"{name} has {opened.channels} channels; at most {MAX_CHANNELS} are mixed to mono.")
     except AudioError:
-        file.close()
+        opened.close()
         raise
-    return Sound(name, rate, blocks)
+    return Sound(name, rate, opened.blocks)
 
 
 def _as_array(source: object) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from claprt.arrays import Waveform
+from claprt.containers import Opened
 from claprt.errors import (
     AudioDecodeError,
     AudioError,
@@ -48,11 +49,8 @@ _TRUNCATION_LOGS = tuple(
 )
 
 
-def open_file(name: str, source: object) -> tuple[soundfile.SoundFile, Iterator[Samples]]:
+def open_file(name: str, source: object) -> Opened:
     """Opens a path, the bytes of a file, or a binary file object.
-
-    Returns:
-        libsndfile's handle, for its rate and channels, and the blocks, which close it when they end.
 
     Raises:
         AudioError: it cannot be read or is no sound.
@@ -66,7 +64,7 @@ def open_file(name: str, source: object) -> tuple[soundfile.SoundFile, Iterator[
     except AudioError:
         file.close()
         raise
-    return file, _blocks(name, file, readable)
+    return Opened(file.samplerate, file.channels, _blocks(name, file, readable), file.close)
 
 
 def check_finite(name: str, block: Samples) -> Samples:

@@ -136,5 +136,9 @@ class FallbackWarning(UserWarning):
     """`provider="auto"` took another provider than the fastest that is listed here, because that one cannot be loaded."""
 
 
+class UnfinishedHeaderWarning(UserWarning):
+    """A sound file states no length because its writer never came back to it; all that follows the header was read."""
+
+
 class DatasetError(ClaprtError, ValueError):
     """A dataset cannot be read, or does not fit what was asked of it."""
