@@ -140,14 +140,10 @@ bench-service-table: build/service.json ## put what `make bench-service` measure
 fuzz: $(VENV)/.complete ## send a real service ten thousand requests that are wrong (SEED=1)
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
 
-install-check: $(VENV)/.complete | build ## install the wheel with [cpu] alone and run the unit tests there, without torch
-	rm -rf build/clean build/wheel
+install-check: $(VENV)/.complete | build ## install the wheel with each extra and run the tests that belong to it there (EXTRAS="cpu serve")
+	rm -rf build/wheel
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
-	$(PYTHON) -m venv build/clean
-	build/clean/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(ls build/wheel/*.whl)[cpu]"
-	build/clean/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is not None)'
-	build/clean/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pytest hypothesis onnx
-	build/clean/bin/python -m pytest tests/unit -q -p no:cacheprovider
+	$(BIN)/python tests/installed.py build/wheel/*.whl $(EXTRAS)
 
 build:
 	mkdir -p build
