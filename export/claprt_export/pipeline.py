@@ -148,6 +148,7 @@ def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report
             revision=published.revision if published else None,
             licence=published.licence if published else None,
             trained_on=published.trained_on if published else None,
+            trained_words=published.trained_words() if published else "",
         ),
         tagging=published.tagging() if published else None,
     )

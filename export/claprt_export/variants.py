@@ -34,7 +34,8 @@ class Variant:
     licence: str | None = None
     trained_on: str | None = None
     packaged: Path | None = None
-    """The weights, where they come with this package; the tokenizer lies beside them, and how its tags are calibrated."""
+    """The weights, where they come with this package; the tokenizer lies beside them, how its tags are calibrated, and
+    the words of its training captions."""
 
     def tagging(self) -> TaggingFacts | None:
         """What `claprt calibrate` found of these weights, where it comes with this package."""
@@ -42,6 +43,11 @@ class Variant:
         if path is None or not path.is_file():
             return None
         return msgspec.json.decode(path.read_bytes(), type=TaggingFacts)
+
+    def trained_words(self) -> str:
+        """Words of the captions of the training, with spaces between them, where they come with this package."""
+        path = None if self.packaged is None else self.packaged.parent / "trained_words.txt"
+        return "" if path is None or not path.is_file() else " ".join(path.read_text(encoding="utf-8").split())
 
 
 _LAION = "lukewys/laion_clap"

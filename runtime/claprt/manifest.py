@@ -119,6 +119,9 @@ class Source:
     licence: str | None = None
     trained_on: str | None = None
     """What the weights have heard, where that is known and matters to whoever evaluates them."""
+    trained_words: str = ""
+    """Words of the captions that the weights were trained on, as `claprt.vocabulary.stems` gives them, with spaces between
+    them; empty where they are not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

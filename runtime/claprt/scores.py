@@ -33,6 +33,8 @@ class Classification:
     """The sound's unit vector, [dim]."""
     model_name: str = ""
     """The bundle's name."""
+    warning: str | None = None
+    """Why the answer means little: none of the labels is among what the model was trained on. None otherwise."""
 
     @property
     def ranking(self) -> NDArray[np.intp]:
@@ -87,6 +89,7 @@ class Classification:
                 }
                 for position in self.ranking
             ],
+            **({} if self.warning is None else {"warning": self.warning}),
         }
 
     def __repr__(self) -> str:

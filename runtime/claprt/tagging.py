@@ -24,6 +24,7 @@ from claprt.errors import OptionError
 from claprt.labels import position_of
 from claprt.manifest import Manifest
 from claprt.scores import Scores
+from claprt.vocabulary import warning
 
 NEUTRAL_PROMPTS = (
     "a sound",
@@ -56,6 +57,8 @@ class Tagging:
     """The sound's unit vector, [dim]."""
     model_name: str = ""
     """The bundle's name."""
+    warning: str | None = None
+    """Why the answer means little: none of the tags is among what the model was trained on. None otherwise."""
 
     @property
     def tag_names(self) -> tuple[str, ...]:
@@ -105,6 +108,7 @@ class Tagging:
                 }
                 for position in self.ranking
             ],
+            **({} if self.warning is None else {"warning": self.warning}),
         }
 
     def __repr__(self) -> str:
@@ -148,6 +152,7 @@ def tagging(
         calibrated=manifest.tagging is not None,
         audio_embedding=vector,
         model_name=manifest.name,
+        warning=warning(manifest, names),
     )
 
 

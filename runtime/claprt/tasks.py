@@ -28,6 +28,7 @@ from claprt.model import Clap
 from claprt.scores import Classification, fits
 from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 from claprt.triton.address import is_address
+from claprt.vocabulary import warning
 
 Model: TypeAlias = "Clap | str | os.PathLike[str] | None"
 """A loaded model, a bundle's folder, a server's address, or None for the model that ships with the package."""
@@ -172,6 +173,7 @@ def classification(
         top_k=min(top_k, len(names)),
         audio_embedding=vector,
         model_name=clap.manifest.name,
+        warning=warning(clap.manifest, names),
     )
 
 
