@@ -140,5 +140,9 @@ class UnfinishedHeaderWarning(UserWarning):
     """A sound file states no length because its writer never came back to it; all that follows the header was read."""
 
 
+class CacheWarning(UserWarning):
+    """There is no room in a cache folder, so vectors are kept in memory alone."""
+
+
 class DatasetError(ClaprtError, ValueError):
     """A dataset cannot be read, or does not fit what was asked of it."""

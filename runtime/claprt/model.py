@@ -170,7 +170,7 @@ class Clap:
         """What was embedded before: in the cache that was given, else the labels of this model alone."""
         fingerprint = self.fingerprint
         if self._recall is None or self._recall.fingerprint != fingerprint:
-            self._recall = Recall(self._label_cache, fingerprint)
+            self._recall = Recall(self._label_cache, fingerprint, self.dim)
         return self._recall
 
     def views(self, source: AudioSource, sample_rate: int | None = None, max_windows: int | None = None) -> Iterator[View]:

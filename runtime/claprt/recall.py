@@ -30,8 +30,9 @@ _STAMPS_KEPT = 65_536
 class Recall:
     """The sounds and texts of one fingerprint in a cache."""
 
-    def __init__(self, cache: VectorCache, fingerprint: str) -> None:
-        self.cache, self.fingerprint = cache, fingerprint
+    def __init__(self, cache: VectorCache, fingerprint: str, dim: int | None = None) -> None:
+        """Takes the cache, the fingerprint of a model, and the length of its vectors, which those found must have."""
+        self.cache, self.fingerprint, self._dim = cache, fingerprint, dim
         self._digests: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
     def key(self, source: AudioSource, sample_rate: int | None, default_rate: int) -> bytes | None:
@@ -58,7 +59,12 @@ class Recall:
     def sound(self, key: bytes, source: AudioSource) -> EmbeddedSound | None:
         """The result of a sound that was embedded before; None for any other."""
         value = self.cache.get(key)
-        return None if value is None else _unpacked(value, source_name(source), self.fingerprint)
+        if value is None:
+            return None
+        found = _unpacked(value, source_name(source), self.fingerprint, self._dim)
+        if found is None:
+            self.cache.drop(key)
+        return found
 
     def keep(self, key: bytes, sound: EmbeddedSound) -> None:
         """Stores a result, unless it is an error."""
@@ -68,7 +74,15 @@ class Recall:
     def vector(self, key: bytes) -> Embedding | None:
         """The vector of a text that was embedded before; None for any other."""
         value = self.cache.get(key)
-        return None if value is None else np.frombuffer(value, "<f4").astype(np.float32, copy=False)
+        if value is None:
+            return None
+        vector = (
+            np.frombuffer(value, "<f4").astype(np.float32, copy=False) if len(value) % 4 == 0 else np.empty(0, np.float32)
+        )
+        if len(vector) != (self._dim or len(vector)) or not len(vector) or not np.isfinite(vector).all():
+            self.cache.drop(key)
+            return None
+        return vector
 
     def keep_vector(self, key: bytes, vector: Embedding) -> None:
         """Stores a text's vector."""
@@ -151,13 +165,18 @@ def _packed(sound: EmbeddedSound) -> bytes:
     return _HEAD.pack(windows, dim) + b"".join(part.tobytes() for part in parts)
 
 
-def _unpacked(value: bytes, name: str, fingerprint: str) -> EmbeddedSound | None:
+def _unpacked(value: bytes, name: str, fingerprint: str, expected_dim: int | None) -> EmbeddedSound | None:
+    """The result that was packed; None where the value is none, of another length, or not finite."""
+    if len(value) < _HEAD.size:
+        return None
     windows, dim = _HEAD.unpack_from(value)
-    if len(value) != _HEAD.size + 8 * windows + 4 * dim * (windows + 1):
+    if dim != (expected_dim or dim) or not windows or len(value) != _HEAD.size + 8 * windows + 4 * dim * (windows + 1):
         return None
     starts = np.frombuffer(value, "<f8", windows, _HEAD.size)
     rows: Any = np.frombuffer(value, "<f4", dim * (windows + 1), _HEAD.size + 8 * windows).reshape(windows + 1, dim)
     rows = rows.astype(np.float32)  # a copy that may be written to
+    if not np.isfinite(rows).all() or not np.isfinite(starts).all():
+        return None
     return EmbeddedSound(
         source=name,
         vector=rows[windows],

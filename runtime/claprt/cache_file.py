@@ -1,0 +1,296 @@
+"""The part of a `VectorCache` on disk: one SQLite file that several processes share.
+
+Every value lies behind a checksum of its key and itself, so that what a failing disk or another program has changed is not
+taken for a vector: such a row is dropped and counts as not found. A file that SQLite cannot read is renamed to
+`vectors-2.damaged` and begun anew, when it is opened and while it is in use. A full disk, a lock that is held for
+long and a file system that has become read-only raise nothing: the value is then not found, or not kept.
+
+Whoever can write the folder can put vectors into it. It is trusted, and made for its owner alone (mode 0700).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from claprt.errors import CacheWarning, OptionError
+
+_FILE = "vectors-2.sqlite"
+"""Named after its layout: a release with another one begins another file."""
+_PAGE = 4096
+_WAL_INDEX = 32_768
+_CHECKSUM = 8
+"""Bytes in front of each value."""
+_REFRESH_S = 600
+"""How old the time of the last use may get before a hit writes it anew."""
+_CHECK_EVERY = 64
+"""Stored values after which it is looked whether the file is still the one at the path."""
+_BUSY_S = 5
+
+_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_PASSING = _NO_SPACE | {
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+}  # fmt: skip
+"""What says nothing of the file's content. Every other failure is taken for damage."""
+
+T = TypeVar("T")
+
+
+class VectorFile:
+    """Values by key in one file. Connections belong to one thread of one process each; a forked child opens its own."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        """Opens the file, or begins it.
+
+        Args:
+            folder: where it lies; made if it is not there.
+            limit: bytes that the file and what SQLite keeps beside it may take.
+
+        Raises:
+            OptionError: the folder cannot be made, read or written. A full disk is only warned of.
+        """
+        self.path, self._limit = folder / _FILE, limit
+        self._wal = Path(f"{self.path}-wal")
+        self._wal_limit = max(limit // 6, 4 * _PAGE)
+        self._pages = max((limit - self._wal_limit - _WAL_INDEX) * 4 // 5 // _PAGE, 6)  # the rest is for one write
+        self._local = threading.local()
+        self._abandoned: list[sqlite3.Connection] = []
+        self._stored = 0
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._open(folder)
+        except (OSError, sqlite3.Error) as error:
+            if _out_of_space(error):
+                warnings.warn(
+                    f"There is no room in the cache folder {folder} ({error}). Until there is, vectors are kept in memory.",
+                    CacheWarning,
+                    stacklevel=3,
+                )
+                return
+            raise OptionError(
+                f"The cache folder {folder} cannot be used: {error}. Name one that can be written."
+            ) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key; None where there is none that is whole."""
+        return self._guarded(lambda database: self._read(database, key))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Stores a value, if there is room for it."""
+        if len(value) + _CHECKSUM > self._limit // 8:
+            return
+        self._guarded(lambda database: self._write(database, key, _checksum(key, value) + value))
+
+    def drop(self, key: bytes) -> None:
+        """Forgets a value."""
+        self._guarded(lambda database: self._delete(database, key))
+
+    def _open(self, folder: Path) -> None:
+        try:
+            self._prepare()
+        except Exception as error:
+            code = _code(error)
+            if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
+                code = None  # it says so itself, in its damaged head
+            if code in _PASSING:
+                raise
+            self._begin_anew()
+            self._prepare()
+
+    def _prepare(self) -> None:
+        database = self._connection()
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, value BLOB, used INTEGER) WITHOUT ROWID"
+        )
+        database.execute("CREATE INDEX IF NOT EXISTS by_use ON vectors (used)")
+        self._delete(database, b"\0")  # fails now rather than later where nothing can be written
+        database.execute("SELECT value, used FROM vectors WHERE key = x'00'").fetchone()
+        self._shrink(database)
+
+    def _connection(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "pid", None) == os.getpid():
+            return local.database
+        if getattr(local, "database", None) is not None:
+            self._abandoned.append(local.database)  # of the parent: ending it here would disturb it
+        local.database = database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        local.pid = os.getpid()
+        try:
+            self._configure(database)
+        except BaseException:
+            local.inode = _inode(self.path)
+            local.pid = local.database = None
+            database.close()
+            raise
+        local.inode = _inode(self.path)
+        return database
+
+    def _configure(self, database: sqlite3.Connection) -> None:
+        database.text_factory = bytes
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(self._limit // 8 + 1024, 1_000_000))
+        checkpoint = max(4, min(1000, self._wal_limit // 2 // _PAGE))
+        for pragma in (
+            f"page_size = {_PAGE}",
+            "auto_vacuum = INCREMENTAL",
+            "journal_mode = WAL",
+            "synchronous = OFF",  # a cache that loses its last entries has lost nothing
+            "cell_size_check = ON",
+            f"wal_autocheckpoint = {checkpoint}",
+            f"journal_size_limit = {checkpoint * _PAGE}",
+            f"max_page_count = {self._pages}",
+        ):
+            database.execute(f"PRAGMA {pragma}").fetchall()
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """The result of some work, done again on a new file where the old one is damaged; None where it fails."""
+        for _ in range(2):
+            try:
+                return work(self._connection())
+            except Exception as error:  # noqa: BLE001 - a damaged file leads to nearly any
+                self._roll_back()
+                if _code(error) in _PASSING:
+                    return None
+            try:
+                self._begin_anew()
+                self._prepare()
+            except (OSError, sqlite3.Error):
+                return None
+        return None
+
+    def _begin_anew(self) -> None:
+        """Sets the file aside, unless another process or thread has done so already."""
+        held = getattr(self._local, "inode", None)
+        self._disconnect()
+        if held is not None and held != _inode(self.path):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self.path.replace(self.path.with_suffix(".damaged"))
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    def _disconnect(self) -> None:
+        database = getattr(self._local, "database", None)
+        self._local.database = self._local.pid = self._local.inode = None
+        if database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                database.close()
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._local.database.in_transaction:
+                self._local.database.execute("ROLLBACK")
+
+    def _read(self, database: sqlite3.Connection, key: bytes) -> bytes | None:
+        row = database.execute("SELECT value, used FROM vectors WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        stored, used = row
+        value = stored[_CHECKSUM:] if isinstance(stored, bytes) else b""
+        if not isinstance(stored, bytes) or stored[:_CHECKSUM] != _checksum(key, value) or not isinstance(used, int):
+            self._delete(database, key)
+            return None
+        now = int(time.time())
+        if abs(now - used) > _REFRESH_S:
+            try:
+                database.execute("UPDATE vectors SET used = ? WHERE key = ?", (now, key))
+            except sqlite3.Error as error:
+                if _code(error) not in _PASSING:
+                    raise
+        return value
+
+    def _delete(self, database: sqlite3.Connection, key: bytes) -> None:
+        database.execute("DELETE FROM vectors WHERE key = ?", (key,))
+
+    def _write(self, database: sqlite3.Connection, key: bytes, value: bytes) -> None:
+        self._stored += 1
+        if self._stored % _CHECK_EVERY == 0 and _inode(self.path) != self._local.inode:  # set aside or removed by another
+            self._disconnect()
+            self._prepare()
+            database = self._connection()
+        while True:
+            database.execute("BEGIN IMMEDIATE")
+            if self._wal_bytes() > self._wal_limit:
+                database.execute("ROLLBACK")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if self._wal_bytes() > self._wal_limit:
+                    return  # somebody reads for long
+                continue
+            try:
+                database.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (key, value, int(time.time())))
+                database.execute("COMMIT")
+            except sqlite3.Error as error:
+                if _code(error) != sqlite3.SQLITE_FULL:
+                    raise
+                self._roll_back()
+            else:
+                return
+            if not self._let_go(database):
+                return
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def _let_go(self, database: sqlite3.Connection) -> int:
+        """Deletes the thirtieth part of the entries that was not used for longest, and returns how many those were."""
+        (entries,) = database.execute("SELECT COUNT(*) FROM vectors").fetchone()
+        oldest = "SELECT key FROM vectors ORDER BY used LIMIT ?"
+        database.execute(f"DELETE FROM vectors WHERE key IN ({oldest})", (entries // 30 + 1,))
+        return entries
+
+    def _shrink(self, database: sqlite3.Connection) -> None:
+        """Brings a file that was written under a larger bound under this one."""
+        with contextlib.suppress(OSError):
+            aside = self.path.with_suffix(".damaged")
+            if aside.exists() and aside.stat().st_size + self.path.stat().st_size > self._limit:
+                aside.unlink()
+        while _number(database, "page_count") > self._pages:
+            while _number(database, "page_count") - _number(database, "freelist_count") > self._pages:
+                if not self._let_go(database):
+                    break
+            before = _number(database, "page_count")
+            database.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if _number(database, "page_count") >= before:
+                break
+        database.execute(f"PRAGMA max_page_count = {self._pages}").fetchall()
+
+
+def _checksum(key: bytes, value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=_CHECKSUM, key=key[: hashlib.blake2b.MAX_KEY_SIZE]).digest()
+
+
+def _number(database: sqlite3.Connection, pragma: str) -> int:
+    return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary code of an error; None where it is none of SQLite's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _out_of_space(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return _code(error) in _NO_SPACE
