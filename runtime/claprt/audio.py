@@ -6,9 +6,9 @@ Files are `claprt.decode`'s; arrays, and what every source has in common, are he
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Sound:
     name: str
     rate: int
     blocks: Iterator[Samples]
+    again: Callable[[], Iterator[Samples]] | None = None
+    """Gives the same blocks once more, where the source can be read twice."""
 
 
 def is_one_source(sources: object) -> TypeIs[AudioSource]:
@@ -85,7 +87,9 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
     name = source_name(source)
     if isinstance(source, np.ndarray):
         rate = check_rate(default_rate if sample_rate is None else sample_rate)
-        return Sound(name, rate, _array_blocks(name, source))
+        array = source
+        return Sound(name, rate, _array_blocks(name, array), lambda: _array_blocks(name, array))
+    again = _reopened(name, source)
     opened = open_file(name, source)
     try:
         rate = check_rate(opened.rate, f"{name} states")
@@ -94,7 +98,24 @@ def open_sound(source: AudioSource, sample_rate: int | None, default_rate: int) 
     except AudioError:
         opened.close()
         raise
-    return Sound(name, rate, opened.blocks)
+    return Sound(name, rate, opened.blocks, again)
+
+
+def _reopened(name: str, source: AudioSource) -> Callable[[], Iterator[Samples]] | None:
+    """Opens a file a second time; None for what can be read only once."""
+    if not hasattr(source, "read"):
+        return lambda: open_file(name, source).blocks
+    file = cast("IO[bytes]", source)
+    try:
+        begin = file.tell() if file.seekable() else None
+    except Exception:  # noqa: BLE001 - file objects may raise anything; whoever reads it says what is wrong
+        return None
+
+    def again() -> Iterator[Samples]:
+        file.seek(begin or 0)
+        return open_file(name, file).blocks
+
+    return None if begin is None else again
 
 
 def _as_array(source: object) -> NDArray[Any]:
@@ -151,7 +172,7 @@ def _channels_first(name: str, array: NDArray[Any]) -> NDArray[Any]:
 def _to_float(name: str, array: NDArray[Any]) -> Samples:
     """float64 stays float64, every other dtype becomes float32; integers are scaled to [-1, 1)."""
     if array.dtype.kind == "f":
-        return array if array.dtype == np.float64 else array.astype(np.float32)
+        return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
     if array.dtype.kind in "iu":
         full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
         middle = full_scale if array.dtype.kind == "u" else 0.0

@@ -15,17 +15,32 @@ Sources: `hook.py` and `training/data.py` of laion-clap 1.1.7; `feature_extracti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claprt.arrays import Waveform
 from claprt.audio import Sound
 from claprt.decode import check_finite
-from claprt.errors import EmptyAudioError, NonFiniteAudioError, OptionError
-from claprt.resample import Samples, SoxrResampler, resample_kaiser
+from claprt.errors import AudioDecodeError, EmptyAudioError, NonFiniteAudioError, OptionError
+from claprt.resample import KaiserResampler, Samples, SoxrResampler
+
+_KEPT_S = 60
+"""Seconds of a sound whose samples are kept until its peak is known; of a longer one they are made twice."""
+_PIECE_SAMPLES = 1 << 19
+"""Samples at the model's rate that are made at one time."""
+
+
+class Resampler(Protocol):
+    """A resampler that keeps its state from block to block."""
+
+    def __call__(self, block: Samples, *, last: bool) -> Samples:
+        """Samples that are ready after this block; after the last one, all that remain."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +97,7 @@ def prepared_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[
     Raises:
         AudioError: the sound cannot be read to its end.
     """
-    blocks = _streamed(sound, target_rate) if recipe.streams else _whole(sound, recipe, target_rate)
+    blocks = _streamed(sound, target_rate) if recipe.streams else _levelled(sound, recipe, target_rate)
     empty = True
     for block in blocks:
         if block.size:
@@ -101,19 +116,33 @@ def _narrowed(name: str, samples: Samples) -> Waveform:
 
 
 def _streamed(sound: Sound, target_rate: int) -> Iterator[Samples]:
-    if sound.rate == target_rate:
-        yield from sound.blocks
+    return _at_rate(sound.name, sound.blocks, sound.rate, target_rate, SoxrResampler)
+
+
+def _at_rate(
+    name: str, blocks: Iterator[Samples], rate: int, target_rate: int, resampler: Callable[[int, int, str], Resampler]
+) -> Iterator[Samples]:
+    """The blocks at the target rate, never many samples of them at one time."""
+    if rate == target_rate:
+        for block in blocks:
+            yield from _pieces(block, _PIECE_SAMPLES)
         return
     held: Samples | None = None
-    resampler: SoxrResampler | None = None
-    for block in sound.blocks:
-        if held is not None:
-            resampler = resampler or SoxrResampler(sound.rate, target_rate, held.dtype.name)
-            yield _resampled(sound.name, resampler(held, last=False))
-        held = block
+    made: Resampler | None = None
+    for block in blocks:
+        for piece in _pieces(block, max(1, _PIECE_SAMPLES * rate // target_rate)):
+            if held is not None:
+                made = made or resampler(rate, target_rate, held.dtype.name)
+                yield _resampled(name, made(held, last=False))
+            held = piece
     if held is not None:
-        resampler = resampler or SoxrResampler(sound.rate, target_rate, held.dtype.name)
-        yield _resampled(sound.name, resampler(held, last=True))
+        made = made or resampler(rate, target_rate, held.dtype.name)
+        yield _resampled(name, made(held, last=True))
+
+
+def _pieces(block: Samples, size: int) -> Iterator[Samples]:
+    """The block cut into pieces of up to `size` samples; an empty block is one piece."""
+    return (block[start : start + size] for start in range(0, max(1, block.size), size))
 
 
 def _resampled(name: str, samples: Samples) -> Samples:
@@ -123,9 +152,38 @@ def _resampled(name: str, samples: Samples) -> Samples:
     return samples
 
 
-def _whole(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Samples]:
-    samples = _narrowed(sound.name, np.concatenate(list(sound.blocks)))
-    if recipe.kaiser_resampling and sound.rate != target_rate:
-        samples = resample_kaiser(samples, sound.rate, target_rate)
-    peak = np.abs(samples).max(initial=0.0)
-    yield samples / peak if recipe.peak_normalised and peak > 0 else samples
+def _levelled(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Samples]:
+    """The sound divided by its peak, which is known at its end: a long one is read twice rather than kept."""
+    peak, samples, kept = np.float32(0.0), 0, list[NDArray[np.float32]]()
+    for block in _in_float32(sound.name, sound.blocks, sound.rate, recipe, target_rate):
+        peak = max(peak, np.abs(block).max(initial=0.0))
+        samples += block.size
+        if sound.again is None or samples <= _KEPT_S * target_rate:
+            kept.append(block)
+        else:
+            kept.clear()
+    if sound.again is not None and samples > _KEPT_S * target_rate:
+        levelled = _in_float32(sound.name, sound.again(), sound.rate, recipe, target_rate)
+    else:
+        levelled = _taken_from(kept)
+    for block in levelled:
+        samples -= block.size
+        yield block / peak if recipe.peak_normalised and peak > 0 else block
+    if samples:
+        raise AudioDecodeError(f"{sound.name} changed while it was read; try again.")
+
+
+def _in_float32(
+    name: str, blocks: Iterator[Samples], rate: int, recipe: Recipe, target_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    narrowed = (_narrowed(name, block) for block in blocks)
+    resampler = KaiserResampler if recipe.kaiser_resampling else SoxrResampler
+    for block in _at_rate(name, narrowed, rate, target_rate, resampler):
+        yield block.astype(np.float32, copy=False)
+
+
+def _taken_from(blocks: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The blocks, each let go of before the next is given."""
+    blocks.reverse()
+    while blocks:
+        yield blocks.pop()

@@ -1,16 +1,18 @@
 """Any sample rate to the model's: the two resamplers whose vectors people already have.
 
 `SoxrResampler` is what librosa, and LAION with it, does to a file: soxr HQ. It keeps its state from block to block, so a
-stream of blocks gives bit for bit what the whole would. `resample_kaiser` is resampy's `kaiser_best` filter (version
-0.2.2, the one that kromosynth-evaluate pins), which the kromosynth extractor puts before its embedding.
+stream of blocks gives bit for bit what the whole would. `KaiserResampler` is resampy's `kaiser_best` filter (version
+0.2.2, the one that kromosynth-evaluate pins), which the kromosynth extractor puts before its embedding; it keeps its state
+too, and works in blocks of bounded memory.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32 | np.float64]
@@ -19,6 +21,15 @@ _KAISER_ZEROS = 64
 _KAISER_STEPS = 512  # filter samples between two zero crossings
 _KAISER_BETA = 14.769656459379492
 _KAISER_ROLLOFF = 0.9475937167399596
+
+_MOST_PHASES = 640
+"""Positions between two samples that get weights of their own; 11025 Hz has so many, 44100 Hz has 160."""
+_BLOCK_PRODUCTS = 1 << 25
+"""Multiplications in one block of output, 20 to 60 ms of one core."""
+_MOST_OUTPUTS = 1 << 18
+"""Samples in one block of output."""
+_SMALL_PRODUCT = 1 << 18
+"""Multiplications from which OpenBLAS uses threads, which would disturb the towers."""
 
 
 class SoxrResampler:
@@ -55,50 +66,144 @@ def _kaiser_filter() -> NDArray[np.float64]:
 
 
 def resample_kaiser(signal: Samples, rate: int, target_rate: int) -> Samples:
-    """The whole of a mono signal resampled as `resampy.resample(filter="kaiser_best")` of resampy 0.2.2 does.
+    """The whole of a mono signal [samples] resampled by `KaiserResampler`; rates in Hz."""
+    return KaiserResampler(rate, target_rate, signal.dtype.name)(signal, last=True)
+
+
+class KaiserResampler:
+    """Resamples a mono signal that arrives in blocks as `resampy.resample(filter="kaiser_best")` of resampy 0.2.2 does.
 
     resampy walks over the output samples and interpolates its filter table afresh for each. The fractional positions
-    repeat, though, with the period of the reduced ratio, so here each of them gets its weights once and all output
-    samples that share it are one matrix product. Sums are float64; resampy rounds every partial sum to the signal's
-    dtype, which is the difference that remains (below 1e-6).
+    repeat with the period of the reduced ratio. Where they are few, each gets its weights once, and all output samples
+    that share it are one matrix product in float64. Where they are many (47999 Hz has 48000 of them), the output samples
+    of a block are grouped by the entry of the table that they begin at, and both the entry and its slope are applied to
+    the whole group in the signal's dtype. resampy rounds every partial sum to the signal's dtype, which is the difference
+    that remains (below 1e-6).
+
+    Blocks of output begin at fixed positions, so the result does not depend on how the signal is cut into blocks.
     """
-    common = math.gcd(rate, target_rate)
-    up, down = target_rate // common, rate // common
-    count = int(signal.size * (target_rate / rate))
-    left, right = _tap_counts(rate, target_rate)
-    padded = np.pad(signal.astype(np.float64), (left, right))
-    out = np.empty(count)
-    for phase in range(min(up, count)):
-        start, remainder = divmod(phase * down, up)
-        weights = _phase_weights(remainder / up, min(1.0, target_rate / rate), left, right)
-        # the window of taps for output `phase`, then for every output one period later
-        taps = np.lib.stride_tricks.sliding_window_view(padded, left + right)[start + 1 :: down]
-        shared = out[phase::up]
-        np.einsum("nk,k->n", taps[: shared.size], weights, out=shared)  # no BLAS: its threads would disturb the towers
-    return out.astype(signal.dtype)
+
+    def __init__(self, rate: int, target_rate: int, dtype: str) -> None:
+        """Prepares the filter.
+
+        Args:
+            rate: of the signal, in Hz.
+            target_rate: of the result, in Hz.
+            dtype: of both, `float32` or `float64`.
+        """
+        common = math.gcd(rate, target_rate)
+        self._up, self._down = target_rate // common, rate // common
+        self._ratio, self._scale = target_rate / rate, min(1.0, target_rate / rate)
+        self._dtype = np.dtype(dtype)
+        self._few = self._up <= _MOST_PHASES
+        self._taps = _kaiser_filter().size // int(self._scale * _KAISER_STEPS) + 1
+        self._block = max(1 << 12, min(_MOST_OUTPUTS, _BLOCK_PRODUCTS // (2 * self._taps)))
+        self._weights: dict[int, NDArray[np.float64]] = {}
+        self._table = _kaiser_filter() * self._scale if self._scale < 1.0 else _kaiser_filter()
+        # what is still needed of the signal, with zeros before it, and the position of its first sample
+        self._held: list[Samples] = [np.zeros(self._taps, np.float64 if self._few else self._dtype)]
+        self._held_size, self._first = self._taps, 0
+        self._taken = self._given = 0
+
+    def __call__(self, block: Samples, *, last: bool) -> Samples:
+        """Samples that are ready after this block; after the last one, all that remain.
+
+        In total floor(samples · target_rate / rate) samples come out, the length that resampy settles on.
+        """
+        self._taken += block.size
+        self._hold(block)
+        if last:
+            self._hold(np.zeros(self._taps, self._dtype))
+            ready = int(self._taken * self._ratio)
+        else:
+            behind = self._taken - self._taps  # windows that end before it are there
+            ready = max(0, behind) * self._up // self._down // self._block * self._block
+        parts: list[Samples] = []
+        while self._given < ready:
+            end = min(ready, self._given // self._block * self._block + self._block)
+            parts.append(self._made(self._given, end))
+            self._given = end
+        return np.concatenate(parts) if parts else np.empty(0, self._dtype)
+
+    def _hold(self, block: Samples) -> None:
+        self._held.append(block.astype(self._held[0].dtype, copy=False))
+        self._held_size += block.size
+
+    def _made(self, begin: int, end: int) -> Samples:
+        """Output samples from `begin` to `end`."""
+        start = begin * self._down // self._up
+        if len(self._held) > 1:
+            self._held = [np.concatenate(self._held)]
+        held = self._held[0][start - self._first :]
+        self._held, self._first = [held], start
+        windows = sliding_window_view(held, 2 * self._taps)[1:]
+        made = self._of_few_phases if self._few else self._of_many_phases
+        with np.errstate(over="ignore", invalid="ignore"):  # levels beyond float32 give infinity, which callers look for
+            return made(windows, begin, end, start).astype(self._dtype, copy=False)
+
+    def _of_few_phases(self, windows: Samples, begin: int, end: int, first: int) -> NDArray[np.float64]:
+        out = np.empty(end - begin)
+        for number in range(min(self._up, end - begin)):
+            start, remainder = divmod((begin + number) * self._down, self._up)
+            if (weights := self._weights.get(remainder)) is None:
+                weights = self._weights[remainder] = self._phase_weights(remainder / self._up)
+            # the window of taps for this output sample, then for every one that is a period later
+            taps, shared = windows[start - first :: self._down], out[number :: self._up]
+            np.einsum("nk,k->n", taps[: shared.size], weights, out=shared)  # no BLAS: its threads would disturb the towers
+        return out
+
+    def _phase_weights(self, fraction: float) -> NDArray[np.float64]:
+        """Weights of the samples up to and including the current one, and of as many after it."""
+        before = self._wing(fraction * self._scale)[::-1]
+        return np.concatenate([before, self._wing(self._scale - fraction * self._scale)])
+
+    def _wing(self, position: float) -> NDArray[np.float64]:
+        table, step = self._table, int(self._scale * _KAISER_STEPS)
+        index = position * _KAISER_STEPS
+        offset = int(index)
+        count = min(self._taps, (table.size - offset) // step)
+        places = offset + step * np.arange(count)
+        following = np.minimum(places + 1, table.size - 1)
+        weights = np.zeros(self._taps)
+        weights[:count] = table[places] + (index - offset) * (table[following] - table[places])
+        return weights
+
+    def _of_many_phases(self, windows: Samples, begin: int, end: int, first: int) -> Samples:
+        entries, slopes = _wings(self._scale, self._dtype.name)
+        starts, remainders = np.divmod(np.arange(begin, end) * self._down, self._up)
+        starts -= first
+        before = remainders / self._up * self._scale
+        after = (self._scale - before) * _KAISER_STEPS
+        before *= _KAISER_STEPS
+        left, right = before.astype(np.int32), after.astype(np.int32)
+        before, after = (before - left).astype(self._dtype), (after - right).astype(self._dtype)
+        # where one wing of the filter begins, the other begins at one of two places
+        groups = (2 * left + (left + right) % 2).astype(np.int16)
+        order = np.argsort(groups, kind="stable").astype(np.int32)
+        bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
+        out = np.empty(end - begin, self._dtype)
+        taps, most = self._taps, max(1, _SMALL_PRODUCT // (6 * self._taps + 1))
+        weights = np.zeros((2 * taps, 3), self._dtype)
+        for lower, upper in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            one = order[lower]
+            weights[:taps, 0], weights[taps:, 0] = entries[left[one], ::-1], entries[right[one]]
+            weights[:taps, 1], weights[taps:, 2] = slopes[left[one], ::-1], slopes[right[one]]
+            for place in range(lower, upper, most):
+                some = order[place : min(upper, place + most)]
+                entry, slope_before, slope_after = (windows[starts[some]] @ weights).T
+                out[some] = entry + before[some] * slope_before + after[some] * slope_after
+        return out
 
 
-def _tap_counts(rate: int, target_rate: int) -> tuple[int, int]:
-    step = int(min(1.0, target_rate / rate) * _KAISER_STEPS)
-    taps = _kaiser_filter().size // step + 1
-    return taps, taps
-
-
-def _phase_weights(fraction: float, scale: float, left: int, right: int) -> NDArray[np.float64]:
-    """Weights of the `left` samples up to and including the current one and the `right` samples after it."""
-    table = _kaiser_filter() * scale if scale < 1.0 else _kaiser_filter()
-    before = _wing(table, fraction * scale, scale, left)[::-1]
-    after = _wing(table, scale - fraction * scale, scale, right)
-    return np.concatenate([before, after])
-
-
-def _wing(table: NDArray[np.float64], position: float, scale: float, taps: int) -> NDArray[np.float64]:
+@lru_cache(maxsize=4)
+def _wings(scale: float, dtype: str) -> tuple[Samples, Samples]:
+    """For every place in the table that a wing may begin at, its entries and the slopes there, both [places, taps]."""
+    table = _kaiser_filter() * scale
     step = int(scale * _KAISER_STEPS)
-    index = position * _KAISER_STEPS
-    offset = int(index)
-    count = min(taps, (table.size - offset) // step)
-    places = offset + step * np.arange(count)
+    begins = np.arange(int(scale * _KAISER_STEPS) + 2)[:, None]
+    number = np.arange(table.size // step + 1)
+    used = number < (table.size - begins) // step
+    places = np.minimum(begins + step * number, table.size - 1)
     following = np.minimum(places + 1, table.size - 1)
-    weights = np.zeros(taps)
-    weights[:count] = table[places] + (index - offset) * (table[following] - table[places])
-    return weights
+    entries = np.where(used, table[places], 0.0)
+    return entries.astype(dtype), np.where(used, table[following] - table[places], 0.0).astype(dtype)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 from claprt.audio import open_sound
-from claprt.errors import EmptyAudioError, NonFiniteAudioError, OptionError
+from claprt.errors import AudioDecodeError, EmptyAudioError, NonFiniteAudioError, OptionError
 from claprt.preprocess import RECIPES, int16_round_trip, prepared_blocks, recipe
 
 
@@ -85,3 +89,97 @@ def test_too_short_to_leave_a_sample() -> None:
 def test_unknown_recipe() -> None:
     with pytest.raises(OptionError, match="laion, transformers, kromosynth"):
         recipe("librosa")
+
+
+LONG_S = 61.0
+
+
+def flac(samples: NDArray[Any], rate: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def long() -> bytes:
+    """Longer than what is kept until the peak is known, with the peak in the middle."""
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, int(LONG_S * 8000)).astype(np.float32)
+    samples[200_000] = -0.5
+    return flac(samples, 8000)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_long_sound_is_prepared_as_a_whole_would_be(long: bytes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read twice where its peak is asked for; the samples are the same to the last bit."""
+
+    def together(source: Any, rate: int | None) -> NDArray[np.float32]:
+        return np.concatenate(list(prepared_blocks(open_sound(source, rate, 48_000), recipe(name), 48_000)))
+
+    decoded, rate = soundfile.read(io.BytesIO(long), dtype="float32")
+    found = [together(long, None), together(io.BytesIO(long), None), together(decoded, rate)]
+    monkeypatch.setattr("claprt.preprocess._KEPT_S", 1000)
+    expected = together(long, None)
+    assert expected.size == LONG_S * 48_000
+    for one in found:
+        assert np.array_equal(one, expected)
+
+
+def test_a_file_object_is_read_twice(long: bytes) -> None:
+    sound = open_sound(io.BytesIO(long), None, 48_000)
+    first = np.concatenate(list(sound.blocks))
+    assert sound.again is not None
+    assert np.array_equal(np.concatenate(list(sound.again())), first)
+
+
+def test_what_can_be_read_once_is_kept(long: bytes) -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    sound = open_sound(Pipe(long), None, 48_000)
+    assert sound.again is None
+    samples = np.concatenate(list(prepared_blocks(sound, recipe("kromosynth"), 48_000)))
+    assert np.array_equal(
+        samples, np.concatenate(list(prepared_blocks(open_sound(long, None, 48_000), recipe("kromosynth"), 48_000)))
+    )
+
+
+def test_a_sound_that_changes_between_two_readings_is_refused(long: bytes) -> None:
+    sound = open_sound(long, None, 48_000)
+    changed = replace(sound, again=lambda: iter([np.zeros(70 * 8000, np.float32)]))
+    with pytest.raises(AudioDecodeError, match="changed"):
+        list(prepared_blocks(changed, recipe("kromosynth"), 48_000))
+
+
+@pytest.mark.parametrize("rate", [1_000, 44_101])
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_ten_minutes_of_silence_take_little_memory(name: str, rate: int) -> None:
+    """They are 115 MB at the model's rate."""
+    file = flac(np.zeros(600 * rate, np.float32), rate)
+    tracemalloc.start()
+    try:
+        samples = sum(block.size for block in prepared_blocks(open_sound(file, None, 48_000), recipe(name), 48_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert abs(samples - 600 * 48_000) < 48
+    assert peak < 6 * len(file) + 50e6
+
+
+@pytest.mark.parametrize("name", ["laion", "transformers", "kromosynth"])
+def test_a_long_array_takes_little_memory(name: str) -> None:
+    samples = np.full(48_000 * 200, 0.1, np.float32)
+    tracemalloc.start()
+    try:
+        for _ in prepared_blocks(open_sound(samples, 48_000, 48_000), recipe(name), 48_000):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_levels_beyond_float32_after_resampling_are_refused() -> None:
+    with pytest.raises(NonFiniteAudioError, match="far beyond full scale"):
+        prepared(
+            np.full(2_000, 3.3e38, np.float32) * np.sign(np.sin(np.arange(2_000))).astype(np.float32), 47_999, "kromosynth"
+        )

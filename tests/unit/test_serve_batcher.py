@@ -242,7 +242,7 @@ class TestLimits:
     def test_samples_are_counted_before_they_are_resampled(
         self, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("claprt.preprocess.resample_kaiser", None)  # which would be called next
+        monkeypatch.setattr("claprt.preprocess.KaiserResampler", None)  # which would be called next
         with pytest.raises(AudioShapeError, match="up to 1000 samples"):
             list(read(clap, Given(np.ones(1001), 8000), Limits(samples=1000)))
         with pytest.raises(AudioShapeError, match="more sound"):
