@@ -8,6 +8,7 @@ too, and works in blocks of bounded memory.
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache, lru_cache
 
@@ -169,41 +170,49 @@ class KaiserResampler:
         return weights
 
     def _of_many_phases(self, windows: Samples, begin: int, end: int, first: int) -> Samples:
-        entries, slopes = _wings(self._scale, self._dtype.name)
         starts, remainders = np.divmod(np.arange(begin, end) * self._down, self._up)
         starts -= first
         before = remainders / self._up * self._scale
         after = (self._scale - before) * _KAISER_STEPS
         before *= _KAISER_STEPS
         left, right = before.astype(np.int32), after.astype(np.int32)
-        before, after = (before - left).astype(self._dtype), (after - right).astype(self._dtype)
-        # where one wing of the filter begins, the other begins at one of two places
-        groups = (2 * left + (left + right) % 2).astype(np.int16)
+        groups = _group_of(left, right, self._scale).astype(np.int16)
         order = np.argsort(groups, kind="stable").astype(np.int32)
-        bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
-        out = np.empty(end - begin, self._dtype)
-        taps, most = self._taps, max(1, _SMALL_PRODUCT // (6 * self._taps + 1))
-        weights = np.zeros((2 * taps, 3), self._dtype)
-        for lower, upper in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            one = order[lower]
-            weights[:taps, 0], weights[taps:, 0] = entries[left[one], ::-1], entries[right[one]]
-            weights[:taps, 1], weights[taps:, 2] = slopes[left[one], ::-1], slopes[right[one]]
+        bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1)).tolist()
+        starts, weights = starts[order], _group_weights(self._scale, self._dtype.name)
+        most = max(1, _SMALL_PRODUCT // (6 * self._taps + 1))
+        sums = np.empty((end - begin, 3), self._dtype)
+        for lower, upper in itertools.pairwise(bounds):
+            group = weights[groups[order[lower]]]
             for place in range(lower, upper, most):
-                some = order[place : min(upper, place + most)]
-                entry, slope_before, slope_after = (windows[starts[some]] @ weights).T
-                out[some] = entry + before[some] * slope_before + after[some] * slope_after
+                some = slice(place, min(upper, place + most))
+                np.matmul(windows[starts[some]], group, out=sums[some])
+        made = sums[:, 0]
+        made += (before - left).astype(self._dtype)[order] * sums[:, 1]
+        made += (after - right).astype(self._dtype)[order] * sums[:, 2]
+        out = np.empty(end - begin, self._dtype)
+        out[order] = made
         return out
 
 
+def _group_of(left: NDArray[np.int32], right: NDArray[np.int32], scale: float) -> NDArray[np.int32]:
+    """One number for both places in the table: where the left wing begins at one, the right wing begins at one of two."""
+    return 2 * left + np.clip(left + right + 1 - int(scale * _KAISER_STEPS), 0, 1)
+
+
 @lru_cache(maxsize=4)
-def _wings(scale: float, dtype: str) -> tuple[Samples, Samples]:
-    """For every place in the table that a wing may begin at, its entries and the slopes there, both [places, taps]."""
+def _group_weights(scale: float, dtype: str) -> Samples:
+    """For every group the filter's entries, their slopes before and after, [groups, 2 · taps, 3], up to 2 MB of float32."""
     table = _kaiser_filter() * scale
     step = int(scale * _KAISER_STEPS)
-    begins = np.arange(int(scale * _KAISER_STEPS) + 2)[:, None]
-    number = np.arange(table.size // step + 1)
-    used = number < (table.size - begins) // step
-    places = np.minimum(begins + step * number, table.size - 1)
-    following = np.minimum(places + 1, table.size - 1)
-    entries = np.where(used, table[places], 0.0)
-    return entries.astype(dtype), np.where(used, table[following] - table[places], 0.0).astype(dtype)
+    left = np.repeat(np.arange(step + 2), 2)
+    right = step - 1 - left + np.tile([0, 1], step + 2)
+    taps = table.size // step + 1
+    weights = np.zeros((left.size, 2 * taps, 3), dtype)
+    for begins, wing, slope in ((left, weights[:, taps - 1 :: -1], 1), (np.maximum(right, 0), weights[:, taps:], 2)):
+        number = np.arange(taps)
+        places = np.minimum(begins[:, None] + step * number, table.size - 1)
+        used = number < ((table.size - begins) // step)[:, None]
+        wing[:, :, 0] = np.where(used, table[places], 0.0)
+        wing[:, :, slope] = np.where(used, table[np.minimum(places + 1, table.size - 1)] - table[places], 0.0)
+    return weights
