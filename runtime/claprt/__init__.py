@@ -22,6 +22,7 @@ from claprt.loading import load
 from claprt.manifest import Manifest
 from claprt.model import Clap
 from claprt.results import EmbeddedSound
+from claprt.samples import sample_path
 from claprt.scores import Classification
 from claprt.tagging import Tagging
 from claprt.tasks import classify, embed, similarity, tag
@@ -41,6 +42,7 @@ __all__ = [
     "embed",
     "load",
     "read_bundle",
+    "sample_path",
     "similarity",
     "tag",
 ]

@@ -7,7 +7,7 @@ checkpoint's. Either way the result depends on this clip alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -164,6 +164,13 @@ def at_most(windows: int, blocks: Iterable[Samples], rate: int, facts: AudioFact
                 "for this one. Send fewer or shorter sounds, or let the client cut them "
                 '(claprt.load("triton://…") does, on a Triton server).'
             )
+        yield block
+
+
+def reported(blocks: Iterator[Samples], rate: int, progress: Callable[[float], None]) -> Iterator[Samples]:
+    """Pass blocks through and call `progress` with the seconds of each; `rate` is theirs, in Hz."""
+    for block in blocks:
+        progress(block.size / rate)
         yield block
 
 

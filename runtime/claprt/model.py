@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -14,7 +14,7 @@ from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, open_sound
 from claprt.bundle import Bundle
 from claprt.cache import VectorCache
-from claprt.clip import LongClips, View, at_most, views
+from claprt.clip import LongClips, View, at_most, reported, views
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
 from claprt.graphs import Precision, Stage
@@ -141,19 +141,30 @@ class Clap:
             warnings.warn(f"{len(skipped)} of {len(rows)} sources skipped: {named}", SkippedSourcesWarning, stacklevel=3)
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
-    def iter_audio(self, sources: Iterable[AudioSource], sample_rate: int | None = None) -> Iterator[EmbeddedSound]:
+    def iter_audio(
+        self,
+        sources: Iterable[AudioSource],
+        sample_rate: int | None = None,
+        *,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[EmbeddedSound]:
         """Embeds sounds one after the other and gives each as soon as it is done, in order, failed ones included.
 
         Windows of several sounds share a batch of `batch_size`; once there are many, they are decoded and run side by
         side on all cores instead. No more than a few dozen sounds are read ahead of the one that is given.
         Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
         `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
+
+        Args:
+            sources: see `embed_audio`.
+            sample_rate: rate of array sources in Hz.
+            progress: called with the seconds of sound that were read since it was last called, from any thread.
         """
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embedded(
                 sounds,
-                lambda source: self.views(source, sample_rate),
+                lambda source: self.views(source, sample_rate, progress=progress),
                 self.engine,
                 batch_size=self.batch_size,
                 fused=self.manifest.audio.fused,
@@ -173,13 +184,20 @@ class Clap:
             self._recall = Recall(self._label_cache, fingerprint, self.dim)
         return self._recall
 
-    def views(self, source: AudioSource, sample_rate: int | None = None, max_windows: int | None = None) -> Iterator[View]:
+    def views(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = None,
+        max_windows: int | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[View]:
         """What the audio tower takes of a sound: log-mels, window by window, for engines that are driven by hand.
 
         Args:
             source: see `embed_audio`.
             sample_rate: rate of an array in Hz.
             max_windows: windows that a sound may have; by default any number.
+            progress: called with the seconds of each block of the sound as it is read.
 
         Raises:
             AudioError: the source is no sound, or has more windows than that.
@@ -187,6 +205,8 @@ class Clap:
         sound = open_sound(source, sample_rate, self.sample_rate)
         if max_windows is not None:
             sound = replace(sound, blocks=at_most(max_windows, sound.blocks, sound.rate, self.manifest.audio))
+        if progress is not None:
+            sound = replace(sound, blocks=reported(sound.blocks, sound.rate, progress))
         blocks = prepared_blocks(sound, self.recipe, self.sample_rate)
         return views(blocks, self.manifest.audio, self.recipe, self.long)
 

@@ -13,7 +13,7 @@ import soundfile
 import claprt
 from claprt import tasks
 from claprt.cli import main
-from claprt.cli.answers import split_words
+from claprt.cli.words import split_words
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
 from claprt.labels import filled_in
 from claprt.synthetic import SOUNDS

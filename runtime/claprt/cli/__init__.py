@@ -3,62 +3,95 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from claprt.cli import calibrate, classify, embed, evaluate, inspect, latency, serve, similarity, tag, triton
+from claprt.cli import (
+    calibrate,
+    classify,
+    demo,
+    embed,
+    evaluate,
+    inspect,
+    latency,
+    serve,
+    similarity,
+    tag,
+    triton,
+)
+from claprt.cli.parsing import CommandParser, Parser
+from claprt.cli.terminal import discard_output, prepare_streams, printable
 from claprt.errors import ClaprtError
 
 _EPILOG = """\
-A bundle is the folder that claprt-export writes. Commands that need one take --bundle FOLDER, or the folder that the
-environment variable CLAPRT_BUNDLE names, or else the small model that ships with claprt.
+Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take
+--bundle FOLDER, or the folder that the environment variable CLAPRT_BUNDLE names, or else the small model that
+ships with claprt.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    """Run a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
+    prepare_streams()
     options = parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _warning_printer(warnings.showwarning)
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         status = int(options.run(options))
         sys.stdout.flush()
     except ClaprtError as error:
-        print(f"claprt: {error}", file=sys.stderr)
+        print(f"claprt: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("claprt: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        _discard_output()
+        discard_output()
         return 141
     except OSError as error:
-        print(f"claprt: the output cannot be written: {error.strerror or error}", file=sys.stderr)
-        _discard_output()
+        what = (
+            "the output cannot be written" if error.filename is None else f"{printable(str(error.filename))} cannot be used"
+        )
+        print(f"claprt: {what}: {printable(error.strerror or str(error))}", file=sys.stderr)
+        discard_output()
         return 1
     return status
 
 
-def _discard_output() -> None:
-    """Lets Python's last flush of standard output succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _warning_printer(default: Callable[..., None]) -> Callable[..., None]:
+    """A `warnings.showwarning` that prints this package's own warnings as one line."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if category.__module__.partition(".")[0] == "claprt":
+            print(f"warning: {printable(str(message))}", file=sys.stderr)
+        else:
+            default(message, category, *where)
+
+    return show
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of `claprt`."""
     from claprt import __version__
 
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="claprt",
+        usage="claprt COMMAND ...",
         description="CLAP embeddings without PyTorch: sounds and texts as unit vectors of one space.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--version", action="version", version=f"claprt {__version__}")
-    commands = command.add_subparsers(metavar="COMMAND", required=True)
-    for module in (embed, classify, tag, similarity, serve, evaluate, calibrate, inspect, latency, triton):
+    command.add_argument("-V", "--version", action="version", version=f"claprt {__version__}", help="print the version")
+    commands = command.add_subparsers(
+        title="commands", prog="claprt", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
+    for module in (demo, embed, classify, tag, similarity, serve, evaluate, calibrate, inspect, latency, triton):
         module.add(commands)
+    for each in commands.choices.values():
+        each.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
     return command

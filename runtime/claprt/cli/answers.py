@@ -1,21 +1,27 @@
-"""An answer for each file, as a chart for people or as JSON for programs: what `classify` and `tag` have in common."""
+"""An answer for each file, as a chart or as JSON: what `classify` and `tag` have in common."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from claprt.arrays import Embedding
-from claprt.cli.options import add_model_options, add_sound_options, sound_source
+from claprt.cli.options import add_model_options, add_sound_options
+from claprt.cli.parsing import Parser
+from claprt.cli.sounds import add_file_options, each_sound, sound_files
+from claprt.cli.terminal import cells, columns, fit, note, printable
+from claprt.cli.words import add_word_options, given_words, take_files_from_words
+from claprt.labels import checked_labels
 from claprt.model import Clap
+
+_BAR = 40
+_NAME = 40
 
 
 class Result(Protocol):
-    """What a file's answer can do."""
+    """The answer for one file."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -26,51 +32,80 @@ R = TypeVar("R", bound=Result)
 
 
 def add_answer_options(command: argparse.ArgumentParser, *, word: str) -> None:
-    """Adds files, `--template` and `--json`, and what decides on model and sounds; `word` is what is filled in."""
-    command.add_argument("files", nargs="+", metavar="FILE", help="sound files, before the options; - is standard input")
+    """Add files, labels or tags (`word` says which), `--template`, `--json`, and what decides on model and sounds."""
+    add_file_options(command, on_error="skip")
+    add_word_options(command, word, plural_help=f"{word}s; commas separate them too")
     command.add_argument("--template", metavar="TEXT", help=f"sentence with {{}} for the {word} (the {word} as it is)")
     command.add_argument("--json", action="store_true", help="one JSON object a file")
     add_sound_options(command)
     add_model_options(command)
 
 
+def files_and_words(options: argparse.Namespace, word: str) -> tuple[list[str], tuple[str, ...]]:
+    """The files, folders expanded, and the labels or tags; ends with a usage error where either is missing.
+
+    Raises:
+        OptionError: if a word is given twice, a file of words cannot be read, or a folder holds no sounds.
+        TextError: if a word is empty.
+    """
+    command: Parser = options.command
+    take_files_from_words(options)
+    words = given_words(options)
+    if not words:
+        command.error(f"name what to choose from: --{word}s, --{word} or --{word}s-file")
+    if not options.files:
+        command.error(f"name at least one FILE, as in {command.prog} dog.wav --{word}s {word.upper()} …")
+    return sound_files(options.files), checked_labels(words, f"{word}s")
+
+
 def print_answers(
-    options: argparse.Namespace, clap: Clap, answer: Callable[[Embedding], R], chart: Callable[[R], str]
+    options: argparse.Namespace,
+    clap: Clap,
+    files: Sequence[str],
+    answer: Callable[[Embedding], R],
+    chart: Callable[[R], str],
 ) -> int:
-    """Prints the answer for each file; the exit status is 1 if one could not be embedded."""
-    status = 0
-    for number, sound in enumerate(clap.iter_audio(map(sound_source, options.files))):
-        file = options.files[number]
-        if sound.error is not None or sound.vector is None:
-            print(f"claprt: {sound.error}", file=sys.stderr)
+    """Print the answer for each file.
+
+    Args:
+        options: the command's options.
+        clap: the model.
+        files: names as `sound_files` gives them.
+        answer: gives the result for a vector [dim].
+        chart: shows a result as text.
+
+    Returns:
+        The exit status, 1 if a file could not be embedded.
+    """
+    status, printed = 0, 0
+    for file, sound in each_sound(options, clap, files):
+        if sound.vector is None:
             status = 1
             continue
         result = answer(sound.vector)
         if options.json:
-            print(json.dumps({"source": file, "fingerprint": clap.fingerprint, **result.to_dict()}))
+            print(json.dumps({"source": file, "fingerprint": clap.fingerprint, **result.to_dict()}), flush=True)
             continue
-        if len(options.files) > 1:
-            print(f"{'' if number == 0 else chr(10)}{file}")
-        print(chart(result))
+        if len(files) > 1:
+            print(f"{chr(10) if printed else ''}{printable(file)}")
+        print(chart(result), flush=True)
+        printed += 1
     return status
 
 
-def split_words(given: Sequence[str]) -> list[str]:
-    """Labels or tags as they were typed: one an argument, or several with commas between them.
-
-    Example:
-        >>> split_words(["dog,rain", "a siren"])
-        ['dog', 'rain', 'a siren']
-    """
-    return [word.strip() for part in given for word in part.split(",") if word.strip()]
+def note_single_label(options: argparse.Namespace, labels: Sequence[str]) -> None:
+    """Say that one label alone is always certain."""
+    if len(labels) == 1:
+        note(options, "one label alone always gets 100 %; name others that the sound could be instead, or use claprt tag.")
 
 
 def bars(rows: Sequence[tuple[str, float, float]]) -> str:
-    """A line with a bar for each name, probability and cosine."""
-    width = min(max(len(name) for name, _, _ in rows), 40)
-    room = max(10, min(40, shutil.get_terminal_size().columns - width - 26))
+    """A line with a bar for each name, probability and cosine; lines are as wide as the terminal at most."""
+    total = columns() or 80
+    width = min(max(cells(printable(name)) for name, _, _ in rows), _NAME, max(8, total - 36))
+    room = max(4, min(_BAR, total - width - 26))
     lines: list[str] = []
     for name, share, cosine in rows:
         bar = "█" * round(share * room) or "▏"
-        lines.append(f"{name:{width}.{width}}  {share:6.1%}  {bar:{room}}  cosine {cosine:+.3f}")
+        lines.append(f"{fit(name, width)}  {share:6.1%}  {bar:{room}}  cosine {cosine:+.3f}")
     return "\n".join(lines)

@@ -30,13 +30,13 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "calibrate",
+        usage="claprt calibrate --bundle FOLDER --dataset FOLDER|CSV [options]",
         help="make probabilities of tags mean something",
-        description="Asks labelled sounds which cosine makes a tag as likely right as wrong, and keeps it in the bundle.",
+        description="Finds the cosine at which a tag is as likely right as wrong, and keeps it in the bundle.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="labelled sounds")
     command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command."""
+    """Run the command."""
     named = options.bundle or os.environ.get(BUNDLE_VARIABLE)
     if not options.dry_run:
         _check_place(named)

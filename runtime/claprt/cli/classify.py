@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from claprt.cli.answers import add_answer_options, bars, print_answers, split_words
+from claprt.cli.answers import add_answer_options, bars, files_and_words, note_single_label, print_answers
 from claprt.cli.options import load_model
 from claprt.errors import OptionError
-from claprt.labels import checked_labels, filled_in
+from claprt.labels import filled_in
 from claprt.scores import Classification
 from claprt.tasks import classification
 
@@ -16,34 +16,35 @@ _EPILOG = """\
 examples:
   claprt classify dog.wav --labels "a dog barking" "a cat" "rain"
   claprt classify *.wav --labels dog,rain,siren --template "This is a sound of {}." --json
+  claprt classify recordings/ --labels-file labels.txt --top-k 3
 """
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "classify",
+        usage="claprt classify FILE ... --labels LABEL ... [options]",
         help="say which label fits a sound best",
         description="Zero-shot classification: any words, no training.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--labels", nargs="+", required=True, metavar="LABEL", help="labels; commas separate them too")
-    command.add_argument("--top-k", type=int, metavar="N", help="how many labels to show (all)")
     add_answer_options(command, word="label")
-    command.set_defaults(run=run)
+    command.add_argument("--top-k", type=int, metavar="N", help="how many labels to show (all)")
+    command.set_defaults(run=run, command=command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command; the exit status is 1 if a file could not be embedded."""
-    labels = checked_labels(split_words(options.labels))
+    """Run the command; the exit status is 1 if a file could not be embedded."""
+    files, labels = files_and_words(options, "label")
     top_k = len(labels) if options.top_k is None else options.top_k
     if top_k < 1:
         raise OptionError(f"--top-k {top_k} is not possible; give 1 or more.")
-    asked = filled_in(options.template, labels)
+    sentences = filled_in(options.template, labels)
     clap = load_model(options)
-    texts = clap.embed_labels(asked)
-    return print_answers(options, clap, lambda vector: classification(clap, vector, texts, labels, top_k), chart)
+    note_single_label(options, labels)
+    texts = clap.embed_labels(sentences)
+    return print_answers(options, clap, files, lambda vector: classification(clap, vector, texts, labels, top_k), chart)
 
 
 def chart(result: Classification) -> str:

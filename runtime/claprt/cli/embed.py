@@ -4,160 +4,139 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from claprt.arrays import Embeddings
-from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
-from claprt.errors import OptionError
+from claprt.arrays import Embedding, Embeddings
+from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.sounds import add_file_options, each_sound, sound_files
+from claprt.cli.tables import cosine_table
+from claprt.cli.terminal import cells, columns, fit, printable
+from claprt.cli.vectors import LINES, check_output, write_arrays, write_lines
+from claprt.errors import ClaprtError, OptionError
 from claprt.model import Clap
 from claprt.results import EmbeddedSound
-
-_SUFFIXES = (".npz", ".jsonl", ".npy")
 
 _EPILOG = """\
 output:
   .npz     embeddings, sources, text_embeddings, texts, fingerprint
   .npy     one array: the files' vectors, then the texts'
   .jsonl   one object a line, with the window vectors of long clips
-Without -o a terminal shows a table, and anything else gets .jsonl.
+  .csv     a row for each vector: source, text, fingerprint, 0, 1, …
+  -        JSON lines on standard output
+Without -o a terminal shows a table, and anything else gets JSON lines.
 
 examples:
   claprt embed dog.wav rain.flac -o sounds.npz
   claprt embed --text "a dog barking" --text "rain" dog.wav
+  claprt embed recordings/ --on-error skip -o recordings.jsonl
   sox in.aiff -t wav - | claprt embed - > vector.jsonl
 """
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "embed",
+        usage="claprt embed [FILE ...] [--text TEXT] [-o OUTPUT] [options]",
         help="embed files and texts",
         description="Embeds sound files and texts.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("files", nargs="*", metavar="FILE", help="sound files; - reads one from standard input")
+    add_file_options(command, on_error="raise")
     command.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text; may be repeated")
-    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write: .npz, .jsonl or .npy")
-    command.add_argument(
-        "--on-error", choices=["raise", "skip"], default="raise", help="skip files that cannot be embedded (raise)"
-    )
+    command.add_argument("-o", "--output", metavar="OUTPUT", help="where to write: .npz, .npy, .jsonl, .csv or -")
+    command.add_argument("--json", action="store_true", help="JSON lines on standard output, on a terminal too")
     add_sound_options(command)
     add_model_options(command)
     command.set_defaults(run=run, command=command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command; the exit status is 1 if a file was skipped."""
+    """Run the command; the exit status is 1 if a file was skipped."""
     if not options.files and not options.text:
         options.command.error("name at least one FILE or --text")
-    _check_output(options.output)
+    output = _output(options)
+    files = sound_files(options.files)
     clap = load_model(options)
     texts = clap.embed_text(options.text)
-    if options.output is None and not sys.stdout.isatty():
-        return _write_lines(sys.stdout, clap, _sounds(clap, options), options.text, texts)
-    if options.output is not None and options.output.suffix == ".jsonl":
-        sounds = _peeked(_sounds(clap, options))  # an error in the first file leaves an existing output alone
-        with options.output.open("w", encoding="utf-8") as lines:
-            return _write_lines(lines, clap, sounds, options.text, texts)
-    sounds = list(_sounds(clap, options))
-    if options.output is None:
-        _print_table(sounds, options.text, texts)
-    else:
-        _write_arrays(options.output, clap, [sound for sound in sounds if sound.vector is not None], options.text, texts)
-    return _status(sounds)
-
-
-def _check_output(output: Path | None) -> None:
+    sounds = (sound for _, sound in each_sound(options, clap, files))
     if output is None:
-        return
-    if output.suffix not in _SUFFIXES:
-        raise OptionError(f"-o {output}: the name must end in {', '.join(_SUFFIXES)}.")
-    if not output.parent.is_dir():
-        raise OptionError(f"-o {output}: there is no folder {output.parent}.")
+        skipped = _print_table(list(sounds), options.text, texts)
+    elif output == "-":
+        _, skipped = write_lines(sys.stdout, ".jsonl", sounds, options.text, texts, clap.fingerprint)
+    else:
+        good, skipped = _write_file(Path(output), sounds, options.text, texts, clap)
+        _report(options, output, good, skipped)
+    return int(skipped > 0)
 
 
-def _sounds(clap: Clap, options: argparse.Namespace) -> Iterator[EmbeddedSound]:
-    many = len(options.files) > 3 and sys.stderr.isatty()
-    for sound in tqdm(
-        clap.iter_audio(map(sound_source, options.files)), total=len(options.files), unit="file", disable=not many
-    ):
-        if sound.error is not None:
-            if options.on_error == "raise":
-                raise sound.error
-            tqdm.write(f"skipped: {sound.error}", file=sys.stderr)
-        yield sound
+def _output(options: argparse.Namespace) -> str | None:
+    """Where the vectors go: a file, `-` for standard output, or None for a table."""
+    if options.json and options.output not in (None, "-"):
+        raise OptionError(f"--json is for standard output; -o {options.output} excludes it.")
+    check_output(options.output)
+    if options.json or (options.output is None and not sys.stdout.isatty()):
+        return "-"
+    return options.output
 
 
-def _peeked(sounds: Iterator[EmbeddedSound]) -> Iterator[EmbeddedSound]:
-    """The same sounds, the first of them already embedded."""
-    return itertools.chain(list(itertools.islice(sounds, 1)), sounds)
+def _write_file(
+    output: Path, sounds: Iterator[EmbeddedSound], texts: Sequence[str], vectors: Embeddings, clap: Clap
+) -> tuple[int, int]:
+    """Write the vectors; gives how many sounds were written and how many skipped."""
+    # an error in the first sound leaves an existing file alone
+    first = list(itertools.islice(sounds, 1 if output.suffix in LINES else None))
+    sounds = itertools.chain(first, sounds)
+    try:
+        if output.suffix not in LINES:
+            return write_arrays(output, list(sounds), texts, vectors, clap.fingerprint)
+        with output.open("w", encoding="utf-8", newline="") as lines:
+            return write_lines(lines, output.suffix, sounds, texts, vectors, clap.fingerprint)
+    except OSError as error:
+        if isinstance(error, ClaprtError):  # such as AudioNotFoundError
+            raise
+        raise OptionError(f"-o {output} cannot be written: {error.strerror or error}.") from error
 
 
-def _status(sounds: Sequence[EmbeddedSound]) -> int:
-    return int(any(sound.error is not None for sound in sounds))
+def _report(options: argparse.Namespace, output: str, good: int, skipped: int) -> None:
+    """Say on standard error what was written, unless `--quiet` was given."""
+    if not options.quiet:
+        parts = [_count(good, "sound")] if options.files else []
+        parts += [_count(len(options.text), "text")] if options.text else []
+        parts += [f"{skipped} skipped"] if skipped else []
+        print(f"wrote {printable(output)}: {', '.join(parts)}", file=sys.stderr)
 
 
-def _write_lines(
-    out: TextIO, clap: Clap, sounds: Iterator[EmbeddedSound], texts: Sequence[str], vectors: Embeddings
-) -> int:
-    status = 0
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _print_table(sounds: Sequence[EmbeddedSound], texts: Sequence[str], vectors: Embeddings) -> int:
+    """Print what was embedded; gives how many sounds were skipped."""
+    names = [*(sound.source for sound in sounds), *texts]
+    width = min(max(6, *(cells(printable(name)) for name in names)), 40)
     for sound in sounds:
-        status |= sound.error is not None
-        print(json.dumps(sound.to_dict()), file=out, flush=True)
-    for text, vector in zip(texts, vectors, strict=True):
-        plain = {"text": text, "fingerprint": clap.fingerprint, "embedding": vector.tolist()}
-        print(json.dumps(plain), file=out)
-    return int(status)
-
-
-def _write_arrays(
-    output: Path, clap: Clap, sounds: Sequence[EmbeddedSound], texts: Sequence[str], vectors: Embeddings
-) -> None:
-    rows = [sound.vector for sound in sounds if sound.vector is not None]
-    embeddings = np.stack(rows) if rows else np.empty((0, clap.dim), np.float32)
-    if output.suffix == ".npy":
-        np.save(output, np.concatenate([embeddings, vectors]))
-        return
-    np.savez(
-        output,
-        embeddings=embeddings,
-        sources=np.array([sound.source for sound in sounds], dtype=np.str_),
-        text_embeddings=vectors,
-        texts=np.array(texts, dtype=np.str_),
-        fingerprint=np.array(clap.fingerprint),
-    )
-
-
-def _print_table(sounds: Sequence[EmbeddedSound], texts: Sequence[str], vectors: Embeddings) -> None:
-    width = max((len(name) for name in [*(sound.source for sound in sounds), *texts]), default=0)
-    width = min(max(width, 6), 48)
-    for sound in sounds:
+        name = fit(sound.source, width, keep="end")
         if sound.vector is None:
-            print(f"{sound.source:{width}.{width}}  {sound.error}")
+            print(f"{name}  (skipped)")
         else:
-            print(f"{sound.source:{width}.{width}}  {_shown(sound.vector)}  windows: {len(sound.windows)}")
+            print(f"{name}  {_shown(sound.vector)}{f'  windows: {len(sound.windows)}' if len(sound.windows) > 1 else ''}")
     for text, vector in zip(texts, vectors, strict=True):
-        print(f"{text:{width}.{width}}  {_shown(vector)}")
+        print(f"{fit(text, width)}  {_shown(vector)}")
     good = [sound for sound in sounds if sound.vector is not None]
     if good and texts:
+        rows = np.stack([sound.vector for sound in good if sound.vector is not None])
         print("\ncosine similarity")
-        for sound in good:
-            cosines = "  ".join(
-                f"{text}: {vector @ sound.vector:+.3f}" for text, vector in zip(texts, vectors, strict=True)
-            )
-            print(f"{sound.source:{width}.{width}}  {cosines}")
-    print("\n(-o FILE.npz keeps the vectors)")
+        print(cosine_table([sound.source for sound in good], texts, np.einsum("ad,bd->ab", rows, vectors), columns()))
+    print("\n(-o FILE.npz keeps the vectors, --json prints them)")
+    return len(sounds) - len(good)
 
 
-def _shown(vector: np.ndarray[Any, Any]) -> str:
-    head = " ".join(f"{value:+.4f}" for value in vector[:4])
+def _shown(vector: Embedding) -> str:
+    head = " ".join(f"{value:+.4f}" for value in vector[:3])
     return f"[{len(vector)}] {head} …"

@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from claprt.cli.answers import split_words
 from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.terminal import note, printable
+from claprt.cli.words import add_word_options, given_words
 from claprt.dataset import read_dataset
 from claprt.errors import OptionError
 from claprt.evaluate import DEFAULT_TEMPLATE, Evaluation, Retrieval, ZeroShot, check_picture, confusion_picture, evaluate
@@ -24,35 +26,40 @@ datasets:
 
 examples:
   claprt evaluate --dataset ESC-50 --bundle music_audioset_epoch_15_esc_90.14
-  claprt evaluate --dataset esc10 --fold 4 --confusion confusion.png --json scores.json
+  claprt evaluate --dataset esc10 --fold 4 --confusion confusion.png -o scores.json
 """
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "evaluate",
+        usage="claprt evaluate --dataset FOLDER|CSV [options]",
         help="score a bundle on a labelled dataset",
         description="Zero-shot accuracy on a labelled dataset, and retrieval where it has captions.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="the dataset")
-    command.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="classes (those of the dataset)")
+    add_word_options(command, "label", plural_help="classes (those of the dataset)")
     command.add_argument(
         "--template", action="append", metavar="TEXT", help=f"sentence with {{}}; may be repeated ({DEFAULT_TEMPLATE!r})"
     )
     command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
     command.add_argument("--confusion", type=Path, metavar="FILE", help="write the confusion matrix as a picture (.png)")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures; - is standard output")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all figures as JSON")
+    # with a FILE, as in release 0.1.0, it is -o
+    command.add_argument("--json", nargs="?", const="-", metavar="-", help="all figures as JSON on standard output")
     add_sound_options(command)
     add_model_options(command)
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command."""
-    for output in (options.confusion, options.json):
+    """Run the command."""
+    if options.json not in (None, "-"):
+        note(options, f"--json FILE is deprecated; write -o {options.json}.")
+        options.output, options.json = Path(options.json), None
+    for output in (options.confusion, options.output):
         if output is not None and not output.parent.is_dir():
             raise OptionError(f"{output}: there is no folder {output.parent}.")
         if output is not None and output.is_dir():
@@ -66,27 +73,22 @@ def run(options: argparse.Namespace) -> int:
     result = evaluate(
         clap,
         dataset,
-        labels=split_words(options.labels),
+        labels=given_words(options),
         templates=options.template or [DEFAULT_TEMPLATE],
-        progress=_bar,
+        progress=partial(_bar, quiet=options.quiet),
     )
     if result.trained_on is not None:
-        print(
-            f"note: {clap.manifest.name} was trained on {result.trained_on}; figures on these are no test.", file=sys.stderr
-        )
-    if str(options.json) == "-":
-        print(json.dumps(result.to_dict(), indent=1))
-    else:
-        print(summary(result))
-        if options.json is not None:
-            options.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these are no test.")
+    print(summary(result) if options.json is None else json.dumps(result.to_dict(), indent=1))
+    if options.output is not None:
+        options.output.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     if options.confusion is not None:
         confusion_picture(result.zero_shot[0], options.confusion, f"{clap.manifest.name} on {dataset.name}")
     return 0
 
 
-def _bar(items: Iterable[Any], total: int) -> Iterable[Any]:
-    return tqdm(items, total=total, unit="file", disable=not sys.stderr.isatty())
+def _bar(items: Iterable[Any], total: int, *, quiet: bool) -> Iterable[Any]:
+    return tqdm(items, total=total, unit="file", disable=quiet or not sys.stderr.isatty())
 
 
 def summary(result: Evaluation) -> str:
@@ -105,13 +107,14 @@ def summary(result: Evaluation) -> str:
 
 
 def _classes(scored: ZeroShot) -> list[str]:
-    width = max(5, *map(len, scored.labels))
+    names = {label: printable(label) for label in scored.labels}
+    width = max(5, *map(len, names.values()))
     lines = [f"{'class':{width}}  sounds  recall  precision  mostly taken for"]
     for row, (label, (count, recall, precision)) in enumerate(scored.by_class.items()):
         wrong = scored.confusion[row].copy()
         wrong[row] = 0
-        taken = f"{scored.labels[int(wrong.argmax())]} ({wrong.max()})" if wrong.any() else ""
-        lines.append(f"{label:{width}}  {count:6}  {recall:6.2f}  {precision:9.2f}  {taken}".rstrip())
+        taken = f"{names[scored.labels[int(wrong.argmax())]]} ({wrong.max()})" if wrong.any() else ""
+        lines.append(f"{names[label]:{width}}  {count:6}  {recall:6.2f}  {precision:9.2f}  {taken}".rstrip())
     return lines
 
 

@@ -10,26 +10,38 @@ from claprt.bundle import Bundle, read_bundle
 from claprt.cli.options import bundle_path
 from claprt.errors import ClaprtError, FallbackWarning
 from claprt.graphs import ProjectionFacts, QualityFacts
+from claprt.loading import load
+from claprt.manifest import Manifest
 from claprt.providers import Provider, choose
+from claprt.triton.address import is_address
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "inspect",
+        usage="claprt inspect [BUNDLE] [options]",
         help="show what a bundle is",
-        description="Shows the facts of a bundle and compares every file with its sha256.",
+        description="Shows the facts of a bundle and compares every file with its sha256; of a Triton server's bundle, the "
+        "facts that the server states.",
     )
-    command.add_argument("bundle", nargs="?", metavar="BUNDLE", help="folder of the bundle (the default one)")
+    command.add_argument(
+        "bundle", nargs="?", metavar="BUNDLE", help="folder of the bundle, or a Triton server's address (the default one)"
+    )
     command.add_argument("--json", action="store_true", help="print the manifest itself")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command."""
-    bundle = read_bundle(bundle_path(options))
-    bundle.verify()
-    print(bundle.manifest.to_json() if options.json else _summary(bundle), end="")
+    """Run the command."""
+    path = bundle_path(options)
+    if is_address(path):
+        manifest, lines = load(path).manifest, [f"\nserved at {path}"]
+    else:
+        bundle = read_bundle(path)
+        bundle.verify()
+        manifest, lines = bundle.manifest, _of_folder(bundle)
+    print(manifest.to_json() if options.json else "\n".join([*_facts(manifest), *lines]) + "\n", end="")
     return 0
 
 
@@ -54,8 +66,8 @@ def quality_line(row: QualityFacts) -> str:
     return "; ".join([" ".join(parts[:2]), *parts[2:]])
 
 
-def _summary(bundle: Bundle) -> str:
-    manifest = bundle.manifest
+def _facts(manifest: Manifest) -> list[str]:
+    """The facts that a folder and a server both state."""
     audio, mel, source = manifest.audio, manifest.audio.mel, manifest.source
     trained = "" if source.trained else "   (untrained weights: vectors mean nothing)"
     rows = [
@@ -78,8 +90,13 @@ def _summary(bundle: Bundle) -> str:
     ]
     if manifest.projection is not None:
         rows.append(("projection", projection_line(manifest.projection)))
-    lines = [f"{key:13} {value}" for key, value in rows]
-    lines.append("\nfiles, each compared with its sha256")
+    return [f"{key:13} {value}" for key, value in rows]
+
+
+def _of_folder(bundle: Bundle) -> list[str]:
+    """The files, what was measured at the export, and what this machine would run."""
+    manifest = bundle.manifest
+    lines = ["\nfiles, each compared with its sha256"]
     for name, facts in manifest.listed_files().items():
         lines.append(f"  {name:22} {facts.bytes / 1e6:9.1f} MB  {facts.sha256[:16]}…")
     lines.append("\nparity when exported")
@@ -90,8 +107,7 @@ def _summary(bundle: Bundle) -> str:
     if manifest.quality:
         lines.append("\nlowered precisions, as judged when exported")
         lines += [f"  {quality_line(row)}" for row in manifest.quality]
-    lines += ["", *_would_choose(bundle)]
-    return "\n".join(lines) + "\n"
+    return [*lines, "", *_would_choose(bundle)]
 
 
 def _would_choose(bundle: Bundle) -> list[str]:

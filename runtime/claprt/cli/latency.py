@@ -14,32 +14,36 @@ from claprt.latency import STAGES, Latency, Percentiles, measure_latency
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "latency",
+        usage="claprt latency [options]",
         help="measure against a target",
         description=(
             "Measures sounds of 1 s and 10 s and a batch of ten, from the bytes of a 44.1 kHz WAV to the vector, and says "
             "whether 95 % of the sounds took less than the target. The exit status is 1 if not."
         ),
     )
-    command.add_argument("--target-ms", type=float, default=100.0, metavar="MS", help="milliseconds a sound may take (100)")
-    command.add_argument("--trials", type=int, default=30, metavar="N", help="calls of each kind (30)")
+    command.add_argument(
+        "--target-ms", type=float, default=100.0, metavar="MS", help="milliseconds a sound may take (%(default)g)"
+    )
+    command.add_argument("--trials", type=int, default=30, metavar="N", help="calls of each kind (%(default)s)")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_model_options(command)
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command; the exit status is 1 if the target was missed."""
+    """Run the command; the exit status is 1 if the target was missed."""
     if options.trials < 1:
         raise OptionError(f"--trials {options.trials} is not possible; give 1 or more.")
     if not 0 < options.target_ms < math.inf:
-        raise OptionError(f"--target-ms {options.target_ms:g} is no time that a sound could take.")
-    clap = load_model(options)
+        raise OptionError(f"--target-ms {options.target_ms:g} is not possible; give a number of milliseconds above 0.")
+    clap = load_model(options, name_small=False)
 
     def progress(name: str) -> None:
-        print(f"measuring {name} …", file=sys.stderr)
+        if not options.quiet:
+            print(f"measuring {name} …", file=sys.stderr)
 
     latency = measure_latency(clap, target_ms=options.target_ms, trials=options.trials, progress=progress)
     print(json.dumps(latency.to_dict(), indent=2) if options.json else table(latency))

@@ -31,17 +31,17 @@ judge accepted.
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "serve",
+        usage="claprt serve [options]",
         help="serve embeddings over WebSocket and HTTP",
         description="Serves one model to any number of connections, which are merged into batches.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_service(command.add_argument_group("service"))
     _add_bounds(command.add_argument_group("bounds"))
-    add_sound_options(command)
+    add_sound_options(command, preprocess="kromosynth")
     add_model_options(command)
     same = command.add_argument_group("the same in other words")
     same.add_argument(
@@ -49,13 +49,15 @@ def add(commands: Any) -> None:
     )
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's word for --provider")
-    command.set_defaults(run=run, preprocess="kromosynth")
+    command.set_defaults(run=run)
 
 
 def _add_service(service: Any) -> None:
-    service.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    service.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (%(default)s, which is this machine alone)"
+    )
     service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {_PORT})")
-    service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (16000)")
+    service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (%(default)s)")
     service.add_argument(
         "--projection", metavar="FOLDER", help="bundle whose projection /clap-bd and /project use (the model's own)"
     )
@@ -65,17 +67,25 @@ def _add_service(service: Any) -> None:
 
 
 def _add_bounds(bounds: Any) -> None:
-    bounds.add_argument("--max-message-mb", type=int, default=64, metavar="MB", help="largest message (64)")
-    bounds.add_argument("--max-windows", type=int, default=60, metavar="N", help="windows of 10 s in one sound (60)")
-    bounds.add_argument("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (256)")
-    bounds.add_argument("--max-connections", type=int, default=256, metavar="N", help="connections at one time (256)")
+    bounds.add_argument("--max-message-mb", type=int, default=64, metavar="MB", help="largest message (%(default)s)")
     bounds.add_argument(
-        "--timeout-s", type=float, default=60, metavar="SECONDS", help="for a request to arrive, an answer to be read (60)"
+        "--max-windows", type=int, default=60, metavar="N", help="windows of 10 s in one sound (%(default)s)"
+    )
+    bounds.add_argument("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (%(default)s)")
+    bounds.add_argument(
+        "--max-connections", type=int, default=256, metavar="N", help="connections at one time (%(default)s)"
+    )
+    bounds.add_argument(
+        "--timeout-s",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="for a request to arrive, an answer to be read (%(default)s)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command until it is told to end."""
+    """Run the command until it is told to end."""
     try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
@@ -104,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
             sockets,
             limits=limits,
             bounds=bounds,
-            ready=lambda: print(_line(clap, urls(sockets)), flush=True),
+            ready=lambda: _say(_line(clap, urls(sockets))),
             drain=lambda seconds: _drain(app.state.service, seconds),
         )
     return 0
@@ -115,6 +125,12 @@ async def _drain(service: Service, seconds: float) -> None:
     await service.drain(timeout_s=seconds)
     if service.places.waiting:
         print(f"warning: {service.places.waiting} requests were not answered within {seconds:g} s.", file=sys.stderr)
+
+
+def _say(line: str) -> None:
+    """Print a line; a full or closed standard output does not end the service."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _line(clap: Clap, addresses: list[str]) -> str:

@@ -8,9 +8,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from claprt.cli.options import add_model_options, add_sound_options, load_model, sound_source
+from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.sounds import add_file_options, each_sound, sound_files
+from claprt.cli.tables import cosine_table
+from claprt.cli.terminal import columns
 
 _EPILOG = """\
 examples:
@@ -21,15 +23,15 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "similarity",
+        usage="claprt similarity FILE ... [--text TEXT] [options]",
         help="say how alike sounds are",
         description="Cosines of sounds with each other, or with texts.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("files", nargs="+", metavar="FILE", help="sound files, before the options; - is standard input")
+    add_file_options(command, on_error="raise")
     command.add_argument("--text", action="append", default=[], metavar="TEXT", help="compare with this; may be repeated")
     command.add_argument("--json", action="store_true", help="one JSON object")
     add_sound_options(command)
@@ -38,42 +40,24 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command."""
-    if len(options.files) < 2 and not options.text:
+    """Run the command; the exit status is 1 if a file was skipped."""
+    named = sound_files(options.files)
+    if len(named) < 2 and not (named and options.text):
         options.command.error("name two files, or one and --text")
     clap = load_model(options)
-    sounds = clap.embed_audio([sound_source(file) for file in options.files])
-    others = clap.embed_text(options.text) if options.text else sounds
-    names = options.text or options.files
-    cosines = np.einsum("ad,bd->ab", sounds, others)
+    others = clap.embed_text(options.text)
+    good = [(file, sound.vector) for file, sound in each_sound(options, clap, named) if sound.vector is not None]
+    files = [file for file, _ in good]
+    sounds = np.array([vector for _, vector in good], np.float32).reshape(len(good), clap.dim)
+    cosines = np.einsum("ad,bd->ab", sounds, others if options.text else sounds)
+    status = int(len(files) < len(named))
     if options.json:
-        plain = {"sources": options.files, "texts": options.text or None, "similarity": cosines.tolist()}
+        plain = {"sources": files, "texts": options.text or None, "similarity": cosines.tolist()}
         print(json.dumps({**plain, "fingerprint": clap.fingerprint}))
-    elif not options.text and len(options.files) == 2:
+    elif len(files) == 2 and not options.text:
         print(f"{cosines[0, 1]:.4f}")
-    else:
-        print(table(options.files, names, cosines))
-        if len(names) > 1 and len(options.files) > 1 and not options.text and sys.stdout.isatty():
-            print("(cosines; 1 is the same vector)")
-    return 0
-
-
-def table(rows: list[str], columns: list[str], cosines: NDArray[np.float32]) -> str:
-    """Cosines under numbered columns, whose names stand below where they are long.
-
-    Example:
-        >>> print(table(["a.wav"], ["rain", "dog"], np.float32([[0.5, -0.25]])))
-               rain    dog
-        a.wav  +0.500  -0.250
-    """
-    width = min(max(map(len, rows)), 40)
-    short = max(map(len, columns)) <= 12
-    heads = columns if short else [f"[{number}]" for number in range(1, len(columns) + 1)]
-    places = [max(6, len(head)) for head in heads]
-    lines = [" " * width + "  " + "  ".join(f"{head:{place}}" for head, place in zip(heads, places, strict=True)).rstrip()]
-    for row, values in zip(rows, cosines, strict=True):
-        cells = "  ".join(f"{value:<+{place}.3f}" for value, place in zip(values, places, strict=True)).rstrip()
-        lines.append(f"{row:{width}.{width}}  {cells}")
-    if not short:
-        lines += [f"{head} {column}" for head, column in zip(heads, columns, strict=True)]
-    return "\n".join(lines)
+    elif files:
+        print(cosine_table(files, options.text or None, cosines, columns()))
+        if not options.text and sys.stdout.isatty():
+            print("\n(cosines; 1 is the same vector)")
+    return status

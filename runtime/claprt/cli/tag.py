@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from claprt.cli.answers import add_answer_options, bars, print_answers, split_words
+from claprt.cli.answers import add_answer_options, bars, files_and_words, print_answers
 from claprt.cli.options import load_model
-from claprt.labels import checked_labels, filled_in
+from claprt.cli.terminal import note
+from claprt.labels import filled_in
 from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 
 _EPILOG = """\
@@ -19,36 +19,32 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "tag",
+        usage="claprt tag FILE ... --tags TAG ... [options]",
         help="say which tags a sound has",
         description="Multi-label tagging: any words, each judged by itself.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_argument("--tags", nargs="+", required=True, metavar="TAG", help="tags; commas separate them too")
-    command.add_argument(
-        "--threshold", type=float, default=0.5, metavar="P", help="probability from which a tag applies (0.5)"
     )
     add_answer_options(command, word="tag")
-    command.set_defaults(run=run)
+    command.add_argument(
+        "--threshold", type=float, default=0.5, metavar="P", help="probability from which a tag applies (%(default)s)"
+    )
+    command.set_defaults(run=run, command=command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command; the exit status is 1 if a file could not be embedded."""
-    tags = checked_labels(split_words(options.tags), "tags")
+    """Run the command; the exit status is 1 if a file could not be embedded."""
+    files, tags = files_and_words(options, "tag")
     threshold = checked_threshold(options.threshold)
-    asked = filled_in(options.template, tags)
+    sentences = filled_in(options.template, tags)
     clap = load_model(options)
-    texts, neutral = clap.embed_labels(asked), clap.embed_labels(NEUTRAL_PROMPTS)
+    texts, neutral = clap.embed_labels(sentences), clap.embed_labels(NEUTRAL_PROMPTS)
     if clap.manifest.tagging is None:
-        print(
-            "note: this bundle is not calibrated for tags (claprt calibrate); they are held against neutral prompts.",
-            file=sys.stderr,
-        )
+        note(options, "this bundle is not calibrated for tags (claprt calibrate); they are held against neutral prompts.")
     return print_answers(
-        options, clap, lambda vector: tagging(clap.manifest, vector, texts, neutral, tags, threshold), chart
+        options, clap, files, lambda vector: tagging(clap.manifest, vector, texts, neutral, tags, threshold), chart
     )
 
 

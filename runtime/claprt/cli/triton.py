@@ -7,31 +7,36 @@ from pathlib import Path
 from typing import Any
 
 from claprt.bundle import BUNDLE_VARIABLE, read_bundle
-from claprt.cli.options import bundle_path
+from claprt.cli.options import bundle_folder_path
 from claprt.graphs import Precision
 from claprt.triton.repository import SERVED, Build, build
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
+    """Add the command."""
     command = commands.add_parser(
         "triton",
+        usage="claprt triton --out FOLDER [options]",
         help="write a Triton model repository",
         description="Links a bundle's graphs into a Triton model repository whose configurations were checked against it.",
     )
     command.add_argument("--bundle", metavar="FOLDER", help=f"bundle to serve (or set {BUNDLE_VARIABLE})")
     command.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder of the repository")
-    command.add_argument("--precision", default="fp32", choices=list(map(str, SERVED)), help="graphs to serve (fp32)")
-    command.add_argument("--version", type=int, default=1, metavar="N", help="version to write; others are kept (1)")
-    command.add_argument("--tensorrt", type=int, default=10, metavar="N", help="its major version, for fp16 (10)")
+    command.add_argument(
+        "--precision", default="fp32", choices=list(map(str, SERVED)), help="graphs to serve (%(default)s)"
+    )
+    command.add_argument(
+        "--version", type=int, default=1, metavar="N", help="version to write; others are kept (%(default)s)"
+    )
+    command.add_argument("--tensorrt", type=int, default=10, metavar="N", help="its major version, for fp16 (%(default)s)")
     command.add_argument("--plans", type=Path, metavar="FOLDER", help="engines that claprt_export.to_tensorrt built")
     command.add_argument("--queue", type=int, metavar="N", help="requests that may wait for a model; more are rejected")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command."""
-    options.bundle = bundle_path(options)
+    """Run the command."""
+    options.bundle = bundle_folder_path(options)
     wanted = Build(
         bundle=read_bundle(options.bundle),
         precision=Precision(options.precision),

@@ -1,0 +1,214 @@
+"""Sound files as they are named on the command line: folders, standard input, progress, and files that fail."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from claprt.audio import AudioSource
+from claprt.cli.terminal import printable
+from claprt.errors import OptionError
+from claprt.model import Clap
+from claprt.results import EmbeddedSound
+
+_SUFFIXES = frozenset({
+    "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "avi", "avr", "bw64", "caf", "flac", "flv", "gsm",
+    "ircam", "m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpga", "mpeg", "mpg", "nist", "oga",
+    "ogg", "ogv", "opus", "paf", "pvf", "rf64", "sd2", "sds", "sf", "snd", "spx", "svx", "tta", "voc", "w64", "wav",
+    "wave", "wax", "webm", "wma", "wmv", "wv", "xi",
+})  # fmt: skip
+_BEGINNINGS = (b"RIFF", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"\xff\xfb", b"\xff\xf3")
+_FEW = 4
+_DELAY_S = 0.5
+
+
+def add_file_options(command: argparse.ArgumentParser, *, on_error: str) -> None:
+    """Add FILE and `--on-error`, with `raise` or `skip` as its default."""
+    command.add_argument("files", nargs="*", metavar="FILE", help="sound files, or folders of them; - is standard input")
+    command.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default=on_error,
+        help="stop at a file that cannot be embedded, or go on with the others (%(default)s)",
+    )
+
+
+def is_sound_name(name: str) -> bool:
+    """Whether a file's suffix is one of sound or video files.
+
+    Example:
+        >>> is_sound_name("a/DOG.WAV"), is_sound_name("dog"), is_sound_name("dog.txt")
+        (True, False, False)
+    """
+    return os.path.splitext(name)[1][1:].lower() in _SUFFIXES  # noqa: PTH122 - a name, not a place
+
+
+def sound_files(names: Sequence[str]) -> list[str]:
+    """Files as named, with folders replaced by the sound files in them and below, sorted.
+
+    In a folder, a sound file is one with a suffix of sound files, or one without a suffix that begins as one. Hidden
+    files are left out; links are followed, and a folder that was seen is not entered again.
+
+    Raises:
+        OptionError: if a folder holds no sound file.
+    """
+    found: list[str] = []
+    for name in names:
+        if name == "-" or not name or not os.path.isdir(name):  # noqa: PTH112 - names stay as they were typed
+            found.append(name)
+            continue
+        inside = sorted(_sounds_in(name))
+        if not inside:
+            raise OptionError(f"{name} is a folder without sound files; name files, or a folder that holds some.")
+        found += inside
+    return found
+
+
+def _sounds_in(folder: str) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        stat = os.stat(place)  # noqa: PTH116
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if not name.startswith(".") and os.path.isfile(path) and (is_sound_name(name) or _begins_as_sound(path)):  # noqa: PTH113
+                yield path
+
+
+def _begins_as_sound(path: str) -> bool:
+    if os.path.splitext(path)[1]:  # noqa: PTH122
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4).startswith(_BEGINNINGS)
+    except OSError:
+        return False
+
+
+def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) -> Iterator[tuple[str, EmbeddedSound]]:
+    """The result for each file, in order, with progress on a terminal; failed ones are named on standard error.
+
+    Args:
+        options: with `on_error` and `quiet`.
+        clap: the model.
+        files: names as `sound_files` gives them.
+
+    Yields:
+        The name and the result; a result without a vector was skipped.
+
+    Raises:
+        AudioError: if a file cannot be embedded and `--on-error` is `raise`.
+    """
+    shown = sys.stderr.isatty() and not options.quiet
+    with _Progress(files) if shown else _NoProgress() as progress:
+        sounds = clap.iter_audio(map(sound_source, files), progress=progress.heard if shown else None)
+        for file, sound in zip(files, sounds, strict=True):
+            if sound.error is not None and options.on_error == "raise":
+                raise sound.error
+            progress.done(file)
+            if sound.error is not None:
+                print(f"skipped: {printable(str(sound.error))}", file=sys.stderr)
+            yield file, sound
+
+
+class _NoProgress:
+    """Shows nothing."""
+
+    def __enter__(self) -> _NoProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def heard(self, seconds: float) -> None:
+        """Count sound that was read."""
+
+    def done(self, file: str) -> None:
+        """Count a file, and make room for what is printed next."""
+
+
+class _Progress(_NoProgress):
+    """A bar on standard error, once a command takes longer than a moment; it disappears at the end.
+
+    It counts files where there are many, and seconds of sound where there are few.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._lengths = {} if len(files) >= _FEW else {file: _length_s(file) for file in files}
+        self._read_s = self._done_s = 0.0
+        total = round(sum(self._lengths.values())) if self._lengths else len(files)
+        form = "{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}]"
+        if self._lengths and not total:
+            total, form = None, "{n_fmt} {unit} [{elapsed}]"
+        unit = "s of sound" if self._lengths else "files"
+        self._bar = tqdm(
+            total=total,
+            unit=unit,
+            bar_format=form,
+            delay=_DELAY_S,
+            leave=False,
+            ncols=min(72, shutil.get_terminal_size().columns - 1),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def heard(self, seconds: float) -> None:
+        """Count sound that was read, in seconds."""
+        self._read_s += seconds
+        if self._lengths:
+            self._show(self._read_s)
+        else:
+            self._bar.update(0)
+
+    def done(self, file: str) -> None:
+        """Count a file, and make room for what is printed next."""
+        if self._lengths:
+            self._done_s += self._lengths[file]
+            self._show(max(self._read_s, self._done_s))
+        else:
+            self._bar.update()
+        if self._bar.last_print_t > self._bar.start_t:  # it has been shown
+            self._bar.clear()
+
+    def _show(self, seconds: float) -> None:
+        limit = self._bar.total or seconds
+        self._bar.update(round(min(seconds, limit)) - self._bar.n)
+
+
+def _length_s(file: str) -> float:
+    """Seconds of sound that a file's header states; 0 where it cannot be known."""
+    import soundfile
+
+    try:
+        info = soundfile.info(file) if Path(file).is_file() else None
+    except (OSError, RuntimeError, ValueError):
+        return 0.0
+    return info.duration if info is not None and 0 < info.frames < 1 << 60 else 0.0
+
+
+def sound_source(name: str) -> AudioSource:
+    """A file as it was named on the command line; `-` is what standard input holds.
+
+    Raises:
+        OptionError: if standard input is closed, or a terminal.
+    """
+    if name != "-":
+        return name
+    if sys.stdin is None or sys.stdin.closed:
+        raise OptionError("- reads a sound from standard input, and that is closed.")
+    if sys.stdin.isatty():
+        raise OptionError("- reads a sound from standard input, and that is a terminal; pipe a sound file into it.")
+    stdin: BinaryIO = sys.stdin.buffer
+    return stdin.read()
