@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +22,7 @@ from tests.browser.conftest import Serve
 
 RATE = 22_050
 WORDS = ["rain", "a siren", "a piano, a chord", "speech"]
-CAPTION = "hears it, 3 times in a row, then silence to fill 10 s"
+CAPTION = "the model's input, 3 times in a row, then silence to fill 10 s"
 DONE = "['done', 'wrong'].includes(document.getElementById('status').dataset.state)"
 ROWS = """[...document.querySelectorAll('#answer tbody tr')].map(
   row => ({...row.dataset, shown: row.innerText, active: row.className}))"""
@@ -101,10 +105,10 @@ def test_drop_classify_and_tag(page: Page, address: str, mini: claprt.Clap, soun
 @pytest.mark.parametrize(
     ("length_s", "rate", "caption"),
     [
-        (7, RATE, "hears it, then silence to fill 10 s"),
-        (2.5, 16_000, "hears it, 4 times in a row to fill 10 s"),
-        (2.5, RATE, "hears it, 3 times in a row, then silence to fill 10 s"),  # 120001 samples at 48 kHz
-        (10, RATE, "hears it, from 0 s on"),
+        (7, RATE, "the model's input, then silence to fill 10 s"),
+        (2.5, 16_000, "the model's input, 4 times in a row to fill 10 s"),
+        (2.5, RATE, "the model's input, 3 times in a row, then silence to fill 10 s"),  # 120001 samples at 48 kHz
+        (10, RATE, "the model's input, from 0 s on"),
     ],
 )
 def test_the_caption_says_how_a_window_is_filled(
@@ -194,3 +198,107 @@ def test_what_goes_wrong_is_said(page: Page, serve: Serve, sound: Path, tmp_path
     assert page.run("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     assert all("status of 40" in complaint for complaint in page.complaints), page.complaints
     keep(page, "wrong")
+
+
+def test_an_example_is_there(page: Page, address: str) -> None:
+    page.open(address)
+    page.click("#example")
+    found = rows(page)
+    assert found[0]["word"] == "a dog barking"
+    assert float(found[0]["probability"]) > 0.9
+    headline = page.run("document.getElementById('headline').textContent")
+    assert headline.startswith("a dog barking ")
+    assert headline.endswith(" %")
+    assert page.run("document.getElementById('warning').hidden")
+    keep(page, "example")
+    assert_clean(page)
+
+
+def test_the_playhead_follows_the_player(page: Page, address: str, sound: Path) -> None:
+    page.open(address)
+    page.choose("#file", sound)
+    rows(page)
+    lines = "[...document.querySelectorAll('.playhead')].map(line => [line.style.visibility, parseFloat(line.style.left)])"
+    assert {visibility for visibility, _ in page.run(lines)} == {"hidden"}
+    page.run("document.getElementById('player').currentTime = 1.5")
+    page.wait_for("document.querySelector('.playhead').style.visibility === 'visible'")
+    (_, wave), (_, mel) = page.run(lines)
+    assert wave == pytest.approx(mel, abs=1)  # one axis of time for both
+    page.click("#wave")  # in its middle
+    page.wait_for("Math.abs(document.getElementById('player').currentTime - 1.5) > 0.01")
+    assert page.run("document.getElementById('player').currentTime") == pytest.approx(1.5, abs=0.3)
+
+
+def test_words_that_the_model_was_not_trained_on(page: Page, address: str, sound: Path) -> None:
+    page.open(address)
+    page.choose("#file", sound)
+    rows(page)
+    assert "speech" in page.run("document.getElementById('knows').textContent")
+    assert page.run("document.querySelectorAll('.untrained').length") == 0
+    page.write("#labels", "speech, rain")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    assert [row["word"] for row in rows(page) if "not a trained word" in row["shown"]] == ["speech"]
+    assert page.run("document.getElementById('warning').hidden")
+    page.write("#labels", "speech, politics")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    rows(page)
+    assert "None of these words" in page.run("document.getElementById('warning').textContent")
+    keep(page, "untrained")
+
+
+def test_nothing_old_stays_where_a_question_fails(page: Page, address: str, sound: Path, tmp_path: Path) -> None:
+    page.open(address)
+    page.choose("#file", sound)
+    rows(page)
+    (tmp_path / "page.wav").write_text("<!doctype html><html></html>")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.choose("#file", tmp_path / "page.wav")
+    page.wait_for(DONE)
+    hidden = "['answer', 'headline', 'copies', 'pictures', 'times'].map(id => document.getElementById(id).hidden)"
+    assert page.run(hidden) == [True] * 5
+    page.choose("#file", sound)
+    page.wait_for("document.getElementById('status').dataset.state === 'done'")
+    page.write("#labels", "")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    page.wait_for(DONE)
+    assert "no words" in page.run("document.getElementById('status').textContent")
+    assert page.run(hidden) == [True, True, True, False, False]
+
+
+def test_what_is_copied_gives_the_same_answer(page: Page, address: str, mini: claprt.Clap, sound: Path) -> None:
+    page.open(address)
+    page.run("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    page.choose("#file", sound)
+    page.write("#labels", '["it\'s rain", "a \\"quoted\\" dog, barking"]')
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    found = rows(page)
+    page.click("#copy-python")
+    page.wait_for("document.getElementById('copied').textContent === 'Copied.'")
+    program = page.run("window.copied")
+    done = subprocess.run([sys.executable, "-c", program], cwd=sound.parent, capture_output=True, text=True, check=True)
+    word, share = done.stdout.rsplit(maxsplit=1)
+    assert word == found[0]["word"]
+    assert float(share) == pytest.approx(float(found[0]["probability"]), abs=1e-5)
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        return
+    page.click("#copy-curl")
+    page.wait_for("window.copied.startsWith('curl')")
+    command = page.run("window.copied")
+    done = subprocess.run(["bash", "-c", command], cwd=sound.parent, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["predicted_class"] == found[0]["word"]
+
+
+def test_the_interface_is_described_without_scripts(page: Page, address: str) -> None:
+    page.do("Page.navigate", url=f"{address}/docs")
+    page.wait_for("document.querySelectorAll('section').length > 8")
+    text = page.run("document.body.innerText")
+    for word in ("POST /v1/embeddings", "POST /classify", "/clap-bd", "multipart/form-data", "threshold"):
+        assert word in text
+    assert page.run("document.querySelectorAll('script').length") == 0
+    assert {urlsplit(request).hostname for request in page.requests} == {"127.0.0.1"}
+    assert page.complaints == []
+    keep(page, "api")

@@ -63,7 +63,9 @@ def create_app(
         await service.drain()
         await service.end()
 
-    app = FastAPI(title="claprt", version=__version__, description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="claprt", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.service = service
     sockets = {
         "/clap": lambda socket: Kromosynth(service, socket, sample_rate),

@@ -41,6 +41,7 @@ from claprt.serve.schemas import (
     described,
 )
 from claprt.serve.service import Service
+from claprt.vocabulary import foreign
 
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -207,8 +208,9 @@ def _add_analysis(app: FastAPI, service: Service) -> None:
                 question = _question(wanted.mode, wanted, wanted.labels, form.load)
                 found = await asked(service, question, times, outline)
                 drawn = await service.batcher.aside(lambda: picture(service.clap, found.heard, outline))
+                untrained = foreign(wanted.labels, service.clap.manifest.source.trained_words)
                 facts = {"mode": wanted.mode, "result": found.result, "batch": found.heard.batch, **service.facts()}
-                return in_json({**drawn, **facts, "timings_ms": times.to_dict()})
+                return in_json({**drawn, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
             with service.places.taken(form.size):
                 return await while_connected(request, answered())

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from claprt.samples import sample_path
+from claprt.serve.api_page import api_page
 from claprt.serve.faults import refusal
 from claprt.serve.service import Service
 
 FACTS = "/page/facts"
+API = "/docs"
+EXAMPLE = "/page/dog.flac"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".flac": "audio/flac",
 }
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src blob:; "
@@ -33,6 +39,7 @@ def page_files() -> dict[str, bytes]:
     folder = files("claprt.serve").joinpath("page")
     found = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(_TYPES))}
     found["/"] = found.pop("/page/index.html")
+    found[EXAMPLE] = Path(sample_path("dog")).read_bytes()
     return found
 
 
@@ -49,10 +56,22 @@ def add_page(app: FastAPI, service: Service, *, token: bool) -> frozenset[str]:
 
     async def facts(_: Request) -> Response:
         limits = {"bytes": service.limits.message_bytes, "texts": service.limits.texts, "windows": service.limits.windows}
-        found = {**service.facts(), "token": token, "limits": limits, "window_s": service.clap.manifest.audio.window_s}
+        manifest = service.clap.manifest
+        found = {
+            **service.facts(),
+            "token": token,
+            "limits": limits,
+            "window_s": manifest.audio.window_s,
+            "trained_on": manifest.source.trained_on if manifest.source.trained_words else None,
+            "example": EXAMPLE,
+        }
         return JSONResponse(found, headers=_HEADERS)
 
+    async def api(_: Request) -> Response:
+        return Response(api_page(app), media_type=_TYPES[".html"], headers=_HEADERS)
+
     app.add_api_route(FACTS, facts, methods=["GET"], include_in_schema=False)
+    app.add_api_route(API, api, methods=["GET"], include_in_schema=False)
     for path in content:
         app.add_api_route(path, serve, methods=["GET"], include_in_schema=False)
-    return frozenset({FACTS, *content})
+    return frozenset({FACTS, API, *content})

@@ -2,17 +2,32 @@
 
 const STAGES = { upload: "upload", read: "decode + mel", wait: "wait", tower: "audio tower", text: "text tower" };
 
-export function showAnswer(table, remark, { mode, result }) {
+// The answer in one line: the best word and its share, or the words that apply.
+export function headline(line, { mode, result }) {
+  if (mode === "tag") {
+    line.textContent = result.active_tags.length ? result.active_tags.join(", ") : "None of these words";
+    return;
+  }
+  line.textContent = result.predicted_class;
+  line.append(element("span", "", ` ${percent(result.confidence)}`));
+}
+
+export function showAnswer(table, remark, { mode, result, untrained_labels: untrained }) {
   const rows = mode === "tag" ? result.tags : result.classes;
-  table.tBodies[0].replaceChildren(...rows.map((row, index) => answerRow(row, index, mode, result.threshold)));
+  const made = rows.map((row, index) => answerRow(row, index, mode, result.threshold));
+  for (const row of made) {
+    if (!untrained.includes(row.dataset.word)) continue;
+    row.firstChild.append(element("span", "quiet untrained", " not a trained word"));
+  }
+  table.tBodies[0].replaceChildren(...made);
   table.hidden = false;
   remark.textContent = "";
   if (mode === "tag") {
     remark.textContent = result.calibrated
-      ? "Calibrated on labelled sounds: each word by itself; the line is the threshold."
-      : "Not calibrated: 50 % means that the word fits as well as saying nothing; the line is the threshold.";
+      ? "Probabilities are calibrated on labelled sounds. The line is the threshold."
+      : "Probabilities are not calibrated: at 50 % a word fits as well as no description at all. The line is the threshold.";
   } else if (rows.length === 1) {
-    remark.textContent = "One word alone always has the whole share: add others, or tag.";
+    remark.textContent = "A single word always gets 100 %: add others to compare it with, or choose Tag.";
   }
 }
 

@@ -1,4 +1,5 @@
-// Waveform and log-mel on canvases, with axes in seconds, Hz and dB.
+// Waveform and log-mel on canvases, with axes in seconds, Hz and dB. Both have the same margins, and where the sound fits into
+// one window the same axis of time. Each gives the rectangle and the seconds of its axis, for the playhead.
 
 const STOPS = [
   [0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10], [249, 201, 50], [252, 255, 164],
@@ -17,7 +18,7 @@ export function colour(level) {
 
 export function drawWave(canvas, { low, high }, sound, shown) {
   const { pen, width, height, style } = prepared(canvas);
-  const right = width - 12;
+  const right = width - SCALE;
   const middle = (TOP + height - BOTTOM) / 2;
   const half = middle - TOP;
   const x = (seconds) => LEFT + (seconds / sound.seconds) * (right - LEFT);
@@ -35,14 +36,17 @@ export function drawWave(canvas, { low, high }, sound, shown) {
   pen.textAlign = "right";
   for (const value of [loudest, 0, -loudest]) label(pen, style, tidy(value), LEFT - 6, middle - (value / loudest) * half);
   seconds(pen, style, 0, sound.seconds, x, height);
+  return { left: LEFT, right, top: TOP, bottom: TOP + 2 * half, from: 0, to: sound.seconds };
 }
 
-export function drawMel(canvas, mel) {
+export function drawMel(canvas, mel, sound) {
   const { pen, width, height, style } = prepared(canvas);
   const right = width - SCALE;
   const bottom = height - BOTTOM;
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(image(mel), LEFT, TOP, right - LEFT, bottom - TOP);
+  const length = Math.min(mel.seconds, sound.seconds - mel.start_s); // without what fills the window up
+  const frames = Math.max(1, Math.round((mel.frames * length) / mel.seconds));
+  pen.drawImage(image(mel), 0, 0, frames, mel.mels, LEFT, TOP, right - LEFT, bottom - TOP);
   frame(pen, style, LEFT, TOP, right - LEFT, bottom - TOP);
 
   const row = (bottom - TOP) / mel.mels;
@@ -60,9 +64,10 @@ export function drawMel(canvas, mel) {
   pen.textAlign = "center";
   label(pen, style, "Hz", 0, 0);
   pen.restore();
-  const x = (at) => LEFT + ((at - mel.start_s) / mel.seconds) * (right - LEFT);
-  seconds(pen, style, mel.start_s, mel.start_s + mel.seconds, x, height);
+  const x = (at) => LEFT + ((at - mel.start_s) / length) * (right - LEFT);
+  seconds(pen, style, mel.start_s, mel.start_s + length, x, height);
   scale(pen, style, right + 12, TOP, bottom, mel.db);
+  return { left: LEFT, right, top: TOP, bottom, from: mel.start_s, to: mel.start_s + length };
 }
 
 // The picture itself, a pixel for each frame and mel, low frequencies at the bottom.

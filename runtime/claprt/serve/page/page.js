@@ -1,6 +1,7 @@
 // The page: takes a sound and some words, asks the service once, and shows what it answered.
 
-import { seconds, showAnswer, showTimes } from "./answer.js";
+import { headline, seconds, showAnswer, showTimes } from "./answer.js";
+import { asCurl, asPython } from "./copy.js";
 import { drawMel, drawWave } from "./draw.js";
 import { Recorder, decoded } from "./sound.js";
 
@@ -12,22 +13,36 @@ const recorder = new Recorder();
 let sound = null;
 let shown = null;
 let asking = null;
-let limits = null;
+let asked = null; // what the answer that is shown was asked with
+let axes = []; // of the pictures, for the playhead
+let facts = null;
 let rounded = Math.ceil; // to whole samples, by those who resample
 
 function say(text, state) {
   at("status").textContent = text;
   at("status").dataset.state = state;
-  at("found").classList.toggle("stale", state !== "done"); // what is there is the answer to another question
+  at("found").classList.toggle("stale", state === "busy"); // what is there is the answer to another question
+  if (state === "wrong") forget();
+}
+
+// Nothing is shown that could be taken for the answer to a question that failed.
+function forget() {
+  shown = null;
+  for (const id of ["answer", "headline", "warning", "copies", "pictures", "times"]) at(id).hidden = true;
+  at("remark").textContent = "";
+  at("empty").hidden = false;
+  at("empty").textContent = "No answer.";
 }
 
 async function readFacts() {
-  const facts = await (await fetch("/page/facts")).json();
-  limits = facts.limits;
+  facts = await (await fetch("/page/facts")).json();
   if (facts.fingerprint.split("/")[1] === "kromosynth") rounded = Math.floor;
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
   at("token-row").hidden = !facts.token;
-  at("links").hidden = facts.token; // a browser asks for them without it
+  at("example").hidden = false;
+  at("knows").hidden = !facts.trained_on;
+  at("knows").textContent = `${facts.model} was trained on a few hundred everyday sounds and instruments, not on speech or music.`;
+  at("metrics").hidden = facts.token; // a browser asks for it without the token
 }
 
 function take(file) {
@@ -41,17 +56,19 @@ function take(file) {
 
 async function ask() {
   if (!sound) return say("Choose, drop or record a sound first.", "wrong");
-  if (limits && sound.size > limits.bytes) return say(`The file is larger than ${limits.bytes >> 20} MB, the most that is taken.`, "wrong");
+  const most = facts?.limits.bytes ?? Infinity;
+  if (sound.size > most) return say(`The file is larger than ${most >> 20} MB, the most that is taken.`, "wrong");
   asking?.abort();
   const mine = new AbortController();
   asking = mine;
-  say("Listening…", "busy");
+  say("Analysing…", "busy");
+  asked = question();
   try {
     let reply = await send(sound, mine.signal);
     if (reply.error?.type === "AudioDecodeError") reply = await decodedHere(reply, mine.signal);
     if (reply.error) throw new Error(reply.error.message);
     show(reply);
-    say("Done.", "done");
+    say(reply.result ? "Done." : "Done. There are no words to compare the sound with.", "done");
     if (narrow.matches) at("found").scrollIntoView();
   } catch (error) {
     if (mine.signal.aborted) return undefined;
@@ -66,13 +83,19 @@ async function decodedHere(reply, signal) {
   return again ? send(again, signal) : reply;
 }
 
+function question() {
+  const text = at("labels").value.trim();
+  const labels = text.startsWith("[") ? text : text.split(/[,\n]/).map((word) => word.trim()).filter(Boolean);
+  return { file: sound.name, labels, mode: mode(), template: at("template").value.trim(), threshold: Number(at("threshold").value) };
+}
+
 async function send(file, signal) {
   const form = new FormData();
   form.set("file", file, file.name);
-  form.set("labels", at("labels").value);
-  form.set("mode", mode());
-  form.set("threshold", at("threshold").value);
-  if (at("template").value.trim()) form.set("template", at("template").value);
+  if (asked.labels.length) form.set("labels", typeof asked.labels === "string" ? asked.labels : JSON.stringify(asked.labels));
+  form.set("mode", asked.mode);
+  form.set("threshold", asked.threshold);
+  if (asked.template) form.set("template", asked.template);
   const headers = at("token").value ? { authorization: `Bearer ${at("token").value}` } : {};
   const answer = await fetch("/analyse", { method: "POST", body: form, headers, signal });
   if (answer.status === 401) at("token").focus();
@@ -97,17 +120,23 @@ function filled(heard, window) {
 function show(reply) {
   shown = reply;
   at("empty").hidden = Boolean(reply.result);
-  at("empty").textContent = "Type some words to ask about this sound.";
-  at("answer").hidden = true;
+  at("empty").textContent = "Type some words to compare this sound with.";
+  for (const id of ["answer", "headline", "copies"]) at(id).hidden = !reply.result;
   at("remark").textContent = "";
-  if (reply.result) showAnswer(at("answer"), at("remark"), reply);
+  at("copied").textContent = "";
+  at("warning").hidden = !reply.result?.warning;
+  at("warning").textContent = reply.result?.warning ?? "";
+  if (reply.result) {
+    headline(at("headline"), reply);
+    showAnswer(at("answer"), at("remark"), reply);
+  }
   at("times").hidden = false;
   showTimes(at("stages"), at("stage-list"), at("total"), reply.timings_ms, reply.batch);
   at("pictures").hidden = false;
   const { sound: heard, log_mel: mel } = reply;
   at("wave-text").textContent = `${seconds(heard.seconds)} at ${heard.rate} Hz`;
   const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds) : `, from ${seconds(mel.start_s)} on`;
-  at("mel-text").textContent = `as the model hears it${whole}${heard.windows > 1 ? `; the first of ${heard.windows} windows` : ""}`;
+  at("mel-text").textContent = `the model's input${whole}${heard.windows > 1 ? `; the first of ${heard.windows} windows` : ""}`;
   at("wave").setAttribute("aria-label", `Waveform of ${heard.name}, ${seconds(heard.seconds)}`);
   at("mel").setAttribute("aria-label", `Log-mel spectrogram of ${heard.name}, ${mel.mels} bands, ${seconds(mel.seconds)}`);
   draw();
@@ -115,8 +144,53 @@ function show(reply) {
 
 function draw() {
   if (!shown) return;
-  drawWave(at("wave"), shown.waveform, shown.sound, shown.log_mel);
-  drawMel(at("mel"), shown.log_mel);
+  axes = [drawWave(at("wave"), shown.waveform, shown.sound, shown.log_mel), drawMel(at("mel"), shown.log_mel, shown.sound)];
+  follow();
+}
+
+// The line over both pictures where the player is.
+function follow() {
+  const now = at("player").currentTime;
+  const lines = document.querySelectorAll(".playhead");
+  axes.forEach((axis, index) => {
+    const { style } = lines[index];
+    style.visibility = now > 0 && now >= axis.from && now <= axis.to ? "visible" : "hidden";
+    style.left = `${axis.left + ((now - axis.from) / (axis.to - axis.from)) * (axis.right - axis.left)}px`;
+    style.top = `${axis.top}px`;
+    style.height = `${axis.bottom - axis.top}px`;
+  });
+  if (!at("player").paused) requestAnimationFrame(follow);
+}
+
+// A click on a picture moves the player there.
+function seek(event, index) {
+  const axis = axes[index];
+  if (!axis || at("player").hidden) return;
+  const share = (event.offsetX - axis.left) / (axis.right - axis.left);
+  if (share >= 0 && share <= 1) at("player").currentTime = axis.from + share * (axis.to - axis.from);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    at("copied").textContent = "Copied.";
+  } catch {
+    at("copied").textContent = "The browser does not allow this page to copy.";
+  }
+}
+
+function listed() {
+  const labels = typeof asked.labels === "string" ? JSON.parse(asked.labels) : asked.labels;
+  return { ...asked, labels, token: facts.token, model: facts.model, preprocess: facts.fingerprint.split("/")[1] };
+}
+
+async function example() {
+  try {
+    const reply = await fetch(facts.example);
+    take(new File([await reply.blob()], facts.example.split("/").pop(), { type: "audio/flac" }));
+  } catch {
+    say("The service cannot be reached.", "wrong");
+  }
 }
 
 async function record() {
@@ -151,6 +225,11 @@ at("file").addEventListener("change", () => {
   at("file").value = ""; // so that the same file can be chosen again
 });
 at("record").addEventListener("click", record);
+at("example").addEventListener("click", example);
+at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin)));
+at("copy-python").addEventListener("click", () => copy(asPython(listed())));
+for (const kind of ["play", "seeked", "pause"]) at("player").addEventListener(kind, follow);
+["wave", "mel"].forEach((id, index) => at(id).addEventListener("click", (event) => seek(event, index)));
 at("labels").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask();
 });
