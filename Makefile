@@ -14,7 +14,7 @@ FILES ?=
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ bench-service-table: build/service.json ## put what `make bench-service` measure
 
 fuzz: $(VENV)/.complete ## send a real service ten thousand requests that are wrong (SEED=1)
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.complete | build ## run a real service under mixed clients and faults for MINUTES=60, and compare every vector
+	$(BIN)/python benchmarks/soak_service.py --minutes $(or $(MINUTES),60) --out build/soak.json
 
 install-check: $(VENV)/.complete | build ## install the wheel with each extra and run the tests that belong to it there (EXTRAS="cpu serve")
 	rm -rf build/wheel
