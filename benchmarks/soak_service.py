@@ -2,12 +2,13 @@
 
     python benchmarks/soak_service.py [--minutes M] [--clients N] [--seed S] [--out FILE]
 
-Clients send sounds over WebSocket and HTTP, in several formats, lengths and rates, and texts and labels. Meanwhile, in turns,
-the service is killed (SIGKILL) and started again on the same cache, stopped and continued (SIGSTOP), told to end (SIGTERM) in
-the middle of requests, clients leave in the middle of a request, sockets send junk or ping without reading, and the disk of
-the cache is filled. Kills and ends happen in the first half; in the second half one process lives through the other faults, and
-its memory is watched. The exit status is 1 if a vector was wrong, a request failed outside of a fault, the log has a traceback,
-the service ended with another status than 0 when it was told to, or memory grew.
+Clients send sounds over WebSocket and HTTP, in several formats, lengths and rates, and texts and labels. Meanwhile, in
+turns, the service is killed (SIGKILL) and started again on the same cache, stopped and continued (SIGSTOP), told to end
+(SIGTERM) in the middle of requests, clients leave in the middle of a request, sockets send junk or ping without
+reading, and the disk of the cache is filled. Kills and ends happen in the first half; in the second half one process
+lives through the other faults, and its memory is watched. The exit status is 1 if a vector was wrong, a request failed
+outside of a fault, the log has a traceback, the service ended with another status than 0 when it was told to, or memory
+grew.
 """
 
 from __future__ import annotations
