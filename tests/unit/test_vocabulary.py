@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import claprt
+from claprt.cli import main
 from claprt.vocabulary import foreign, stems, warning
 
 SOUND = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
@@ -65,3 +66,11 @@ def test_the_list_is_the_exporter_s(mini: claprt.Clap) -> None:
     if not file.is_file():
         pytest.skip("needs the repository")
     assert mini.manifest.source.trained_words.split() == file.read_text(encoding="utf-8").split()
+
+
+def test_the_command_line_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = claprt.sample_path("dog")
+    assert main(["classify", file, file, "--bundle", "mini", "--labels", "speech", "politics"]) == 0
+    assert capsys.readouterr().err.count("None of these words") == 1
+    assert main(["tag", file, "--bundle", "mini", "--tags", "speech", "rain"]) == 0
+    assert "None of these words" not in capsys.readouterr().err

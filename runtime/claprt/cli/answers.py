@@ -23,6 +23,8 @@ _NAME = 40
 class Result(Protocol):
     """The answer for one file."""
 
+    warning: str | None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         ...
@@ -77,12 +79,15 @@ def print_answers(
     Returns:
         The exit status, 1 if a file could not be embedded.
     """
-    status, printed = 0, 0
+    status, printed, warned = 0, 0, False
     for file, sound in each_sound(options, clap, files):
         if sound.vector is None:
             status = 1
             continue
         result = answer(sound.vector)
+        if result.warning is not None and not warned:
+            note(options, result.warning)
+            warned = True
         if options.json:
             print(json.dumps({"source": file, "fingerprint": clap.fingerprint, **result.to_dict()}), flush=True)
             continue
