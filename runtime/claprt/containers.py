@@ -149,6 +149,8 @@ def _frames(head: bytes) -> Container | None:
         return None
     if not first.size:  # the free format
         return MPEG if re.search(re.escape(head[:2]), head[24:]) else None
+    if head[first.info_at : first.info_at + 4] in {b"Xing", b"Info"}:
+        return MPEG
     following = head[first.size : first.size + 4]
     second = mpeg_header(following)
     return MPEG if len(following) < 4 or (second is not None and second.kind == first.kind) else None

@@ -1,52 +1,29 @@
-"""Sound files to blocks of mono samples, through libsndfile.
+"""Sound files to blocks of mono samples: what a file is, and who reads it.
 
-Files are read in blocks, so an hour of sound never stands in memory. Nothing is repaired: a file that ends early, a stream
-that breaks off, NaN in the data are refused with the reason, because a vector of half a sound looks like any other vector.
-Where a format states its length (WAV, AIFF, FLAC, RF64, W64, AU and others), a shorter file is noticed; MP3 states only an
-estimate and Ogg nothing, so those are taken as far as they go.
+The first bytes decide, never the name, so that a path, bytes, a file object and a pipe give the same samples or the same
+sentence. Files are read in blocks, so an hour of sound never stands in memory. Nothing is repaired, and no part is taken
+for the whole: before libsndfile decodes a file, its structure is compared with what its header states (`claprt.chunks`,
+`claprt.ogg`, `claprt.mpeg_stream`, `claprt.flac`, `claprt.stated`), because a vector of half a sound looks like any other
+vector. docs/formats.md has the rules of each format.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import re
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
+from claprt import magic
 from claprt.arrays import Waveform
-from claprt.containers import Opened
-from claprt.errors import (
-    AudioDecodeError,
-    AudioError,
-    AudioNotFoundError,
-    AudioTypeError,
-    EmptyAudioError,
-    NonFiniteAudioError,
-)
+from claprt.binary import BinaryFile, Part
+from claprt.byte_source import open_binary
+from claprt.containers import HEAD_BYTES, Container, Opened, Reader, recognise
+from claprt.errors import AudioDecodeError, EmptyAudioError, NonFiniteAudioError
 from claprt.resample import Samples
 
 if TYPE_CHECKING:
-    import soundfile
-
-T = TypeVar("T")
-
-_BLOCK_SAMPLES = 1 << 18
-_UNKNOWN_FRAMES = 1 << 60  # libsndfile says 2^63 - 1 where it cannot know
-_UNKNOWN_BYTES = 0x7FFF_0000  # what programs write as the size of a stream that they cannot seek back in
-_TRUNCATION_LOGS = tuple(
-    re.compile(pattern, re.MULTILINE)
-    for pattern in (
-        # WAV, AIFF, SVX, AU, W64
-        r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*:\s*(?P<stated>\d+)\s*\(should be (?P<found>\d+)\)",
-        r"Calculated frame count (?P<found>\d+) does not match value from 'ds64' chunk of (?P<stated>\d+)",  # RF64
-        r"File seems to be truncated. (?P<found>\d+) <--> (?P<stated>\d+)",  # MAT4
-    )
-)
+    from claprt.chunks import SampleData
 
 
 def open_file(name: str, source: object) -> Opened:
@@ -55,16 +32,18 @@ def open_file(name: str, source: object) -> Opened:
     Raises:
         AudioError: it cannot be read or is no sound.
     """
-    with _ours(name):
-        readable = _readable(name, source)
-    file = _open(name, readable)
+    file = open_binary(name, source)
     try:
-        _raise_noted(name, readable)
-        _refuse_truncated(name, file)
-    except AudioError:
+        opened = _open(name, file)
+    except BaseException:
         file.close()
         raise
-    return Opened(file.samplerate, file.channels, _blocks(name, file, readable), file.close)
+
+    def close() -> None:
+        opened.close()
+        file.close()
+
+    return Opened(opened.rate, opened.channels, _blocks(name, opened, file, close), close)
 
 
 def check_finite(name: str, block: Samples) -> Samples:
@@ -81,147 +60,112 @@ def check_finite(name: str, block: Samples) -> Samples:
     return block
 
 
-@contextmanager
-def _ours(name: str) -> Generator[None]:
-    """Turns what operating system and foreign file objects raise into our own error."""
+def _blocks(name: str, opened: Opened, file: BinaryFile, close: Callable[[], None]) -> Iterator[Samples]:
     try:
-        yield
-    except AudioError:
-        raise
-    except FileNotFoundError as error:
-        raise AudioNotFoundError(f"{name} was asked for, and there is no such file.") from error
-    except Exception as error:  # file objects may raise anything
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise AudioDecodeError(f"{name} cannot be read: {reason}.") from error
+        for block in opened.blocks:
+            file.raise_error(name)
+            yield check_finite(name, block)
+        file.raise_error(name)
+    finally:
+        close()
 
 
-def _open(name: str, readable: bytes | str | _Watched) -> Any:
-    import soundfile
+def _open(name: str, file: BinaryFile) -> Opened:
+    if not file.size:
+        raise EmptyAudioError(f"{name} is empty: it holds no bytes.")
+    head = file.read_at(0, HEAD_BYTES)
+    file.raise_error(name)
+    container, begin = recognise(head), 0
+    if head[:3] == b"ID3" and container is magic.MPEG:  # its tag may be longer than the head
+        from claprt.mpeg_stream import behind_tags
 
+        behind = behind_tags(file)
+        container = recognise(file.read_at(behind, HEAD_BYTES)) or magic.MPEG
+    if container is None:
+        container, begin = _look_further(name, file)
+    if container.reader is Reader.NONE:
+        raise AudioDecodeError(f"{name} holds no sound: its first bytes are those of {container.name}.")
+    if container.reader is Reader.LIBSNDFILE:
+        from claprt.libsndfile import UndecodableError, open_parts
+
+        parts = _parts(name, file, container, begin)
+        file.raise_error(name)
+        if parts is not None:
+            try:
+                return open_parts(name, parts, container)
+            except UndecodableError as error:
+                if container.media_format is None or not (error.unimplemented or _may_be_media(container)):
+                    raise
+    return _open_media(name, file, container)
+
+
+def _open_media(name: str, file: BinaryFile, container: Container) -> Opened:
     try:
-        return soundfile.SoundFile(cast("Any", readable))
-    except (RuntimeError, TypeError, ValueError, OSError) as error:
-        _raise_noted(name, readable)
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        # libsndfile's words for an MPEG stream without a frame that it can start from
-        reason = "no audio frames were found" if "does not exist or is not a regular file" in reason else reason
+        from claprt.media import open_media  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+    except ModuleNotFoundError as error:
+        raise AudioDecodeError(f"{name} is {container.name}, which takes pip install 'claprt[media]'.") from error
+    file.seek(0)
+    return open_media(name, cast("IO[bytes]", file), container)
+
+
+def _may_be_media(container: Container) -> bool:
+    """Whether FFmpeg, where it is installed, may decode what libsndfile takes for damaged."""
+    from importlib.util import find_spec
+
+    return container in {magic.MPEG, magic.FLAC, magic.OGG} and find_spec("av") is not None
+
+
+def _look_further(name: str, file: BinaryFile) -> tuple[Container, int]:
+    from claprt.mpeg_stream import find_frames
+
+    begin = find_frames(file)
+    file.raise_error(name)
+    if begin is None:
         raise AudioDecodeError(
-            f"{name} cannot be decoded: {reason}. WAV, FLAC, Ogg, Opus, MP3, AIFF and the other formats of libsndfile "
-            "are read; convert others first (ffmpeg -i FILE out.wav)."
-        ) from error
-
-
-def _readable(name: str, source: object) -> bytes | str | _Watched:
-    if isinstance(source, str | os.PathLike):
-        return _checked_path(name, Path(source))
-    if isinstance(source, bytes | bytearray | memoryview):
-        content = bytes(source)
-    elif hasattr(source, "read"):
-        file = cast("IO[bytes]", source)
-        if hasattr(file, "seekable") and file.seekable():
-            return _Watched(file)
-        content = file.read()
-        if not isinstance(content, bytes | bytearray | memoryview):
-            raise AudioTypeError(f"{name} gives {type(content).__name__}, not bytes; open it in binary mode.")
-    else:
-        raise AudioTypeError(
-            f"A sound is a path, bytes, a binary file or an array; got {type(source).__name__} ({source!r:.40}). Samples "
-            "go in as numpy.array(samples), several sounds as a list."
+            f"{name} begins with nothing that says what it is ({file.read_at(0, 8).hex(' ')}). Raw samples go in as an "
+            "array: embed_audio(numpy.frombuffer(data, 'int16'), sample_rate)."
         )
-    if not content:
-        raise EmptyAudioError(f"{name} holds no bytes.")
-    return _Watched(io.BytesIO(content))
+    return magic.MPEG, begin
 
 
-def _checked_path(name: str, path: Path) -> bytes | str:
-    if not name:
-        raise AudioNotFoundError("An empty name was given where a sound file was expected.")
-    if path.is_dir():
-        raise AudioDecodeError(f"{name} is a folder; name the sound files in it.")
-    with path.open("rb") as file:
-        if path.is_file() and not file.read(1):
-            raise EmptyAudioError(f"{name} is an empty file.")
-    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
+def _parts(name: str, file: BinaryFile, container: Container, begin: int) -> list[Part] | None:
+    """What libsndfile is given, or None where it cannot decode it."""
+    if container is magic.MPEG:
+        from claprt.mpeg_stream import streams
+
+        return streams(name, file, begin)
+    if container is magic.OGG:
+        from claprt.ogg import streams as ogg_streams
+
+        return ogg_streams(name, file)
+    if container is magic.FLAC:
+        from claprt.flac import flac
+
+        part = flac(file)
+        return [part] if part is not None else None
+    if container in _chunked():
+        found = _chunked()[container](name, file)
+        return [Part(file)] if found is None else _in_chunks(name, file, *found)
+    from claprt.stated import stated_samples
+
+    return [Part(file, stated_samples(name, container, file))]
 
 
-class _Watched:
-    """A file object for libsndfile, whose callbacks cannot raise: the first error is kept, and the file ends there."""
+def _chunked() -> dict[Container, Callable[[str, BinaryFile], tuple[SampleData, Part] | None]]:
+    from claprt import chunked
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.error: Exception | None = None
-
-    def read(self, count: int = -1) -> bytes:
-        content = self._kept(lambda: self._file.read(count), b"")
-        if isinstance(content, bytes | bytearray | memoryview):
-            return content
-        self.error = TypeError(f"read() gives {type(content).__name__}; open the file in binary mode")
-        return b""
-
-    def readinto(self, buffer: Any) -> int:
-        content = self.read(len(memoryview(buffer).cast("B")))
-        memoryview(buffer).cast("B")[: len(content)] = content
-        return len(content)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._kept(lambda: self._file.seek(offset, whence), 0)
-
-    def tell(self) -> int:
-        return self._kept(self._file.tell, 0)
-
-    def _kept(self, call: Callable[[], T], otherwise: T) -> T:
-        if self.error is None:
-            try:
-                return call()
-            except Exception as error:  # noqa: BLE001 - raised by `_raise_noted`
-                self.error = error
-        return otherwise
+    return {
+        magic.WAV: chunked.wav, magic.W64: chunked.w64, magic.AIFF: chunked.aiff, magic.SVX: chunked.aiff,
+        magic.CAF: chunked.caf, magic.AU: chunked.au,
+    }  # fmt: skip
 
 
-def _raise_noted(name: str, readable: bytes | str | _Watched) -> None:
-    if isinstance(readable, _Watched) and readable.error is not None:
-        raise AudioDecodeError(f"{name} cannot be read: {readable.error}.") from readable.error
+def _in_chunks(name: str, file: BinaryFile, header: SampleData, part: Part) -> list[Part]:
+    if header.is_mpeg:
+        from claprt.mpeg_stream import streams
 
-
-def _refuse_truncated(name: str, file: soundfile.SoundFile) -> None:
-    """Many headers state how much sound follows; libsndfile silently takes less, and says so in its log."""
-    for pattern in _TRUNCATION_LOGS:
-        for match in pattern.finditer(file.extra_info):
-            stated, found = int(match["stated"]), int(match["found"])
-            if found < stated < _UNKNOWN_BYTES:
-                raise AudioDecodeError(
-                    f"{name} is truncated: its header states {stated} and {found} are there. Get the whole file, or "
-                    "rewrite it (sox FILE out.wav) if what is left is all you want."
-                )
-
-
-def _blocks(name: str, file: soundfile.SoundFile, readable: bytes | str | _Watched) -> Iterator[Samples]:
-    read = 0
-    with file:
-        step = max(1, _BLOCK_SAMPLES // file.channels)
-        while True:
-            try:
-                block = np.asarray(file.read(step, dtype="float32", always_2d=True), np.float32)
-            except (RuntimeError, ValueError) as error:
-                raise AudioDecodeError(f"{name} breaks off after {read} samples: {error}") from error
-            finally:
-                _raise_noted(name, readable)
-            if not len(block):
-                break
-            read += len(block)
-            yield check_finite(name, block.mean(axis=1) if block.shape[1] > 1 else block[:, 0])
-        _refuse_short(name, file, read)
-
-
-def _refuse_short(name: str, file: soundfile.SoundFile, read: int) -> None:
-    # The length of an MPEG stream is an estimate from its bit rate, so there only the absence of samples says something.
-    stated = file.frames if file.format != "MP3" else 1
-    if read < stated < _UNKNOWN_FRAMES:
-        if read == 0:
-            raise EmptyAudioError(f"{name} states {file.frames} samples and none could be decoded.")
-        raise AudioDecodeError(f"{name} is truncated or corrupt: {read} of {stated} samples could be decoded.")
-    if read == 0:
-        raise EmptyAudioError(f"{name} holds no samples.")
+        return streams(name, file, header.begin, min(file.size, header.begin + header.stated))
+    return [part]
 
 
 def float_samples(data: bytes) -> Waveform:

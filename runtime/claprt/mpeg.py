@@ -1,7 +1,8 @@
-"""Frames of MPEG audio (layers I, II and III) and the tags around them, as far as their headers say."""
+"""Headers of MPEG audio frames (layers I, II and III) and of the tags around them."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 _BITRATES = {  # [kbit/s], by (MPEG-1, layer)
@@ -19,17 +20,19 @@ _RATES = (44_100, 48_000, 32_000)
 class MpegHeader:
     """The four bytes in front of each frame of MPEG audio."""
 
-    kind: tuple[int, int, int]
-    """Version bits, layer and sample rate [Hz]: the same in all frames of a stream."""
+    kind: tuple[int, int, int, bool]
+    """Version bits, layer, sample rate [Hz] and whether it is mono: the same in all frames of a stream."""
     samples: int
     """Per channel in this frame."""
     size: int
     """Of the frame with its header [bytes]; 0 in the free format, which does not state it."""
     padding: int
-    """Of these [bytes]."""
-    mono: bool
+    """Bytes that this frame is longer than others of its bit rate."""
+    info_at: int
+    """Where an encoder puts its Xing, Info or LAME tag in the first frame [bytes]."""
 
 
+@functools.lru_cache(maxsize=4096)
 def mpeg_header(four: bytes) -> MpegHeader | None:
     """A frame's header, or None where these four bytes are not one."""
     if len(four) < 4 or four[0] != 0xFF or four[1] & 0xE0 != 0xE0:
@@ -43,7 +46,41 @@ def mpeg_header(four: bytes) -> MpegHeader | None:
     slot = 4 if layer == 1 else 1
     padding = (four[2] >> 1 & 1) * slot
     size = samples // 8 // slot * kilobits * 1000 // rate * slot + padding if kilobits else 0
-    return MpegHeader((version, layer, rate), samples, size, padding, four[3] >> 6 == 3)
+    mono = four[3] >> 6 == 3
+    info_at = 4 + (17 if mono else 32) if version == 3 else 4 + (9 if mono else 17)
+    return MpegHeader((version, layer, rate, mono), samples, size, padding, info_at)
+
+
+def _side_info(mpeg1: bool, mono: bool) -> tuple[int, int, tuple[int, ...]]:
+    """Bytes of side information, bits of its first field, and where each granule begins [bits from the end]."""
+    size, first = (17 if mono else 32, 9) if mpeg1 else (9 if mono else 17, 8)
+    granules, bits = (2 if mpeg1 else 1) * (1 if mono else 2), 59 if mpeg1 else 63
+    return size, first, tuple(bits * (number + 1) for number in range(granules))
+
+
+_SIDE_INFO = {(mpeg1, mono): _side_info(mpeg1, mono) for mpeg1 in (True, False) for mono in (True, False)}
+
+
+def is_damaged(frame: bytes, header: MpegHeader, size: int) -> bool:
+    """Whether a frame of layer III says what cannot be: more bits than it may have, or values beyond the spectrum.
+
+    Args:
+        frame: its first 40 bytes.
+        header: its header.
+        size: its size [bytes].
+    """
+    version, layer, _, mono = header.kind
+    if layer != 3:
+        return False
+    length, first, ends = _SIDE_INFO[version == 3, mono]
+    begin = 4 if frame[1] & 1 else 6
+    bits = int.from_bytes(frame[begin : begin + length], "big")
+    used = 0
+    for end in ends:
+        used += bits >> end - 12 & 0xFFF
+        if bits >> end - 21 & 0x1FF > 288:
+            return True
+    return used > 8 * ((bits >> 8 * length - first) + size - begin - length)
 
 
 def id3_size(head: bytes) -> int:

@@ -1,0 +1,203 @@
+"""Binary files that can seek, as libraries with callbacks need them: a file object, bytes in memory, parts put together."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from claprt.errors import AudioDecodeError, AudioError, AudioNotFoundError
+
+
+@contextmanager
+def readable_as(name: str) -> Generator[None]:
+    """Turns what operating system and foreign file objects raise into our own error."""
+    try:
+        yield
+    except AudioError:
+        raise
+    except FileNotFoundError as error:
+        raise AudioNotFoundError(f"{name} was asked for, and there is no such file.") from error
+    except IsADirectoryError as error:
+        raise AudioDecodeError(f"{name} is a folder; name the sound files in it.") from error
+    except Exception as error:  # file objects may raise anything
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise AudioDecodeError(f"{name} cannot be read: {reason}.") from error
+
+
+class BinaryFile:
+    """A binary file that can seek, for libraries whose callbacks cannot raise.
+
+    The first error is kept in `error`, and the file ends there. Subclasses implement `_read_at`.
+    """
+
+    error: Exception | None = None
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        """[bytes]"""
+        self._position = 0
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        raise NotImplementedError
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """The bytes from here on, fewer at the end. Does not move the position."""
+        count = min(count, self.size - offset)
+        if self.error is None and count > 0:
+            try:
+                return self._read_at(offset, count)
+            except Exception as error:  # noqa: BLE001 - raised by `raise_error`
+                self.error = error
+        return b""
+
+    def read(self, count: int = -1) -> bytes:
+        """As a file object reads."""
+        content = self.read_at(self._position, self.size if count < 0 else count)
+        self._position += len(content)
+        return content
+
+    def readinto(self, buffer: Any) -> int:
+        """As a file object reads into memory that is there."""
+        target = memoryview(buffer).cast("B")
+        content = self.read(len(target))
+        target[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As a file object seeks."""
+        self._position = max(0, offset + (0, self._position, self.size)[whence])
+        return self._position
+
+    def tell(self) -> int:
+        """The position [bytes]."""
+        return self._position
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def writable(self) -> bool:
+        """False."""
+        return False
+
+    def raise_error(self, name: str) -> None:
+        """Raises what reading has met, as our own error.
+
+        Raises:
+            AudioError: the source failed.
+        """
+        if self.error is not None:
+            with readable_as(name):
+                raise self.error
+
+    def close(self) -> None:
+        """Closes what was opened here."""
+
+
+class WholeFile(BinaryFile):
+    """A file object that can seek, from its beginning to its end."""
+
+    def __init__(self, file: IO[bytes], *, close: Callable[[], None] | None = None) -> None:
+        file.seek(0, os.SEEK_END)
+        super().__init__(file.tell())
+        self._file = file
+        self._at = self.size
+        self._close = close
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        if self._at != offset:
+            self._file.seek(offset)
+        content = whole_bytes(self._file.read(count))
+        while 0 < len(content) < count:  # a raw file gives less than it is asked for
+            more = whole_bytes(self._file.read(count - len(content)))
+            if not more:
+                break
+            content += more
+        self._at = offset + len(content)
+        return content
+
+    def close(self) -> None:
+        """Closes the file if it was opened here."""
+        if self._close is not None:
+            self._close()
+
+
+class Memory(BinaryFile):
+    """Bytes that are in memory, without another copy of them."""
+
+    def __init__(self, content: memoryview) -> None:
+        super().__init__(len(content))
+        self._content = content
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        return bytes(self._content[offset : offset + count])
+
+
+class Spliced(BinaryFile):
+    """A file put together from parts of another, and from bytes that replace others.
+
+    Args:
+        file: the other file.
+        pieces: bytes, or (offset, length) of a part of the file.
+    """
+
+    def __init__(self, file: BinaryFile, pieces: Sequence[bytes | tuple[int, int]]) -> None:
+        self._base = file
+        self._pieces = pieces
+        self._ends: list[int] = []
+        end = 0
+        for piece in pieces:
+            end += len(piece) if isinstance(piece, bytes) else piece[1]
+            self._ends.append(end)
+        super().__init__(end)
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        found: list[bytes] = []
+        index = bisect.bisect_right(self._ends, offset)
+        while count > 0 and index < len(self._pieces):
+            piece = self._pieces[index]
+            length = len(piece) if isinstance(piece, bytes) else piece[1]
+            inside = offset - (self._ends[index] - length)
+            take = min(count, length - inside)
+            if isinstance(piece, bytes):
+                found.append(piece[inside : inside + take])
+            else:
+                found.append(self._base.read_at(piece[0] + inside, take))
+            self.error = self._base.error
+            offset, count, index = offset + take, count - take, index + 1
+        return b"".join(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream with one header, as libsndfile is given it. A file is one or several, one after the other."""
+
+    file: BinaryFile
+    samples: int | None = None
+    """Per channel, as the headers around it say."""
+    open_end: bool = False
+    """Whether what is beyond these samples is read as well."""
+    limit: int | None = None
+    """How many samples belong to the sound, where libsndfile needs more to begin."""
+
+
+def whole_bytes(content: bytes | bytearray | memoryview | None) -> bytes:
+    """What a `read` gave.
+
+    Raises:
+        OSError: nothing yet.
+        TypeError: something other than bytes.
+    """
+    if content is None:
+        raise BlockingIOError("it has no bytes yet; open it in blocking mode")
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"read() gives {type(content).__name__}; open the file in binary mode")
+    return bytes(content)
