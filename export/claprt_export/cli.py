@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from claprt import __version__
 from claprt.cli.inspect import quality_line
 from claprt.errors import ClaprtError
 from claprt.extras import install_hint
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.\n\n{COMMANDS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    version = f"claprt-export {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version, help="print the version")
     parser.add_argument(
         "variant", nargs="?", metavar="VARIANT", help="a published checkpoint or untrained weights, see below"
     )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from claprt.graph_cache import GraphCache
 
 SMALL_MODEL = (
-    "no bundle was named, so this is mini, the small model that ships with claprt. For LAION's: "
-    "`claprt-export 630k-audioset-best --out FOLDER` (pip install 'claprt[cpu,export]'), then name FOLDER."
+    'No bundle was named, so this is mini, the small model that ships with claprt (load("mini") takes it without this '
+    "warning). For LAION's: `claprt-export 630k-audioset-best --out FOLDER`, then name FOLDER."
 )
 """What is said where the small model is used because none was named."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,6 +176,32 @@ def test_inspect_the_small_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert captured.err == ""
 
 
+def test_inspect_of_a_server(
+    clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a server states is shown; `tests/triton` asks a real one."""
+    asked: list[str] = []
+
+    def load(address: str) -> claprt.Clap:
+        asked.append(address)
+        return clap
+
+    monkeypatch.setattr("claprt.cli.inspect.load", load)
+    assert main(["inspect", "triton://localhost:8001"]) == 0
+    shown = capsys.readouterr().out
+    assert asked == ["triton://localhost:8001"]
+    assert "tiny" in shown
+    assert shown.endswith("served at triton://localhost:8001\n")
+    assert main(["inspect", "triton://localhost:8001", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "tiny"
+
+
+def test_a_repository_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["triton", "--bundle", "triton://localhost:8001", "--out", str(tmp_path / "out")]) == 1
+    assert "triton://localhost:8001 is a server's address; name the folder of a bundle" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_embed_on_a_terminal(files: list[str]) -> None:
     status, shown = on_a_terminal(["embed", *files, "--text", "a dog"])
     assert status == 0
@@ -260,6 +289,36 @@ def test_output_that_cannot_be_written(files: list[str], tmp_path: Path) -> None
 
 
 # latency
+
+
+def test_completion_is_asked_only_by_a_shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """argcomplete itself is optional; a stand-in sees what it would be given."""
+    given: list[argparse.ArgumentParser] = []
+    monkeypatch.setitem(sys.modules, "argcomplete", SimpleNamespace(autocomplete=given.append))
+    assert main(["inspect"]) == 0
+    assert given == []
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    assert main(["inspect"]) == 0
+    assert [command.prog for command in given] == ["claprt"]
+
+
+def test_a_cache_on_a_full_disk_does_not_end_the_command(files: list[str], tmp_path: Path) -> None:
+    program = """
+import errno, pathlib, sys
+from claprt.cli import main
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+pathlib.Path.mkdir = full
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", program, "embed", files[0], "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout)) == 1
+    assert re.search(r"^warning: There is no room in the cache folder", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
 
 
 def test_latency(clap: claprt.Clap, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,6 +106,14 @@ def test_one_label_is_always_certain(sounds: Path, capsys: pytest.CaptureFixture
         assert "one label" not in capsys.readouterr().err
 
 
+def test_words_that_the_model_does_not_know(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, option in (("classify", "--labels"), ("tag", "--tags")):
+        assert main([command, "dog.wav", "rain.wav", "--bundle", "mini", option, "jurisprudence", "speech"]) == 0
+        assert capsys.readouterr().err.count("note: None of these words is among those that mini was trained on") == 1
+        assert main([command, "dog.wav", "--bundle", "mini", option, "a dog", "speech"]) == 0
+        assert "None of these words" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "default"),
     [

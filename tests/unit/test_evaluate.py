@@ -181,7 +181,7 @@ def test_a_bad_sound_is_not_left_out(clap: claprt.Clap, sounds: Path) -> None:
 
 def test_command(bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = tmp_path / "scores.json"
-    assert main(["evaluate", "--dataset", str(sounds), "--json", str(scores), "--bundle", str(bundle)]) == 0
+    assert main(["evaluate", "--dataset", str(sounds), "-o", str(scores), "--bundle", str(bundle)]) == 0
     printed = capsys.readouterr().out
     assert "6 sounds of set" in printed
     assert "'This is a sound of {}.': top-1 " in printed
@@ -203,6 +203,29 @@ def test_command_to_standard_output(bundle: Path, sounds: Path, capsys: pytest.C
     assert main(["evaluate", "--dataset", str(sounds), *arguments]) == 0
     kept = json.loads(capsys.readouterr().out)
     assert (kept["sounds"], len(kept["zero_shot"])) == (3, 2)
+
+
+def test_json_is_a_switch(bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--bundle", str(bundle), "--dataset", str(sounds)]
+    kept = tmp_path / "kept.json"
+    assert main([*asked, "--json", "--fold", "1", "-o", str(kept)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["sounds"] == 3
+    assert json.loads(kept.read_text()) == json.loads(captured.out)
+    assert "deprecated" not in captured.err
+    old = tmp_path / "old.json"  # as release 0.1.0 had it
+    assert main([*asked, "--fold", "1", "--json", str(old)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("3 sounds of ")
+    assert old.read_text() == kept.read_text()
+    assert f"--json FILE is deprecated; write -o {old}." in captured.err
+
+
+def test_classes_that_are_named(bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a tone\na drums\na rain\nrain, heavy\n")
+    assert main(["evaluate", "--bundle", str(bundle), "--dataset", str(sounds), "--labels-file", str(names), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["zero_shot"][0]["labels"] == ["a tone", "a drums", "a rain", "rain, heavy"]
 
 
 def test_picture(bundle: Path, sounds: Path, tmp_path: Path) -> None:

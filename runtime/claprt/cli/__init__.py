@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,7 +37,10 @@ ships with claprt.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
     prepare_streams()
-    options = parser().parse_args(arguments)
+    command = parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow: eval "$(register-python-argcomplete claprt)"
+        importlib.import_module("argcomplete").autocomplete(command)
+    options = command.parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _warning_printer(warnings.showwarning)
         return _run(options)

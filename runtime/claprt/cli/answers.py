@@ -23,7 +23,10 @@ _NAME = 40
 class Result(Protocol):
     """The answer for one file."""
 
-    warning: str | None
+    @property
+    def warning(self) -> str | None:
+        """Why it means little; None otherwise."""
+        ...
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from claprt.audio import AudioSource
 from claprt.cli.terminal import printable
+from claprt.containers import HEAD_BYTES, Reader, recognise
 from claprt.errors import OptionError
 from claprt.model import Clap
 from claprt.results import EmbeddedSound
@@ -24,7 +25,6 @@ _SUFFIXES = frozenset({
     "ogg", "ogv", "opus", "paf", "pvf", "rf64", "sd2", "sds", "sf", "snd", "spx", "svx", "tta", "voc", "w64", "wav",
     "wave", "wax", "webm", "wma", "wmv", "wv", "xi",
 })  # fmt: skip
-_BEGINNINGS = (b"RIFF", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"\xff\xfb", b"\xff\xf3")
 _FEW = 4
 _DELAY_S = 0.5
 
@@ -53,8 +53,8 @@ def is_sound_name(name: str) -> bool:
 def sound_files(names: Sequence[str]) -> list[str]:
     """Files as named, with folders replaced by the sound files in them and below, sorted.
 
-    In a folder, a sound file is one with a suffix of sound files, or one without a suffix that begins as one. Hidden
-    files are left out; links are followed, and a folder that was seen is not entered again.
+    In a folder, a sound file is one with a suffix of sound or video files, or one without a suffix whose first bytes are
+    those of such a file. Hidden files are left out; links are followed, and a folder that was seen is not entered again.
 
     Raises:
         OptionError: if a folder holds no sound file.
@@ -91,9 +91,10 @@ def _begins_as_sound(path: str) -> bool:
         return False
     try:
         with Path(path).open("rb") as file:
-            return file.read(4).startswith(_BEGINNINGS)
+            container = recognise(file.read(HEAD_BYTES))
     except OSError:
         return False
+    return container is not None and container.reader is not Reader.NONE
 
 
 def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) -> Iterator[tuple[str, EmbeddedSound]]:
