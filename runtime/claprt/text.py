@@ -58,6 +58,20 @@ class Tokenizer:
         checked_texts(texts)
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
+    def text_of(self, ids: Sequence[int]) -> str | None:
+        """The text that `encode` turns into these token ids, or None where they are of another tokenizer.
+
+        Args:
+            ids: [tokens], marks of beginning and end included; padding on the right does not count.
+        """
+        given = list(ids)
+        while given and given[-1] == self._facts.pad_token_id:
+            given.pop()
+        if not given or not 0 <= min(given) <= max(given) < self._tokenizer.get_vocab_size(with_added_tokens=True):
+            return None
+        text = self._tokenizer.decode(given, skip_special_tokens=True)
+        return text if text.strip() and self.encode([text])[0] == given else None
+
 
 def checked_texts(texts: Sequence[str]) -> Sequence[str]:
     """The texts themselves, if each can be embedded.

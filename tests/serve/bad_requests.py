@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable
-from tests.serve.wire import GOOD_UPGRADE, request, upgrade
+from tests.serve.wire import GOOD_UPGRADE, frame, request, upgrade
 
 POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd")
 kind = Register()
@@ -17,8 +17,8 @@ kind = Register()
 @kind()
 def another_path(draw: random.Random) -> dict[str, Any]:
     target = "/" + "".join(draw.choices(string.ascii_lowercase + "/.%;", k=draw.randint(1, 30)))
-    if draw.random() < 0.5:
-        return {"parts": (upgrade(f"/x{target}"),)}
+    if draw.random() < 0.5:  # which speaks kromosynth's protocol, as every path does
+        return {"upgraded": True, "path": f"/x{target}", "parts": (frame(printable(draw).encode()),)}
     return {"parts": (request(draw.choice(["GET", "POST", "PUT", "BREW"]), f"/x{target}"),)}
 
 

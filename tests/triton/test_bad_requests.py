@@ -45,6 +45,13 @@ BAD: dict[str, tuple[str, Callable[[], Given], str]] = {
     "two hours": ("clap_audio_file", lambda: file(two_hours()), "more sound"),
     "two hours of raw samples": ("clap_audio_file", lambda: file(bytes(28_800_000), 1000), "more sound"),
     "half a sample": ("clap_audio_file", lambda: file(b"abc", 8000), "no whole number"),
+    "16-bit integers as samples": (
+        "clap_audio_file", lambda: file(np.arange(-999, 999, dtype="<i2").tobytes(), 8000), "16-bit integers",
+    ),
+    "text as samples": ("clap_audio_file", lambda: file(b"<!DOCTYPE html><html></html>", 8000), "are text"),
+    "a text twice": (
+        "clap_classify", lambda: file(wav(np.ones(4000), 8000)) | {"labels": strings("a", "b", "a")}, "are the same",
+    ),
     "a rate that is none": ("clap_audio_file", lambda: file(b"abcd", -1), "sample_rate is -1"),
     "numbers for a file": ("clap_audio_file", lambda: {"audio": np.zeros(9, np.float32)}, "data-type"),
     "no labels": ("clap_classify", lambda: file(b"junk") | {"labels": strings()}, "1 to 256 texts|cannot be decoded"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
 
@@ -56,6 +58,12 @@ def sound() -> Any:
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def wav(sound: Any, subtype: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE, format="WAV", subtype=subtype)
+    return file.getvalue()
 
 
 def send(socket: WebSocketTestSession, message: str | bytes) -> None:
@@ -139,9 +147,81 @@ class TestClapSocket:
             socket.send_bytes(bytes(64))
             assert "whole number of Hz" in socket.receive_json()["message"]
 
-    def test_a_path_that_is_none(self, client: TestClient) -> None:
-        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/nothing"):
-            pass
+    @pytest.mark.parametrize("path", ["/", "", "/nothing", "/features/clap/16000", "/clap//", "/healthz", "/%C3%A9"])
+    def test_it_is_spoken_at_every_path(self, client: TestClient, clap: claprt.Clap, sound: Any, path: str) -> None:
+        """As kromosynth's service does, which ignores the path."""
+        with client.websocket_connect(f"{path}?ckpt_dir=%2Fx%2Fckpt&sample_rate=8000&mfcc_focus=3") as socket:
+            socket.send_bytes(sound.astype("<f4").tobytes())
+            vector = np.asarray(socket.receive_json()["embedding"], np.float32)
+        assert np.abs(vector - clap.embed_audio(sound, 8000)).max() < 1e-6
+        assert 'claprt_connections{endpoint="/clap"} 0.0' in client.get("/metrics").text
+
+    def test_its_search_begins(self, client: TestClient, clap: claprt.Clap, sound: Any) -> None:
+        """The bare host is opened and closed without a message; then one connection for each sound."""
+        host = "ws://testserver"
+        with client.websocket_connect(host) as socket:
+            socket.close(1000)
+        for rate in (16_000, 48_000):
+            with client.websocket_connect(f"{host}/clap?ckpt_dir=%2Fckpt&sample_rate={rate}") as socket:
+                socket.send_bytes(sound.astype("<f4").tobytes())
+                vector = np.asarray(socket.receive_json()["features"], np.float32)
+            assert np.abs(vector - clap.embed_audio(sound, rate)).max() < 1e-6
+
+    def test_what_is_not_raw_float32(self, client: TestClient, clap: claprt.Clap, sound: Any) -> None:
+        """Files and float64 are decoded, as bytes and in base64; what is something else is named."""
+        expected = clap.embed_audio(sound.astype(np.float32), RATE)
+        files = [wav(sound, "FLOAT"), wav(sound, "DOUBLE"), sound.astype("<f8").tobytes()]
+        with client.websocket_connect("/clap") as socket:
+            for data in files:
+                for message in (data, json.dumps({"audio_buffer": base64_of(data), "sample_rate": RATE})):
+                    send(socket, message)
+                    vector = np.asarray(socket.receive_json()["embedding"], np.float32)
+                    assert np.abs(vector - expected).max() < 1e-6
+            for data, sentence in (
+                (np.rint(sound * 32767).astype("<i2").tobytes(), "divide them by 32768"),
+                (wav(sound, "PCM_16")[:-400], "truncated"),
+                (b"<html><body>not here</body></html>", "text"),
+            ):
+                for message in (data, json.dumps({"audio_buffer": base64_of(data)})):
+                    send(socket, message)
+                    reply = socket.receive_json()
+                    assert sentence in reply["message"]
+                    assert "nan_to_num" not in reply["message"]
+        with client.websocket_connect("/clap?sample_rate=48000") as socket:  # a file states its own rate
+            socket.send_bytes(files[0])
+            assert np.abs(np.asarray(socket.receive_json()["embedding"], np.float32) - expected).max() < 1e-6
+
+    @pytest.mark.parametrize("path", ["/clap", "/clap-bd"])
+    def test_asked_without_a_websocket(self, client: TestClient, path: str) -> None:
+        for reply in (client.get(path), client.post(path, content=b"1234")):
+            assert (reply.status_code, reply.headers["upgrade"]) == (426, "websocket")
+            assert f"ws://HOST:PORT{path}" in reply.json()["error"]["message"]
+
+    @pytest.mark.parametrize("stated", [{"sampleRate": 48_000}, {"sampleRate": "48000", "sample_rate": None}])
+    def test_a_rate_in_camel_case(self, client: TestClient, clap: claprt.Clap, sound: Any, stated: dict[str, Any]) -> None:
+        data = sound.astype("<f4").tobytes()
+        with client.websocket_connect("/clap") as socket:
+            socket.send_text("\ufeff" + json.dumps({"audio_buffer": base64_of(data), **stated}))
+            vector = np.asarray(socket.receive_json()["embedding"], np.float32)
+        with client.websocket_connect("/clap?sampleRate=48000") as socket:
+            socket.send_bytes(data)
+            same = np.asarray(socket.receive_json()["embedding"], np.float32)
+        assert np.abs(vector - clap.embed_audio(sound, 48_000)).max() < 1e-6
+        assert (vector == same).all()
+
+    @pytest.mark.parametrize("name", ["samplerate", "sampling_rate", "samplingRate", "sr", "rate"])
+    def test_a_rate_of_another_name_is_not_passed_over(self, client: TestClient, sound: Any, name: str) -> None:
+        data = sound[:99].astype("<f4").tobytes()
+        with client.websocket_connect(f"/clap?{name}=48000") as socket:
+            socket.send_bytes(data)
+            assert "goes into sample_rate" in socket.receive_json()["message"]
+            socket.send_text(json.dumps({"audio_buffer": base64_of(data), "sample_rate": 8000, name: 48_000}))
+            assert "goes into sample_rate" in socket.receive_json()["message"]
+        with client.websocket_connect("/clap?sample_rate=8000") as socket:
+            socket.send_text(json.dumps({"audio_buffer": base64_of(data), name: 48_000}))
+            assert "goes into sample_rate" in socket.receive_json()["message"]
+            socket.send_text(json.dumps({"audio_buffer": base64_of(data), name: None}))
+            assert socket.receive_json()["type"] == "clap"
 
     def test_a_client_that_leaves_frees_its_place(self, client: TestClient, sound: Any) -> None:
         for _ in range(5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -10,15 +10,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
 
 from claprt import __version__
 from claprt.errors import ClaprtError
 from claprt.model import Clap
-from claprt.serve.conversation import Endpoint
+from claprt.serve.conversation import Endpoint, Talk
 from claprt.serve.faults import explained, refusal, refusal_of
 from claprt.serve.gate import Gate
 from claprt.serve.http import add_endpoints
 from claprt.serve.limits import Limits
+from claprt.serve.origins import Origins
 from claprt.serve.page import add_page
 from claprt.serve.projection import Projector
 from claprt.serve.service import Service
@@ -26,7 +28,8 @@ from claprt.serve.socket import DEFAULT_RATE, Kromosynth, check_default_rate
 
 _DESCRIPTION = """\
 CLAP embeddings of sounds and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
-(kromosynth's protocol), `/clap-bd` (the same, with a behaviour descriptor) and `/project`.
+(kromosynth's protocol, also at every path that is not another endpoint's), `/clap-bd` (the same, with a behaviour
+descriptor) and `/project`.
 """
 
 
@@ -48,7 +51,7 @@ def create_app(
         limits: how much a request may ask for.
         sample_rate: of binary frames at `/clap` and `/clap-bd`, in Hz.
         token: bearer token that every request has to carry, but those for health and for the page.
-        cors: origins whose pages may ask from a browser, such as `https://example.org`; none by default.
+        cors: origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
 
     Raises:
         OptionError: there are no sounds of this `sample_rate`.
@@ -67,19 +70,24 @@ def create_app(
         title="claprt", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
-    sockets = {
-        "/clap": lambda socket: Kromosynth(service, socket, sample_rate),
+    clap_at_any = Endpoint(service, token, "/clap", lambda socket: Kromosynth(service, socket, sample_rate))
+    others: dict[str, Callable[[WebSocket], Talk]] = {
         "/clap-bd": lambda socket: Kromosynth(service, socket, sample_rate, describes=True),
         "/project": lambda _: Projector(service),
     }
-    for path, talk in sockets.items():
+    for path, talk in others.items():
         endpoint = Endpoint(service, token, path, talk)
-        for spelt in (path, f"{path}/"):  # the original answers at any path
+        for spelt in (path, f"{path}/"):
             app.router.routes.append(WebSocketRoute(spelt, endpoint.connection))
+    # kromosynth's service ignores the path, and its search asks at `/` whether the service is there
+    app.router.routes.append(WebSocketRoute("/{path:path}", clap_at_any.connection))
+    for path in ("/clap", "/clap-bd"):
+        app.add_api_route(path, _upgrade_required, methods=["GET", "POST"], include_in_schema=False)
     add_endpoints(app, service)
     public = add_page(app, service, token=token is not None)
     _explain(app)
     paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)) is not None)
+    app.add_middleware(Origins, named=tuple(cors))
     app.add_middleware(Gate, service=service, token=token, paths=paths, public=public)
     if cors:
         app.add_middleware(
@@ -89,6 +97,15 @@ def create_app(
             allow_headers=["authorization", "content-type"],
         )
     return app
+
+
+async def _upgrade_required(request: Request) -> JSONResponse:
+    path = request.url.path
+    return refusal(
+        426,
+        f"{path} is a WebSocket: connect to ws://HOST:PORT{path}. Over HTTP, POST /v1/embeddings gives vectors of sounds.",
+        headers={"upgrade": "websocket", "connection": "upgrade"},
+    )
 
 
 def _explain(app: FastAPI) -> None:

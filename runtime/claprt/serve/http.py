@@ -5,25 +5,21 @@ Each reads its body whole, takes a place, and works for as long as the client is
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
-import msgspec
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from msgspec import Struct
 
-from claprt.arrays import Embedding
 from claprt.errors import ClaprtError, OptionError
 from claprt.serve.analysis import picture
-from claprt.serve.bodies import form_body, json_body, media_type, times_of, while_connected
+from claprt.serve.bodies import JSON, form_body, in_json, json_body, media_type, split, times_of, while_connected
+from claprt.serve.embeddings import embedded
 from claprt.serve.encoding import from_uri
-from claprt.serve.faults import status_of
+from claprt.serve.faults import refusal, status_of
 from claprt.serve.metrics import CONTENT_TYPE
 from claprt.serve.projection import projected, refused
 from claprt.serve.questions import Question, asked
@@ -43,7 +39,9 @@ from claprt.serve.schemas import (
 from claprt.serve.service import Service
 from claprt.vocabulary import foreign
 
-JSON, FORM = "application/json", "multipart/form-data"
+FORM = "multipart/form-data"
+_PREFIXES = ("/v1", "")
+"""Paths of OpenAI's API, and of infinity's, whose prefix is empty by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,11 @@ _TAG = _Task("tag", "tags", TagRequest, TagForm)
 def add_endpoints(app: FastAPI, service: Service) -> None:
     """Adds all of them."""
     _add_health(app, service)
+    _add_models(app, service)
     _add_embeddings(app, service)
     _add_tasks(app, service)
     _add_analysis(app, service)
     _add_projection(app, service)
-
-
-def in_json(content: Any, status: int = 200) -> Response:
-    """A reply. msgspec writes numbers several times as fast as `json`, and there are many of them."""
-    return Response(msgspec.json.encode(content), status, media_type=JSON)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -92,59 +86,50 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _add_embeddings(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models")
+def _add_models(app: FastAPI, service: Service) -> None:
+    facts = service.facts()
+    one = {"id": facts["model"], "object": "model", "owned_by": "infinity", "created": 0, "backend": facts["provider"]}
+    one |= {"capabilities": ["embed", "audio_embed"], "stats": {}}
+
     async def models() -> dict[str, Any]:
         """The one model, in OpenAI's shape."""
-        facts = service.facts()
-        one = {"id": facts["model"], "object": "model", "owned_by": "claprt", "created": 0, "backend": facts["provider"]}
-        return {"object": "list", "data": [{**one, "capabilities": ["embed", "audio_embed"], "stats": {}}]}
+        return {"object": "list", "data": [one]}
 
-    @app.post("/v1/embeddings", response_model=EmbeddingsReply, openapi_extra=described(EmbeddingsRequest))
+    async def model(name: str) -> Response:
+        """The model by its name."""
+        if name != one["id"]:
+            return refusal(404, f"There is no model {name[:100]!r} here; there is {one['id']!r}.", "NotFoundError")
+        return in_json(one)
+
+    async def health() -> dict[str, float]:
+        """Whether the process answers, in infinity's words."""
+        return {"unix": time.time()}
+
+    for prefix in _PREFIXES:
+        app.add_api_route(f"{prefix}/models", models, include_in_schema=bool(prefix))
+        app.add_api_route(f"{prefix}/models/{{name:path}}", model, include_in_schema=bool(prefix))
+        app.add_api_route(f"{prefix}/health", health, include_in_schema=False)
+
+
+def _add_embeddings(app: FastAPI, service: Service) -> None:
     async def embeddings(request: Request) -> Response:
         """Vectors of texts or sounds, in OpenAI's shape. Addresses and paths are never opened."""
-        body = await json_body(request)
+        return await embedded(service, request)
 
-        async def answered() -> Response:
-            wanted = await service.batcher.aside(lambda: decoded(body, EmbeddingsRequest, service.limits.texts))
-            given = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-            if wanted.dimensions > service.clap.dim:
-                raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {wanted.dimensions}.")
-            if wanted.modality == "text":
-                rows, tokens = list(await service.texts(given)), await service.batcher.tokens(given)
-            else:
-                rows, tokens = await service.vectors([_from_uri(text) for text in given]), 0
-            rows = [row[: wanted.dimensions or None] for row in rows]
-            return in_json(await service.batcher.aside(lambda: _listed(service, rows, tokens, wanted.encoding_format)))
+    async def embeddings_audio(request: Request) -> Response:
+        """Vectors of sounds, at the path that infinity had before there were modalities."""
+        return await embedded(service, request, "audio")
 
-        with service.places.taken(len(body)):
-            return await while_connected(request, answered())
-
-
-def _from_uri(text: str) -> Load:
-    return lambda: Given(from_uri(text))
-
-
-def _listed(service: Service, rows: list[Embedding], tokens: int, how: str) -> dict[str, Any]:
-    data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(np.asarray(row), how)}
-        for index, row in enumerate(rows)
-    ]
-    return {
-        "object": "list",
-        "data": data,
-        "model": service.clap.manifest.name,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        "id": f"claprt-{uuid4()}",
-        "created": int(time.time()),
-    }
-
-
-def _encoded(row: Embedding, how: str) -> msgspec.Raw | str:
-    """A vector in JSON, one at a time so that others get their turn between them, or in base64."""
-    if how == "float":
-        return msgspec.Raw(msgspec.json.encode(row.tolist()))
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()
+    for prefix in _PREFIXES:
+        for path, answer in (("/embeddings", embeddings), ("/embeddings_audio", embeddings_audio)):
+            app.add_api_route(
+                prefix + path,
+                answer,
+                methods=["POST"],
+                response_model=EmbeddingsReply,
+                openapi_extra=described(EmbeddingsRequest),
+                include_in_schema=bool(prefix),
+            )
 
 
 def _add_tasks(app: FastAPI, service: Service) -> None:
@@ -166,21 +151,28 @@ async def _asked(service: Service, request: Request, task: _Task) -> Response:
 
         def understood() -> Question:
             found = decoded(body, task.json, service.limits.texts)
-            return _question(task.mode, found, getattr(found, task.words), _from_uri(found.audio))
+            return _question(service, task, found, lambda: Given(from_uri(found.audio)))
 
         return await _reply(service, request, len(body), understood)
     async with form_body(request) as form:
 
         def read() -> Question:
-            found = form.fitted(task.form, task.words, service.limits.texts)
-            return _question(task.mode, found, getattr(found, task.words), form.load)
+            return _question(service, task, form.fitted(task.form, task.words), form.load)
 
         return await _reply(service, request, form.size, read)
 
 
-def _question(mode: Literal["classify", "tag"], found: Struct, words: list[str], load: Load) -> Question:
-    options = {name: getattr(found, name) for name in ("template", "top_k", "threshold") if hasattr(found, name)}
-    return Question(load=load, mode=mode, words=words, **options)
+def _question(service: Service, task: _Task, found: Struct, load: Load) -> Question:
+    words = split(getattr(found, task.words), service.limits.texts)
+    if not words:
+        raise OptionError(f"{task.words} is empty; give at least one {task.words.removesuffix('s')}.")
+    return Question(load=load, mode=task.mode, words=words, **_options(found))
+
+
+def _options(found: Struct) -> dict[str, Any]:
+    """What was stated; the rest is as `Question` has it."""
+    stated = {name: getattr(found, name, None) for name in ("template", "top_k", "threshold")}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 async def _reply(service: Service, request: Request, size: int, understood: Callable[[], Question]) -> Response:
@@ -204,12 +196,14 @@ def _add_analysis(app: FastAPI, service: Service) -> None:
             times, outline = times_of(request), Outline()
 
             async def answered() -> Response:
-                wanted = await service.batcher.aside(lambda: form.fitted(AnalyseForm, "labels", service.limits.texts))
-                question = _question(wanted.mode, wanted, wanted.labels, form.load)
+                wanted = await service.batcher.aside(lambda: form.fitted(AnalyseForm, "labels"))
+                words = await service.batcher.aside(lambda: split(wanted.labels or [], service.limits.texts))
+                mode = wanted.mode or "classify"
+                question = Question(load=form.load, mode=mode, words=words, **_options(wanted))
                 found = await asked(service, question, times, outline)
                 drawn = await service.batcher.aside(lambda: picture(service.clap, found.heard, outline))
-                untrained = foreign(wanted.labels, service.clap.manifest.source.trained_words)
-                facts = {"mode": wanted.mode, "result": found.result, "batch": found.heard.batch, **service.facts()}
+                untrained = foreign(words, service.clap.manifest.source.trained_words)
+                facts = {"mode": mode, "result": found.result, "batch": found.heard.batch, **service.facts()}
                 return in_json({**drawn, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
             with service.places.taken(form.size):

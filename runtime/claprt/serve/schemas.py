@@ -4,12 +4,16 @@
 them from OpenAI. The forms are what a browser or `curl -F` sends; their fields are those of the JSON bodies, with the file
 itself in place of base64.
 
-Requests are msgspec's: it ends at the first thing that is wrong and passes over what has no name here, so that a body
-costs little more memory than its own bytes, whatever is in it.
+Requests are msgspec's: it ends at the first thing that is wrong, so that a body costs little more memory than its own
+bytes, whatever is in it. `null` stands for a field that is left out. Where the API is OpenAI's, fields that have no name
+here are passed over; where it is ours, they are refused by name.
 """
 
 from __future__ import annotations
 
+import difflib
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -33,28 +37,47 @@ _SMALL = 1 << 20
 _NAMES = 64
 """Strings that a request may hold beside its texts."""
 
+Words = Annotated[list[str] | str, Meta(description="a list, or one string with commas or line breaks between the words")]
 Template = Annotated[str | None, Meta(description="sentence with {} for the label, as in 'This is a sound of {}.'")]
-TopK = Annotated[int, Meta(ge=1, description="how many labels `top_k_classes` names")]
-Threshold = Annotated[float, Meta(ge=0, le=1, description="probability from which a tag applies")]
+TopK = Annotated[int, Meta(ge=1, description="how many labels `top_k_classes` names; 1 by default")] | None
+Threshold = Annotated[float, Meta(ge=0, le=1, description="probability from which a tag applies; 0.5 by default")] | None
+Unread = Annotated[str | None, Meta(description="taken and not looked at: there is one model")]
 
 
-class EmbeddingsRequest(Struct):
+class _EmbeddingsFields(Struct, kw_only=True):
+    """What a request for vectors may state beside its input."""
+
+    model: Annotated[str | None, Meta(description="any name; the service has one model")] = None
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, Meta(description="numbers (by default), or little-endian float32 in base64")
+    ] = None
+    user: str | None = None
+    dimensions: (
+        Annotated[
+            int,
+            Meta(ge=0, description="keep so many numbers of each vector; 0 keeps all, and is what CLAP is trained for"),
+        ]
+        | None
+    ) = None
+
+
+class EmbeddingsRequest(_EmbeddingsFields, kw_only=True):
     """Texts, or sounds in base64."""
 
     input: Annotated[
         str | list[str],
         Meta(description='one or several texts; with modality "audio", files in base64 or as `data:` URIs'),
     ]
-    model: Annotated[str, Meta(description="any name; the service has one model")] = "default/not-specified"
-    encoding_format: Annotated[
-        Literal["float", "base64"], Meta(description="numbers, or little-endian float32 in base64")
-    ] = "float"
-    user: str | None = None
-    dimensions: Annotated[
-        int,
-        Meta(ge=0, description="keep so many numbers of each vector; 0 keeps all, and is the only one CLAP is trained for"),
-    ] = 0
-    modality: Literal["text", "audio"] = "text"
+    modality: Annotated[
+        Literal["text", "audio"] | None,
+        Meta(description="`text`, or `audio` where all of the input are `data:audio/…` URIs"),
+    ] = None
+
+
+class TokensRequest(_EmbeddingsFields, kw_only=True):
+    """Token ids in place of texts, as OpenAI's API allows."""
+
+    input: list[int | list[int]]
 
 
 class EmbeddingObject(BaseModel):
@@ -83,12 +106,14 @@ class EmbeddingsReply(BaseModel):
     created: int = Field(description="seconds since 1970")
 
 
-class ClassifyForm(Struct, kw_only=True):
+class ClassifyForm(Struct, kw_only=True, forbid_unknown_fields=True):
     """A file and labels."""
 
-    labels: list[str]
+    labels: Words
     template: Template = None
-    top_k: TopK = 1
+    top_k: TopK = None
+    model: Unread = None
+    user: Unread = None
 
 
 class ClassifyRequest(ClassifyForm, kw_only=True):
@@ -97,12 +122,14 @@ class ClassifyRequest(ClassifyForm, kw_only=True):
     audio: str
 
 
-class TagForm(Struct, kw_only=True):
+class TagForm(Struct, kw_only=True, forbid_unknown_fields=True):
     """A file and tags."""
 
-    tags: list[str]
+    tags: Words
     template: Template = None
-    threshold: Threshold = 0.5
+    threshold: Threshold = None
+    model: Unread = None
+    user: Unread = None
 
 
 class TagRequest(TagForm, kw_only=True):
@@ -111,13 +138,13 @@ class TagRequest(TagForm, kw_only=True):
     audio: str
 
 
-class AnalyseForm(Struct, kw_only=True):
+class AnalyseForm(Struct, kw_only=True, forbid_unknown_fields=True):
     """What the page asks: a file, and labels that may be none."""
 
-    labels: list[str] = []
+    labels: Words | None = None
     template: Template = None
-    threshold: Threshold = 0.5
-    mode: Literal["classify", "tag"] = "classify"
+    threshold: Threshold = None
+    mode: Literal["classify", "tag"] | None = None
 
 
 class ProjectRequest(Struct):
@@ -139,27 +166,49 @@ def decoded(body: bytes, shape: type[T], texts: int) -> T:
         texts: strings that it may hold, before each of them becomes an object.
 
     Raises:
-        OptionError: it holds more.
-        ShapeError: it is no JSON, or has another shape.
+        OptionError: if it holds more, or a field that is not of this shape.
+        ShapeError: if it is not JSON, or has another shape.
     """
     if len(body) > _SMALL and body.count(b'"') - body.count(b'\\"') > 2 * (texts + _NAMES):
         raise OptionError(f"There may be up to {texts} texts in one request; this one has more.")
     try:
-        return msgspec.json.decode(body, type=shape, strict=False)
+        return msgspec.json.decode(body.removeprefix(BOM_UTF8), type=shape, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise ShapeError(f"The request is not understood: {error}.") from error
+        raise _misfit(error, shape, _other_encoding(body)) from error
 
 
 def fitted(fields: Mapping[str, Any], shape: type[T]) -> T:
     """The fields of a form, which are strings, but for one list of them.
 
     Raises:
-        ShapeError: one is missing or has another shape.
+        OptionError: if there is a field that is not of this shape.
+        ShapeError: if one is missing or has another shape.
     """
     try:
         return msgspec.convert(fields, shape, strict=False)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise ShapeError(f"The form is not understood: {error}.") from error
+        raise _misfit(error, shape) from error
+
+
+def _misfit(error: Exception, shape: type, hint: str = "") -> OptionError | ShapeError:
+    """What is wrong with a request; an unknown field is named beside those that there are."""
+    unknown = re.search(r"contains unknown field `(.*)`", str(error), re.DOTALL)
+    if unknown is None:
+        return ShapeError(f"The request is not understood: {error}.{hint}")
+    known = msgspec.structs.fields(shape)
+    names = [field.encode_name for field in known if field.type is not Unread]
+    near = difflib.get_close_matches(unknown[1].lower(), names, 1)
+    meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    return OptionError(f"There is no field {unknown[1][:60]!r} here; {meant}")
+
+
+def _other_encoding(body: bytes) -> str:
+    """What a body is that does not begin as JSON does."""
+    if body.startswith(b"\x1f\x8b"):
+        return " It is compressed with gzip; send it as it is."
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or body[1:2] == b"\0":
+        return " It is UTF-16; send UTF-8."
+    return ""
 
 
 def described(json: type[Struct] | None = None, form: type[Struct] | None = None) -> dict[str, Any]:

@@ -1,32 +1,34 @@
-"""kromosynth's WebSocket protocol (`features/clap/ws_clap_service.py` of kromosynth-evaluate), at `/clap` and `/clap-bd`.
+"""kromosynth's WebSocket protocol (`features/clap/ws_clap_service.py` of kromosynth-evaluate).
 
-A message is a binary frame, raw little-endian float32 mono, or JSON with the same in base64,
-`{"audio_buffer": "…", "sample_rate": 16000}`. The reply has the original's keys; `/clap-bd`, which is announced there and
-exists nowhere, adds `behavior_descriptor`.
+It is spoken at every WebSocket path that is not another endpoint's, since the original ignores the path. A message is a
+binary frame, raw little-endian float32 mono, or JSON with the same in base64,
+`{"audio_buffer": "…", "sample_rate": 16000}`. The bytes of a sound file may stand in place of the samples, with a rate of
+their own. The reply has the original's keys; `/clap-bd`, which is announced there and exists nowhere, adds
+`behavior_descriptor`.
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from starlette.websockets import WebSocket
 
 from claprt.audio import MAX_RATE, MIN_RATE
-from claprt.decode import float_samples
 from claprt.errors import AudioDecodeError, AudioError, ClaprtError, OptionError, SampleRateError
+from claprt.raw_audio import raw_source
 from claprt.serve.encoding import from_base64
 from claprt.serve.reading import Given
 from claprt.serve.service import Service
 
 DEFAULT_RATE = 16_000
-Samples = NDArray[np.float32]
-
-
+_NUMBER = re.compile(r"\s*([0-9]{1,9})(?:\.0*)?\s*")
 _MISSING = "Missing audio_buffer in request"  # the original's words
+_NEARLY = ("samplerate", "sampling_rate", "samplingRate", "samplingrate", "frame_rate", "rate", "sr", "fs")
+"""What a rate is called elsewhere. Passed over, the sound would be heard at the default rate, and nobody would notice."""
 
 
 class _Message(msgspec.Struct):
@@ -34,6 +36,10 @@ class _Message(msgspec.Struct):
 
     audio_buffer: str | msgspec.UnsetType = msgspec.UNSET
     sample_rate: float | str | None = None
+    camel_case: float | str | None = msgspec.field(default=None, name="sampleRate")
+
+
+_Near = msgspec.defstruct("_Near", [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in _NEARLY])
 
 
 class Kromosynth:
@@ -44,14 +50,14 @@ class Kromosynth:
     ) -> None:
         """`sample_rate` holds where neither the address nor the message states one; `describes` adds the descriptor."""
         self._service, self._rate, self._describes = service, sample_rate, describes
-        self._stated = socket.query_params.get("sample_rate")
+        self._parameters = socket.query_params
 
     async def answer(self, message: bytes | str) -> str:
         """The vector of a sound, with the original's keys."""
         began = time.perf_counter()
         if self._describes:
             self._service.check_projection()
-        rate = stated_rate(self._stated, self._rate)
+        rate = stated_rate(_of_address(self._parameters), self._rate)
         heard = await self._service.heard(lambda: given(message, rate))
         vector = heard.sound.vector
         assert vector is not None
@@ -78,19 +84,37 @@ def reply(vector: list[float], took_s: float, extra: dict[str, Any]) -> str:
     return msgspec.json.encode(found | extra).decode()
 
 
-def given(message: bytes | str, rate: int) -> Given:
-    """The sound of a message; `rate` is that of binary frames, and of JSON that states none, in Hz."""
-    samples, rate = (float_samples(message), rate) if isinstance(message, bytes) else from_json(message, rate)
-    return Given(samples, rate)
-
-
-def from_json(text: str, rate: int) -> tuple[Samples, int]:
-    """Samples and their rate from a message in JSON.
+def _of_address(parameters: Mapping[str, str]) -> str | None:
+    """The rate that an address states, if it does. Other parameters, such as kromosynth's `ckpt_dir`, are passed over.
 
     Raises:
-        AudioDecodeError: it is no such message.
-        SampleRateError: its rate is no number.
+        SampleRateError: if it is stated under another name.
     """
+    stated = parameters.get("sample_rate") or parameters.get("sampleRate")
+    if not stated:
+        _refuse_other_names(name for name in _NEARLY if parameters.get(name))
+    return stated or None
+
+
+def given(message: bytes | str, rate: int) -> Given:
+    """The sound of a message; `rate` is that of binary frames, and of JSON that states none, in Hz."""
+    if isinstance(message, str):
+        return from_json(message, rate)
+    return Given(raw_source(message), rate)
+
+
+def from_json(text: str, rate: int) -> Given:
+    """The sound of a message in JSON.
+
+    Args:
+        text: the message.
+        rate: of samples where the message states none, in Hz.
+
+    Raises:
+        AudioDecodeError: if it is no such message, or its bytes are neither samples nor a file.
+        SampleRateError: if its rate is not a number of Hz, or has another name.
+    """
+    text = text.removeprefix("\ufeff")
     try:
         message = msgspec.json.decode(text, type=_Message)
     except msgspec.ValidationError as error:
@@ -99,13 +123,24 @@ def from_json(text: str, rate: int) -> tuple[Samples, int]:
         raise AudioDecodeError(f"The message is not JSON: {error}.") from error
     if message.audio_buffer is msgspec.UNSET:
         raise AudioDecodeError(_MISSING)
+    stated = message.camel_case if message.sample_rate is None else message.sample_rate
+    if stated is None:
+        near = msgspec.json.decode(text, type=_Near)
+        _refuse_other_names(name for name in _NEARLY if bytes(getattr(near, name)) != b"null")
     data = from_base64(message.audio_buffer, "audio_buffer")
-    return float_samples(data), stated_rate(message.sample_rate, rate)
+    return Given(raw_source(data), stated_rate(stated, rate))
+
+
+def _refuse_other_names(found: Iterable[str]) -> None:
+    for name in found:
+        raise SampleRateError(
+            f"{name} is not what the rate is called here; the rate of samples in Hz goes into sample_rate."
+        )
 
 
 def _misfit(reason: str) -> AudioError:
     """What is wrong with JSON that has not the shape of a message."""
-    if "$.sample_rate" in reason:
+    if "$.sample_rate" in reason or "$.sampleRate" in reason:
         return SampleRateError(f"sample_rate: {reason}; a whole number of Hz was expected.")
     return AudioDecodeError("audio_buffer is not a string of base64." if "$.audio_buffer" in reason else _MISSING)
 
@@ -121,19 +156,19 @@ def check_default_rate(rate: int) -> None:
 
 
 def stated_rate(stated: object, default: int) -> int:
-    """A rate as it was stated: a number, or a string of digits in a URL.
+    """A rate as it was stated: a number, or a string of digits.
 
     Raises:
-        SampleRateError: it is neither.
+        SampleRateError: if it is not a whole number of Hz.
 
     Example:
-        >>> stated_rate(None, 16000), stated_rate("48000", 16000), stated_rate(8000.0, 16000)
-        (16000, 48000, 8000)
+        >>> stated_rate(None, 16000), stated_rate("48000", 16000), stated_rate(8000.0, 16000), stated_rate("44100.0", 16000)
+        (16000, 48000, 8000, 44100)
     """
     if stated is None:
         return default
-    if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) < 10:
-        return int(stated)
+    if isinstance(stated, str) and (number := _NUMBER.fullmatch(stated)) is not None:
+        return int(number[1])
     if isinstance(stated, int | float) and not isinstance(stated, bool) and float(stated).is_integer():
         return int(stated)
     raise SampleRateError(f"sample_rate is {stated!r:.40}; a whole number of Hz was expected.")

@@ -105,6 +105,23 @@ def _chosen(answer: Answer, inputs: Inputs, wanted: frozenset[str]) -> Mapping[s
     return {name: array for name, array in answer(inputs, wanted).items() if name in wanted}
 
 
+def check_distinct(texts: Embeddings) -> None:
+    """Refuses texts that would share their probability, as `claprt.classify` refuses labels that are there twice.
+
+    Args:
+        texts: [texts, dim]. Equal texts may differ in their last bits, where they were run in unlike batches.
+
+    Raises:
+        ArrayError: if two of them are the same.
+    """
+    order = np.lexsort(np.round(texts[:, :2], 3).T)
+    steps = np.abs(np.diff(texts[order], axis=0)).max(axis=1, initial=0)
+    same = np.flatnonzero(steps < 1e-5)
+    if same.size:
+        first, second = sorted(int(place) for place in order[same[0] : same[0] + 2])
+        raise ArrayError(f"Texts {first} and {second} are the same to the model; give each text once.")
+
+
 def text_rows(
     engine: Engine, facts: TextFacts, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32
 ) -> Embeddings:

@@ -1,4 +1,7 @@
-"""Files as bytes, or raw float32 samples at a stated rate, to windows of ten seconds: waveforms or log-mels."""
+"""Files as bytes, or raw float32 samples at a stated rate, to windows of ten seconds: waveforms or log-mels.
+
+A file is decoded at its own rate, whether one is stated or not.
+"""
 
 from dataclasses import replace
 
@@ -7,9 +10,9 @@ import triton_python_backend_utils as backend
 
 from claprt.audio import open_sound
 from claprt.clip import as_heard, at_most, long_clips, views, waveforms
-from claprt.decode import float_samples
 from claprt.errors import EmptyAudioError
 from claprt.preprocess import prepared_blocks, recipe
+from claprt.raw_audio import raw_source
 from claprt.triton.steps import Steps, parameter, version_bundle
 
 
@@ -41,7 +44,7 @@ class TritonPythonModel:
 
     def blocks(self, data, rate, windows):
         heard = self.facts.mel.sample_rate
-        sound = open_sound(data if rate is None else float_samples(data), rate, heard)
+        sound = open_sound(data if rate is None else raw_source(data), rate, heard)
         sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts))
         return prepared_blocks(sound, self.recipe, heard)
 

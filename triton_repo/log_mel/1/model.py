@@ -6,6 +6,7 @@ import triton_python_backend_utils as backend
 from claprt.decode import check_finite
 from claprt.mel import log_mel
 from claprt.preprocess import int16_round_trip
+from claprt.raw_audio import check_samples
 from claprt.triton.steps import Steps, version_bundle
 
 
@@ -18,6 +19,10 @@ class TritonPythonModel:
         return self.steps.each(requests, self.answer)
 
     def answer(self, inputs, wanted):
-        rows = [log_mel(int16_round_trip(check_finite("waveforms", row)), self.facts.mel) for row in inputs["waveforms"]]
+        rows = [self.log_mel(row) for row in inputs["waveforms"]]
         views = np.repeat(np.stack(rows)[:, None], self.facts.views, axis=1)
         return {"log_mels": views, "is_longer": np.zeros((len(views), 1), np.bool_)}  # the latter where fused
+
+    def log_mel(self, waveform):
+        samples = check_finite("waveforms", check_samples("waveforms", waveform))
+        return log_mel(int16_round_trip(samples), self.facts.mel)

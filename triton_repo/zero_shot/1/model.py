@@ -5,7 +5,7 @@ import triton_python_backend_utils as backend
 
 from claprt.errors import ArrayError
 from claprt.scores import fits
-from claprt.triton.steps import Steps, version_bundle
+from claprt.triton.steps import Steps, check_distinct, version_bundle
 
 
 class TritonPythonModel:
@@ -20,6 +20,7 @@ class TritonPythonModel:
         sounds, texts = inputs["audio_embeddings"], inputs["text_embeddings"]
         if not len(sounds) or not len(texts):
             raise ArrayError(f"There are {len(sounds)} sounds and {len(texts)} texts; give at least one of each.")
+        check_distinct(texts)
         rows = [fits(vector, texts, self.scale) for vector in sounds]
         names = ("similarities", "logits", "probabilities")
         return {name: np.stack([row[place] for row in rows]) for place, name in enumerate(names)}
