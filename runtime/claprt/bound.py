@@ -54,7 +54,7 @@ def tensorrt_cache(cache: GraphCache | None, facts: GraphFacts, profiles: Mappin
     key = repr((facts.sha256, sorted(profiles.items())))
     folder = cache.folder / "tensorrt" / hashlib.sha256(key.encode()).hexdigest()[:32]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        cache.make(folder)
     except OSError:
         return {}
     return {

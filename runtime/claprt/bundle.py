@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import warnings
@@ -12,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.graphs import FileFacts, Precision, Stage
 from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
+from claprt.onnx_file import check_self_contained
 
 if TYPE_CHECKING:
     from claprt.graph_cache import GraphCache
@@ -43,18 +44,20 @@ class Bundle:
         return self.path / TOKENIZER_FILE
 
     def verify(self, cache: GraphCache | None = None) -> None:
-        """Compares the sha256 of every file with the manifest.
+        """Compares the sha256 of every file with the manifest, and checks that graphs hold all their weights.
 
         Args:
-            cache: remembers what has been hashed, so that only files that have changed since are read again.
+            cache: remembers what has been checked, so that only files that have changed since are read again.
 
         Raises:
-            BundleCorruptError: a file was altered after the export.
+            BundleCorruptError: a file was altered after the export, or a graph keeps weights in another file.
         """
         listed = self.manifest.listed_files()
         try:
-            digests = self._digests(list(listed)) if cache is None else cache.digests(self.path, listed, self._digests)
+            digests = self._checked(list(listed)) if cache is None else cache.digests(self.path, listed, self._checked)
         except OSError as error:
+            if isinstance(error, BundleError):
+                raise
             raise BundleNotFoundError(f"The bundle at {self.path} cannot be read: {error.strerror}.") from error
         for name, facts in listed.items():
             digest = digests[name]
@@ -63,6 +66,19 @@ class Bundle:
                     f"{self.path / name} is not the file that was exported: its sha256 begins {digest[:12]}, the "
                     f"manifest says {facts.sha256[:12]}. Copy the bundle again or export it again."
                 )
+
+    def _checked(self, names: Sequence[str]) -> dict[str, str]:
+        """Digests by name; of graphs that are what the manifest says only if they hold all their weights."""
+        digests = self._digests(names)
+        for name, facts in self.manifest.graph_files().items():
+            if digests.get(name) == facts.sha256:
+                try:
+                    check_self_contained(self.path / name)
+                except ValueError as error:
+                    raise BundleCorruptError(
+                        f"{self.path / name} is not a graph that is loaded here: {error}. Export the checkpoint again."
+                    ) from error
+        return digests
 
     def _digests(self, names: Sequence[str]) -> dict[str, str]:
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -102,12 +118,6 @@ def _frames_to_the_caller() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "claprt":
         frame, level = frame.f_back, level + 1
     return level
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -4,10 +4,12 @@ An entry is a folder that appears whole, by renaming, under a name made of every
 sha256, the runtime's version and options, the processor. Beside what the runtime wrote lies `entry.json` with the size,
 times, inode and sha256 of each file. A file whose size, times and inode are still those is the file that was hashed; if any
 differ it is hashed again, and if it is another file the entry is thrown away and made anew. So an entry that was cut,
-altered or half written is never used, and an intact one costs no reading; one that was copied costs it once.
+damaged or half written is never used, and an intact one costs no reading; one that was copied costs it once. What a killed
+process has begun is locked by nobody, and removed by the next one that loads anything some minutes later.
 
 The folder is `CLAPRT_CACHE`, else `claprt` in the user's cache folder. `CLAPRT_CACHE=off` does without; so does a folder
-that cannot be written, without a word, because the answer is the same.
+that cannot be written, without a word, because the answer is the same. The folder is trusted: whoever can write it can
+change an entry and its record together. It is made for its owner alone (mode 0700).
 """
 
 from __future__ import annotations
@@ -25,25 +27,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claprt.bundle import sha256_of
+from claprt.digests import RACY_NS, Stamp, remember, settled, sha256_of, stamp_of
+from claprt.locks import HAS_LOCKS, is_abandoned, locked
 
 CACHE_VARIABLE = "CLAPRT_CACHE"
 """Environment variable that names the cache's folder, or says `off`."""
 
 _ENTRY = "entry.json"
+_CHECKED = "checked"
+"""Folder of what is known of the files of bundles."""
+_TIDIED = ".tidied"
+"""Its time says when entries were last looked through."""
 _UNUSED_S = 30 * 24 * 3600
 """Seconds after which an entry that nobody has used may go."""
-_RACY_NS = 2_000_000_000
-"""A file changed less than this ago may change again without its times showing it."""
-
-Stamp = tuple[int, int, int, int]
-"""Size, modification and change time, and inode: what differs between a file and the same file written again."""
-
-
-def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+_RACY_NS = RACY_NS
+_ABANDONED_S = 180
+"""Age from which what is half written is removed, if no process holds its lock."""
+_ABANDONED_WITHOUT_LOCKS_S = 24 * 3600
+_TIDY_S = 3600
+"""Seconds between two looks for entries that are unused for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class GraphCache:
         """
         found = self.folder / "graphs" / hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
         try:
+            self.tidy()
             if _intact(found):
                 return found
             self._write(found, dict(key), build)
@@ -69,23 +72,45 @@ class GraphCache:
         return found if _intact(found) else None
 
     def _write(self, place: Path, key: dict[str, str], build: Callable[[Path], None]) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(place.parent)
+        self.make(place.parent)
+        _remove_unused(place.parent)
         new = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-        new.mkdir()
+        new.mkdir(mode=0o700)
         try:
-            build(new)
-            files = {path.name: _recorded(path) for path in sorted(new.iterdir())}
-            (new / _ENTRY).write_text(json.dumps({"key": key, "files": files}), encoding="utf-8")
-            if place.exists():  # not intact, or another process was faster, in which case either will do
-                place.rename(new.with_name(f"{new.name}.old"))
-            new.rename(place)
+            with locked(new):
+                build(new)
+                files = {path.name: _recorded(path) for path in sorted(new.iterdir())}
+                (new / _ENTRY).write_text(json.dumps({"key": key, "files": files}), encoding="utf-8")
+                if place.exists():  # not intact, or another process was faster, in which case either will do
+                    place.rename(new.with_name(f"{new.name}.old"))
+                new.rename(place)
         except OSError:
             if not _intact(place):
                 raise
         finally:
             for leftover in (new, new.with_name(f"{new.name}.old")):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+    def make(self, folder: Path) -> None:
+        """Makes a folder of the cache, and the cache's own for its owner alone.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def tidy(self) -> None:
+        """Removes what killed processes left half written, and now and then entries that are unused for long."""
+        for name in ("graphs", _CHECKED):
+            with contextlib.suppress(OSError), os.scandir(self.folder / name) as found:
+                for leftover in [Path(item.path) for item in found if item.name.startswith(".")]:
+                    _remove_if_abandoned(leftover)
+        marker = self.folder / _TIDIED
+        with contextlib.suppress(OSError):
+            if not marker.exists() or abs(time.time() - marker.stat().st_mtime) > _TIDY_S:
+                marker.touch()
+                _remove_unused(self.folder / "graphs")
 
     def digests(
         self, folder: Path, names: Iterable[str], compute: Callable[[Sequence[str]], Mapping[str, str]]
@@ -95,13 +120,16 @@ class GraphCache:
         Args:
             folder: where the files are.
             names: of the files.
-            compute: hashes files by name.
+            compute: checks and hashes files by name.
         """
-        place = self.folder / "hashed" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
+        self.tidy()
+        place = self.folder / _CHECKED / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
         known = _read_json(place)
         now = time.time_ns()
         stamps = {name: stamp_of(folder / name) for name in names}
         fresh = {name: str(known[name]["sha256"]) for name in stamps if _matches(known.get(name), stamps[name])}
+        for name, digest in fresh.items():
+            remember(folder / name, stamps[name], digest)
         missing = [name for name in stamps if name not in fresh]
         if not missing:
             return fresh
@@ -112,7 +140,7 @@ class GraphCache:
             if _settled(folder / name, stamp, now)
         }
         with contextlib.suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            self.make(place.parent)
             _replace(place, json.dumps(settled), place.parent)
         return digests
 
@@ -150,7 +178,7 @@ def _intact(place: Path) -> bool:
         found = {name: _found(place / name, recorded) for name, recorded in files.items()}
         if None in found.values() or {path.name for path in place.iterdir()} != {*files, _ENTRY}:
             return False
-    except (OSError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, ValueError):
         return False
     with contextlib.suppress(OSError):
         os.utime(place / _ENTRY)  # used today
@@ -171,24 +199,29 @@ def _found(path: Path, recorded: Any) -> Any:
 
 def _settled(path: Path, stamp: Stamp, now: int) -> bool:
     """Whether a file that had a stamp at a time, in ns, and was read after it, is known by the stamp."""
-    return now - max(stamp[1], stamp[2]) > _RACY_NS and stamp_of(path) == stamp
+    return settled(stamp, now, _RACY_NS) and stamp_of(path) == stamp
 
 
 def _matches(recorded: object, stamp: Stamp) -> bool:
     return isinstance(recorded, dict) and recorded.get("stamp") == list(stamp) and isinstance(recorded.get("sha256"), str)
 
 
-def _tidy(folder: Path) -> None:
-    """Removes entries that were not used for long, and what killed processes left."""
+def _remove_if_abandoned(leftover: Path) -> None:
+    with contextlib.suppress(OSError):
+        age = time.time() - leftover.stat().st_mtime
+        if age < (_ABANDONED_S if HAS_LOCKS else _ABANDONED_WITHOUT_LOCKS_S):
+            return
+        if not leftover.is_dir():
+            leftover.unlink()
+        elif is_abandoned(leftover) or not HAS_LOCKS:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove_unused(folder: Path) -> None:
     for place in folder.iterdir():
-        leftover = place.name.startswith(".")
         with contextlib.suppress(OSError):
-            age = time.time() - (place if leftover else place / _ENTRY).stat().st_mtime
-            if age > (24 * 3600 if leftover else _UNUSED_S):
-                if place.is_dir():
-                    shutil.rmtree(place, ignore_errors=True)
-                else:
-                    place.unlink()
+            if not place.name.startswith(".") and time.time() - (place / _ENTRY).stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

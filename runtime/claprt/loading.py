@@ -143,7 +143,9 @@ def _in_process(
     cache = default_cache()
     if verify:
         found.verify(cache)
-    return InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+    return InProcessEngine(
+        found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache, verify=verify
+    )
 
 
 def _served(url: str, precision: str | None, given: Mapping[str, bool], options: dict[str, Any]) -> TritonEngine:

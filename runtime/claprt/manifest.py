@@ -249,12 +249,17 @@ class Manifest:
     def _findings(self, stage: Stage, precision: Precision) -> list[QualityFacts]:
         return [row for row in self.quality if row.graph is stage and row.precision is precision]
 
-    def listed_files(self) -> dict[str, FileFacts]:
-        """Every file of the bundle but the manifest itself."""
+    def graph_files(self) -> dict[str, GraphFacts]:
+        """Every graph of the bundle by its file, the projection's included."""
         graphs = [graph for stage in self.graphs.values() for graph in stage.values()]
         if self.projection is not None:
             graphs.append(self.projection.graph)
-        return {**self.files, **{graph.file: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for graph in graphs}}
+        return {graph.file: graph for graph in graphs}
+
+    def listed_files(self) -> dict[str, FileFacts]:
+        """Every file of the bundle but the manifest itself."""
+        graphs = self.graph_files().items()
+        return {**self.files, **{name: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from claprt.digests import unchanged_file
 from claprt.errors import BundleCorruptError, ProviderError
 from claprt.graphs import GraphFacts, Precision, TensorFacts
 from claprt.machine import cpu_features, cpu_identity
+from claprt.onnx_file import check_self_contained
 from claprt.session import Load
 
 if TYPE_CHECKING:
@@ -110,8 +112,10 @@ def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
 
     def prepare(folder: Path) -> None:
         try:
-            compiled(folder)
-        except RuntimeError as error:
+            with unchanged_file(load.path, load.facts.sha256, by_descriptor=False):
+                check_self_contained(load.path)
+                compiled(folder)
+        except (RuntimeError, ValueError) as error:
             raise OSError(f"{load.path} cannot be prepared: {error}") from error
 
     key = {
@@ -123,10 +127,14 @@ def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
     }
     entry = None if load.cache is None else load.cache.entry(key, prepare)
     try:
-        return compiled(entry)
-    except RuntimeError as error:
-        if entry is not None:
-            return compiled(None)
+        with unchanged_file(load.path, load.facts.sha256 if load.verified else None, by_descriptor=False):
+            try:
+                return compiled(entry)
+            except RuntimeError:
+                if entry is None:
+                    raise
+                return compiled(None)
+    except (OSError, RuntimeError) as error:
         raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
 
 

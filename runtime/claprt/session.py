@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from claprt.bound import BoundRuns, recorded
+from claprt.digests import unchanged_file
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.extras import install_hint
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, TensorFacts
 from claprt.machine import cpu_features, cpu_identity, trim_heap
+from claprt.onnx_file import check_self_contained
 from claprt.providers import ORT_NAMES, Provider
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class Load:
     facts: GraphFacts
     threads: int
     cache: GraphCache | None
+    verified: bool = False
+    """Whether the file must be the one whose sha256 the manifest states. What is kept prepared must in any case."""
 
 
 class OrtSession:
@@ -67,7 +71,8 @@ class OrtSession:
         """Creates the session in the calling thread, where flush-to-zero stays on: let that be a thread of its own.
 
         Raises:
-            BundleCorruptError: the graph cannot be loaded on the CPU, or is not what the manifest says.
+            BundleCorruptError: the graph cannot be loaded on the CPU, is not what the manifest says, or was replaced since
+                it was compared with that.
             ProviderUnavailableError: the provider cannot be had after all.
         """
         self._session = self._open(load, provider, providers)
@@ -86,8 +91,12 @@ class OrtSession:
             session = _kept(load, load.cache)
             if session is not None:
                 return session
+        sha256 = load.facts.sha256 if load.verified else None
         try:
-            return _create(load.path, _options(load.threads), providers)
+            with unchanged_file(load.path, sha256) as name:
+                return _create(name, _options(load.threads), providers)
+        except BundleCorruptError:
+            raise
         except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
             if provider is Provider.CPU:
                 raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
@@ -118,8 +127,10 @@ def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
         ):
             options.add_session_config_entry(name, value)
         try:
-            _create(load.path, options, [ORT_NAMES[Provider.CPU]])
-        except Exception as error:  # a full disk, or a graph that cannot be loaded at all: that is found out without
+            with unchanged_file(load.path, load.facts.sha256) as name:
+                check_self_contained(load.path)
+                _create(name, options, [ORT_NAMES[Provider.CPU]])
+        except Exception as error:  # a full disk, another file, or a graph that cannot be loaded: that is found out without
             raise OSError(f"{load.path} cannot be prepared: {error}") from error
         trim_heap()
 
@@ -135,7 +146,7 @@ def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:
     options = _options(load.threads)
     options.graph_optimization_level = _onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return _create(entry / "graph.onnx", options, [ORT_NAMES[Provider.CPU]])
+        return _create(str(entry / "graph.onnx"), options, [ORT_NAMES[Provider.CPU]])
     except Exception:  # noqa: BLE001 - whatever is wrong with it, the bundle's own graph will do
         return None
 
@@ -160,8 +171,8 @@ def _entries() -> dict[str, str]:
     return entries
 
 
-def _create(path: Path, options: Any, providers: ProviderOptions) -> onnxruntime.InferenceSession:
-    return _onnxruntime().InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+def _create(name: str, options: Any, providers: ProviderOptions) -> onnxruntime.InferenceSession:
+    return _onnxruntime().InferenceSession(name, options, providers=providers, enable_fallback=0)
 
 
 def ort_providers() -> frozenset[str]:

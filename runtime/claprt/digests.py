@@ -1,0 +1,107 @@
+"""What a file is known by: its sha256, and the size, times and inode that say that it is still the file that was hashed.
+
+`unchanged_file` ties what is run to what was compared: it checks the file that a runtime is about to read, lets it be read
+under a name that nobody can put another file behind, and checks afterwards that nobody has written to it meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from claprt.errors import BundleCorruptError
+
+RACY_NS = 2_000_000_000
+"""A file changed less than this ago may change again without its times showing it."""
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+Stamp = tuple[int, int, int, int]
+"""Size, modification and change time, and inode: what differs between a file and the same file written again."""
+
+_known: dict[tuple[int, ...], str] = {}
+"""Digests of files that this process has hashed, by device and stamp."""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file."""
+    return _stamp(path.stat())
+
+
+def settled(stamp: Stamp, now: int, racy: int = RACY_NS) -> bool:
+    """Whether a file is known by a stamp that it had at a time `now`, in ns."""
+    return now - max(stamp[1], stamp[2]) > racy
+
+
+def remember(path: Path, stamp: Stamp, digest: str) -> None:
+    """Keeps the digest of a file that has this stamp, for `unchanged_file`."""
+    found = path.stat()
+    if _stamp(found) == stamp and settled(stamp, time.time_ns()):
+        _known[found.st_dev, *stamp] = digest
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+@contextmanager
+def unchanged_file(path: Path, sha256: str | None, *, by_descriptor: bool = True) -> Generator[str]:
+    """The name under which a file is to be read, while it is checked that it is and stays the one that is meant.
+
+    Args:
+        path: of the file.
+        sha256: what it has to hash to; None for whatever it is. It is not read where its stamp is known.
+        by_descriptor: whether its folder may be named `/proc/self/fd/N`, where there is such a name: that stays the same
+            folder when another is put in its place.
+
+    Raises:
+        BundleCorruptError: it is another file, or was written to or replaced while the block ran.
+        OSError: it cannot be opened.
+    """
+    if sha256 is None:
+        yield str(path)
+        return
+    with ExitStack() as stack:
+        name = path
+        if by_descriptor and _DESCRIPTORS.is_dir():
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            name = _DESCRIPTORS / str(descriptor) / path.name
+        now, link = time.time_ns(), _stamp(name.lstat())
+        file = stack.enter_context(name.open("rb"))
+        found = os.fstat(file.fileno())
+        stamp = _stamp(found)
+        digest = _known.get((found.st_dev, *stamp)) or _digest(file)
+        if digest != sha256:
+            raise BundleCorruptError(
+                f"{path} is not the file that was exported, or not the one that was compared with the manifest: its sha256 "
+                f"begins {digest[:12]}, the manifest says {sha256[:12]}. Copy the bundle again or export it again."
+            )
+        yield str(name)
+        try:
+            same = _stamp(os.fstat(file.fileno())) == stamp_of(name) == stamp and _stamp(name.lstat()) == link
+        except OSError:  # removed
+            same = False
+        if not same or (not settled(stamp, now) and _digest(file) != sha256):
+            raise BundleCorruptError(f"{path} was changed while it was loaded. Load it again once that has ended.")
+
+
+def _digest(file: BufferedReader) -> str:
+    file.seek(0)
+    now, before = time.time_ns(), os.fstat(file.fileno())
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    stamp = _stamp(before)
+    if _stamp(os.fstat(file.fileno())) == stamp and settled(stamp, now):
+        _known[before.st_dev, *stamp] = digest
+    return digest
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
