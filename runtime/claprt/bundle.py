@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.graphs import FileFacts, Precision, Stage
-from claprt.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
+from claprt.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
 from claprt.onnx_file import check_self_contained
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    verified: bool = False
+    """Whether each file must be the one whose sha256 the manifest states, whenever it is loaded."""
 
     def graph_path(self, stage: Stage, precision: Precision) -> Path:
         """Where the graph of a stage lies."""
@@ -42,6 +44,11 @@ class Bundle:
     def tokenizer_path(self) -> Path:
         """Where the tokenizer lies."""
         return self.path / TOKENIZER_FILE
+
+    @property
+    def tokenizer_sha256(self) -> str | None:
+        """What the tokenizer must hash to; None where the bundle is not verified."""
+        return self.manifest.files[TOKENIZER_FILE].sha256 if self.verified else None
 
     def verify(self, cache: GraphCache | None = None) -> None:
         """Compares the sha256 of every file with the manifest, and checks that graphs hold all their weights.
@@ -165,6 +172,8 @@ def _read_manifest(folder: Path) -> Manifest:
             f"A bundle was asked for at {folder}, and {found} was found there. A bundle is the folder that "
             "`claprt-export VARIANT --out FOLDER` writes."
         )
+    if (size := path.stat().st_size) > MANIFEST_BYTES:
+        raise BundleCorruptError(f"{path} has {size} bytes, and a manifest has {MANIFEST_BYTES} at most.")
     return parse_manifest(path.read_bytes(), path)
 
 

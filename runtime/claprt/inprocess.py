@@ -58,7 +58,6 @@ class InProcessEngine:
         cache: GraphCache | None = None,
         at_once: int = 1,
         preload: Iterable[Stage] = (Stage.AUDIO,),
-        verify: bool = False,
     ) -> None:
         """Loads the audio tower; the text tower is loaded when it is first used.
 
@@ -71,7 +70,6 @@ class InProcessEngine:
             cache: where prepared graphs are kept.
             at_once: calls that run side by side, sharing the threads.
             preload: towers to load now.
-            verify: whether each graph must still have the sha256 that the manifest states when it is loaded.
 
         Raises:
             OptionError: a number of threads below 1.
@@ -91,7 +89,6 @@ class InProcessEngine:
         self._max_batch = max(max_batch, _MAX_BATCH)
         self._cache = cache
         self._at_once = at_once
-        self._verify = verify
         self._runners: dict[Stage, Runner] = {}
         self._failed: dict[Provider, str] = {}
         self._loaded = False
@@ -134,12 +131,7 @@ class InProcessEngine:
         with self._loading:
             if self._throughput is None:
                 self._throughput = InProcessEngine(
-                    self._bundle,
-                    self.choice,
-                    threads=self.threads,
-                    cache=self._cache,
-                    at_once=self.threads,
-                    verify=self._verify,
+                    self._bundle, self.choice, threads=self.threads, cache=self._cache, at_once=self.threads
                 )
         return self._throughput
 
@@ -228,7 +220,7 @@ class InProcessEngine:
             facts=facts,
             threads=max(1, self.threads // self._at_once) if divided else self.threads,
             cache=self._cache,
-            verified=self._verify,
+            verified=self._bundle.verified,
         )
         if self.choice.provider is Provider.OPENVINO:
             from claprt.openvino_session import OpenVinoSession

@@ -93,9 +93,9 @@ def load(
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
-        found = read_bundle(default_bundle() if bundle is None else bundle)
+        found = replace(read_bundle(default_bundle() if bundle is None else bundle), verified=verify)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
-    engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size, verify)
+    engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
     projecting = None if projection is None else _projecting(projection, found)
     if projecting is not None:  # after the model's own files were verified, of which it is none
         found = replace(found, manifest=replace(found.manifest, projection=projecting.manifest.projection))
@@ -134,18 +134,16 @@ def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> 
 
 
 def _in_process(
-    found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int, verify: bool
+    found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int
 ) -> InProcessEngine:
     """The engine that runs the bundle here."""
     from claprt.inprocess import InProcessEngine, this_machine
 
     choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
     cache = default_cache()
-    if verify:
+    if found.verified:
         found.verify(cache)
-    return InProcessEngine(
-        found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache, verify=verify
-    )
+    return InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
 
 
 def _served(url: str, precision: str | None, given: Mapping[str, bool], options: dict[str, Any]) -> TritonEngine:

@@ -15,10 +15,31 @@ from typing import Literal
 import msgspec
 
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
+from claprt.facts import Shares, Source, TaggingFacts, check_range, printable
 from claprt.graphs import FileFacts, GraphFacts, ParityFacts, Precision, ProjectionFacts, QualityFacts, Stage
 
 SCHEMA = 1
 """Manifest schema that this release writes and reads."""
+
+MAX_LOGIT_SCALE = 1e6
+"""Largest factor on cosines; training ends at 100."""
+MANIFEST_BYTES = 4_000_000
+
+__all__ = [
+    "MANIFEST_BYTES",
+    "MANIFEST_FILE",
+    "MAX_LOGIT_SCALE",
+    "SCHEMA",
+    "TOKENIZER_FILE",
+    "AudioFacts",
+    "Manifest",
+    "MelSpec",
+    "Shares",
+    "Source",
+    "TaggingFacts",
+    "TextFacts",
+    "parse_manifest",
+]
 
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -72,6 +93,16 @@ class AudioFacts:
     def __post_init__(self) -> None:
         if self.window_samples <= self.mel.n_fft:
             raise ValueError(f"a window of {self.window_samples} samples is shorter than the transform")
+        check_range("window_samples", self.window_samples, 1, 2**25)
+        check_range("sample_rate", self.mel.sample_rate, 1, 768_000)
+        check_range("n_fft", self.mel.n_fft, 4, 32_768)
+        check_range("hop", self.mel.hop, 1, 32_768)
+        check_range("mels", self.mel.mels, 1, 1024)
+        if self.frames * max(self.mel.mels, self.mel.n_fft) > 2**26:
+            raise ValueError(
+                f"a window of {self.frames} frames, {self.mel.n_fft} samples and {self.mel.mels} mels each, is larger than "
+                "any that this release computes"
+            )
 
     @property
     def views(self) -> int:
@@ -101,68 +132,8 @@ class TextFacts:
     def __post_init__(self) -> None:
         if self.max_tokens < 3 or not 0 <= self.pad_token_id < self.vocabulary:
             raise ValueError("max_tokens must be at least 3 and pad_token_id one of the vocabulary")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where the weights came from."""
-
-    name: str
-    """Variant, or the file's name for a checkpoint given by path."""
-    sha256: str
-    """Of the checkpoint file; of the seed's description for untrained weights."""
-    layout: Literal["laion", "transformers", "seeded"]
-    trained: bool
-    """False for seeded weights: the vectors mean nothing."""
-    repository: str | None = None
-    revision: str | None = None
-    licence: str | None = None
-    trained_on: str | None = None
-    """What the weights have heard, where that is known and matters to whoever evaluates them."""
-    trained_words: str = ""
-    """Words of the captions that the weights were trained on, as `claprt.vocabulary.stems` gives them, with spaces between
-    them; empty where they are not known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
-    """How right a set of tags was, pooled over all pairs of a sound and a tag, each from 0 to 1."""
-
-    precision: float
-    """Of the tags that were given, the share that was right."""
-    recall: float
-    """Of the right tags, the share that was given."""
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of both."""
-        together = self.precision + self.recall
-        return 2 * self.precision * self.recall / together if together > 0 else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaggingFacts:
-    """What `claprt calibrate` found: the probability of a tag is sigmoid(slope * (cosine - midpoint))."""
-
-    slope: float
-    midpoint: float
-    """Cosine at which a tag is as likely right as wrong."""
-    prevalence: float
-    """Share of right tags among all pairs of a sound and a tag that the probabilities hold for."""
-    dataset: str
-    """What was asked."""
-    sounds: int
-    tags: int
-    templates: tuple[str, ...]
-    """Sentences with {} that the tags were asked in."""
-    held_out: Shares
-    """At a threshold of 0.5, on sounds that were left out of the fit in turn."""
-    uncalibrated: Shares
-    """Of sigmoid(scale * cosine) at 0.5, on the same sounds."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.slope < 1e6 or not -1 <= self.midpoint <= 1 or not 0 < self.prevalence < 1:
-            raise ValueError(f"a slope of {self.slope} at a cosine of {self.midpoint} makes no probabilities of tags")
+        check_range("max_tokens", self.max_tokens, 3, 65_536)
+        check_range("vocabulary", self.vocabulary, 1, 2**24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +163,10 @@ class Manifest:
     tools: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
+        check_range("embedding_dim", self.embedding_dim, 1, 65_536)
+        check_range("logit_scale_a", self.logit_scale_a, 1e-6, MAX_LOGIT_SCALE)
+        check_range("logit_scale_t", self.logit_scale_t, 1e-6, MAX_LOGIT_SCALE)
+        check_range("opset", self.opset, 1, 1000)
         for stage in Stage:
             if Precision.FP32 not in self.graphs.get(stage, {}):
                 raise ValueError(f"no fp32 graph for {stage}")
@@ -201,6 +176,11 @@ class Manifest:
             for graph in self.graphs[stage].values():
                 if [tensor.shape for tensor in graph.outputs] != [("batch", self.embedding_dim)]:
                     raise ValueError(f"{graph.file} does not give vectors of {self.embedding_dim}")
+        for graph in self.graph_files().values():
+            for tensor in (*graph.inputs, *graph.outputs):
+                for length in tensor.shape:
+                    if isinstance(length, int):
+                        check_range(f"a length of {tensor.name} in {graph.file}", length, 0, 2**31)
         if self.projection is not None and self.projection.input_dim != self.embedding_dim:
             raise ValueError(f"{self.projection.graph.file} does not take vectors of {self.embedding_dim}")
 
@@ -262,8 +242,8 @@ class Manifest:
         return {**self.files, **{name: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""
+        return json.dumps(printable(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -273,14 +253,23 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         BundleVersionError: it follows another schema.
         BundleCorruptError: it is not JSON, or a fact is missing or of the wrong type.
     """
+    if len(content) > MANIFEST_BYTES:
+        raise BundleCorruptError(
+            f"{path} has {len(content)} bytes, and a manifest has {MANIFEST_BYTES} at most. Export the bundle again."
+        )
     try:
-        schema = msgspec.json.decode(content, type=dict[str, object]).get("schema")
+        facts = msgspec.json.decode(content, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleCorruptError(f"{path} is not a manifest: {error}. Export the bundle again.") from error
+    schema = facts.get("schema")
     if schema != SCHEMA:
         raise BundleVersionError(
-            f"{path} follows manifest schema {schema!r}; this release reads schema {SCHEMA}. Export the checkpoint "
+            f"{path} follows manifest schema {schema!r:.60}; this release reads schema {SCHEMA}. Export the checkpoint "
             "again with this release, or install the release that wrote it."
+        )
+    if printable(facts) != facts:
+        raise BundleCorruptError(
+            f"{path} holds control characters, which would reach terminals and logs. Export the bundle again."
         )
     try:
         manifest = msgspec.json.decode(content, type=Manifest)

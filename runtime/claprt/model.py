@@ -265,7 +265,7 @@ class Clap:
     def tokenizer(self) -> TextEncoder:
         """The bundle's tokenizer, read when first used; a server's own where one is asked."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer(self.bundle.tokenizer_path, self.manifest.text)
+            self._tokenizer = Tokenizer(self.bundle.tokenizer_path, self.manifest.text, self.bundle.tokenizer_sha256)
         return self._tokenizer
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import mmap
 import os
 from pathlib import Path
 
-_MOST_FIELDS = 4_000_000
+_MOST_FIELDS = 1_000_000
 """Fields that are looked at; the text tower of RoBERTa-base has some thousand."""
 _DEEPEST = 64
 """Graphs within graphs."""

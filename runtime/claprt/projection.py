@@ -22,6 +22,7 @@ from claprt.bundle import Bundle, sha256_of
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
 from claprt.graphs import PROJECTION_INPUT, ProjectionFacts
 from claprt.manifest import MANIFEST_FILE
+from claprt.onnx_file import check_self_contained
 from claprt.providers import ORT_NAMES, Provider
 from claprt.session import Load, OrtSession, Runner
 
@@ -94,7 +95,11 @@ class Projection:
             raise BundleCorruptError(
                 f"{path} was altered or taken away since the bundle was loaded. Load the bundle again."
             )
-        load = Load(path=path, facts=graph, threads=1, cache=None)
+        try:
+            check_self_contained(path)
+        except ValueError as error:
+            raise BundleCorruptError(f"{path} is not a graph that is loaded here: {error}.") from error
+        load = Load(path=path, facts=graph, threads=1, cache=None, verified=True)
         return OrtSession(load, Provider.CPU, [ORT_NAMES[Provider.CPU]])
 
     def abandon(self) -> None:

@@ -5,6 +5,7 @@ The tokenizer is the bundle's own `tokenizer.json`, run by Hugging Face's `token
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from claprt.arrays import AttentionMask, TokenIds
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
+from claprt.tokenizer_file import check_tokenizer_file
 
 
 class TextEncoder(Protocol):
@@ -27,17 +29,35 @@ class TextEncoder(Protocol):
 class Tokenizer:
     """Turns texts into token ids, at most `facts.max_tokens` each, beginning and end marks included."""
 
-    def __init__(self, path: Path, facts: TextFacts) -> None:
+    def __init__(self, path: Path, facts: TextFacts, sha256: str | None = None) -> None:
         """Reads `tokenizer.json`.
 
+        Args:
+            path: of the file.
+            facts: of the text tower.
+            sha256: what the file has to hash to; None for whatever it is.
+
         Raises:
-            BundleCorruptError: it is no tokenizer, or has ids that the text tower has no embedding for.
+            BundleCorruptError: it is no tokenizer, has parts that are not run here, is another file than the one that was
+                exported, or has ids that the text tower has no embedding for.
         """
         import tokenizers
 
+        self._path, self._facts = path, facts
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises plain Exception
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleCorruptError(f"{path} cannot be read: {error.strerror}. Copy the bundle again.") from error
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise BundleCorruptError(
+                f"{path} is not the file that was exported: it was changed since the bundle was loaded. Load it again."
+            )
+        try:
+            check_tokenizer_file(content)
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # plain Exception, or what a panic of the library is, which is no Exception
             raise BundleCorruptError(f"{path} is not a tokenizer: {error}. Export the bundle again.") from error
         entries = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if entries > facts.vocabulary:
@@ -46,7 +66,6 @@ class Tokenizer:
             )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(facts.max_tokens)
-        self._facts = facts
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text.
@@ -54,9 +73,22 @@ class Tokenizer:
         Raises:
             TextTypeError: one is not a string.
             TextError: one is empty or cannot be encoded as UTF-8.
+            BundleCorruptError: the tokenizer fails, or gives ids that the text tower has no embedding for.
         """
         checked_texts(texts)
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        try:
+            found = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # as above
+            raise BundleCorruptError(f"{self._path} fails on a text: {error}. Export the bundle again.") from error
+        for ids in found:
+            if not 0 < len(ids) <= self._facts.max_tokens or max(ids) >= self._facts.vocabulary:
+                raise BundleCorruptError(
+                    f"{self._path} makes {len(ids)} tokens of a text, up to number {max(ids, default=-1)}; the text tower "
+                    f"takes 1 to {self._facts.max_tokens}, of {self._facts.vocabulary}. Export the bundle again."
+                )
+        return found
 
     def text_of(self, ids: Sequence[int]) -> str | None:
         """The text that `encode` turns into these token ids, or None where they are of another tokenizer.
