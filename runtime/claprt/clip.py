@@ -147,13 +147,23 @@ def waveforms(blocks: Iterator[Waveform], facts: AudioFacts, long: LongClips) ->
         yield start, _cut_out(held, start, window)
 
 
-def at_most(windows: int, blocks: Iterable[Samples], rate: int, facts: AudioFacts) -> Iterator[Samples]:
-    """The blocks themselves, as long as they fit into so many windows: a server answers within bounds of memory and time.
+_OF_SERVICES = "Cut it, send it in parts, or have the service started with more (claprt serve --max-windows)."
 
-    `rate` is that of the blocks, in Hz: what is too long is refused before it is resampled.
+
+def at_most(
+    windows: int, blocks: Iterable[Samples], rate: int, facts: AudioFacts, advice: str = _OF_SERVICES
+) -> Iterator[Samples]:
+    """Pass blocks through, and refuse what does not fit into so many windows before it is resampled.
+
+    Args:
+        windows: how many there may be.
+        blocks: of one sound, each [samples].
+        rate: of the blocks, in Hz.
+        facts: what the checkpoint expects.
+        advice: ends the message: what whoever asked can do.
 
     Raises:
-        AudioShapeError: there are more.
+        AudioShapeError: if the sound is longer.
     """
     left = (windows * facts.window_samples + facts.mel.hop - 1) * rate / facts.mel.sample_rate if windows > 0 else 0
     for block in blocks:
@@ -161,8 +171,7 @@ def at_most(windows: int, blocks: Iterable[Samples], rate: int, facts: AudioFact
         if left < 0:
             raise AudioShapeError(
                 f"There is more sound in this request than this server takes: {windows * facts.window_s:g} s were left "
-                "for this one. Send fewer or shorter sounds, or let the client cut them "
-                '(claprt.load("triton://…") does, on a Triton server).'
+                f"for this one. {advice}"
             )
         yield block
 

@@ -140,7 +140,10 @@ class TestClapSocket:
     def test_too_long(self, client: TestClient) -> None:
         with client.websocket_connect("/clap?sample_rate=4000") as socket:
             socket.send_bytes(np.ones(4000 * 21, np.float32).tobytes())
-            assert "more sound" in socket.receive_json()["message"]
+            message = socket.receive_json()["message"]
+        assert "more sound" in message
+        assert "--max-windows" in message
+        assert "triton" not in message
 
     def test_a_rate_that_is_none(self, client: TestClient) -> None:
         with client.websocket_connect("/clap?sample_rate=quick") as socket:

@@ -15,7 +15,7 @@ import soundfile
 
 import claprt
 from claprt.clip import long_clips
-from claprt.errors import ArrayError, AudioDecodeError, ClaprtError
+from claprt.errors import ArrayError, AudioDecodeError, AudioShapeError, ClaprtError
 from claprt.preprocess import recipe
 from claprt.synthetic import SOUNDS
 from claprt.triton.steps import check_distinct
@@ -65,6 +65,12 @@ def test_what_is_sent_with_a_rate(decode: Any) -> None:
     for data, sentence in ((np.rint(sound * 32767).astype("<i2"), "16-bit"), (np.frombuffer(b"<html>" * 99, "u1"), "text")):
         with pytest.raises(AudioDecodeError, match=sentence):
             asked(decode, data.tobytes(), RATE)
+
+
+def test_a_sound_that_is_too_long(decode: Any) -> None:
+    decode.limit = 1
+    with pytest.raises(AudioShapeError, match=r"more sound.*claprt\.load\(.triton://"):
+        asked(decode, np.zeros(RATE * 11, np.float32).tobytes(), RATE)
 
 
 def test_waveforms_that_are_bytes_of_something_else(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,12 +169,18 @@ def decoded(body: bytes, shape: type[T], texts: int) -> T:
         OptionError: if it holds more, or a field that is not of this shape.
         ShapeError: if it is not JSON, or has another shape.
     """
-    if len(body) > _SMALL and body.count(b'"') - body.count(b'\\"') > 2 * (texts + _NAMES):
+    if len(body) > _SMALL and _quotes(body) > 2 * (texts + _NAMES):
         raise OptionError(f"There may be up to {texts} texts in one request; this one has more.")
     try:
         return msgspec.json.decode(body.removeprefix(BOM_UTF8), type=shape, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise _misfit(error, shape, _other_encoding(body)) from error
+
+
+def _quotes(body: bytes) -> int:
+    """How many strings begin or end in a body, piece by piece: counting holds Python's global lock."""
+    pieces = range(0, len(body), _SMALL)
+    return sum(body.count(b'"', at, at + _SMALL) - body.count(b'\\"', at, at + _SMALL + 1) for at in pieces)
 
 
 def fitted(fields: Mapping[str, Any], shape: type[T]) -> T:

@@ -15,6 +15,8 @@ from claprt.preprocess import prepared_blocks, recipe
 from claprt.raw_audio import raw_source
 from claprt.triton.steps import Steps, parameter, version_bundle
 
+ADVICE = 'Send fewer or shorter sounds, or let the client cut them, as claprt.load("triton://…") does.'
+
 
 class TritonPythonModel:
     def initialize(self, args):
@@ -45,7 +47,7 @@ class TritonPythonModel:
     def blocks(self, data, rate, windows):
         heard = self.facts.mel.sample_rate
         sound = open_sound(data if rate is None else raw_source(data), rate, heard)
-        sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts))
+        sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts, ADVICE))
         return prepared_blocks(sound, self.recipe, heard)
 
     def cut_waveforms(self, blocks):
