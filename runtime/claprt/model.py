@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -27,6 +27,8 @@ from claprt.results import EmbeddedSound
 from claprt.text import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad
 
 _TEXT_BATCH = 32
+_TOKENISED = 64
+"""Texts that are tokenised in one step."""
 _LABELS_MB = 16
 """Room for the vectors of labels where no cache was given: seven thousand of them."""
 
@@ -223,11 +225,19 @@ class Clap:
             return self.embed_text([texts])[0]
         if not isinstance(texts, Iterable):
             return self.embed_text([texts])  # refused there, with the reason
-        ids = self.tokenizer.encode(list(texts))
+        return _result(self._text_steps(list(texts)))
+
+    def _text_steps(self, texts: Sequence[str]) -> Generator[None, None, Embeddings]:
+        """`embed_text` of a list, which can be left between batches."""
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TOKENISED):
+            ids += self.tokenizer.encode(texts[start : start + _TOKENISED])
+            yield
         rows = np.empty((len(ids), self.dim), np.float32)
         for positions in batches_by_length(ids, _TEXT_BATCH):
             token_ids, mask = pad([ids[position] for position in positions], self.manifest.text.pad_token_id)
             rows[positions] = self.engine.text(token_ids, mask)
+            yield
         return rows
 
     def embed_labels(self, texts: Sequence[str]) -> Embeddings:
@@ -236,11 +246,16 @@ class Clap:
         Raises:
             TextError: a text is empty, is not a string, or cannot be encoded.
         """
+        return _result(self.label_steps(texts))
+
+    def label_steps(self, texts: Sequence[str]) -> Generator[None, None, Embeddings]:
+        """`embed_labels`, which can be left between batches of 32 texts; for services."""
         recall = self.recall
         keys = [recall.text_key(text) for text in checked_texts(texts)]
         rows = [recall.vector(key) for key in keys]
         missing = [position for position, row in enumerate(rows) if row is None]
-        for position, vector in zip(missing, self.embed_text([texts[position] for position in missing]), strict=True):
+        vectors = yield from self._text_steps([texts[position] for position in missing])
+        for position, vector in zip(missing, vectors, strict=True):
             recall.keep_vector(keys[position], vector)
             rows[position] = vector
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
@@ -271,3 +286,12 @@ class Clap:
     def __repr__(self) -> str:
         trained = "" if self.manifest.source.trained else ", untrained"
         return f"<Clap {self.manifest.name} {self.precision} on {self.provider}{trained}>"
+
+
+def _result(steps: Generator[None, None, Embeddings]) -> Embeddings:
+    """What the steps end with."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value

@@ -93,7 +93,8 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_what_arrives_together_is_run_together(clap: claprt.Clap) -> None:
+def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claprt.serve.batcher._RUN_S", 60)  # the first run takes as long as the tower is closed
     rows = [SOUNDS["rain"](RATE, RATE) * np.float32(1 - n / 50) for n in range(24)]
     expected = clap.embed_audio(rows, RATE)
     tower = Tower(clap)

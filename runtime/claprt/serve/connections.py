@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import itertools
 import json
 import logging
 from types import GeneratorType
@@ -21,10 +22,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.streams import StreamReader
 
+from claprt.serve.turns import Turn
+
 HEADER_BYTES = 16 << 10
 """Of all headers and the path together."""
 SPARE = 64
-"""Connections beyond the limit whose request is read, so that it can be refused; those beyond them are closed at once."""
+"""Connections beyond the limit whose request is read, so that it can be refused; of more, the oldest is closed."""
 MOST_FRAGMENTS = 4096
 """Of one message. Each costs some memory that its size does not show, so that empty ones would be free of charge."""
 _ALWAYS = "/healthz"  # a full service is alive
@@ -69,6 +72,9 @@ def _refused(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], byte
     return head + ([(b"retry-after", b"1")] if status == http.HTTPStatus.SERVICE_UNAVAILABLE else []), body
 
 
+_numbers = itertools.count()
+
+
 class HttpConnection(H11Protocol, Watched):
     """HTTP/1.1, until the client asks for WebSocket."""
 
@@ -79,17 +85,30 @@ class HttpConnection(H11Protocol, Watched):
         self._most = self.limit_concurrency
         self.limit_concurrency = None  # uvicorn's own would refuse requests on connections that were accepted
         self._beyond = False
+        self.number = next(_numbers)
+        self._turn = Turn()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Accepts a connection, or marks it as one too many."""
         super().connection_made(transport)
         excess = 0 if self._most is None else len(self.connections) - self._most
         self._beyond = excess > 0
-        if excess > SPARE:
-            self._refuse(503, _FULL)
+        if excess > SPARE:  # so that whoever comes last can still ask whether the service is alive
+            spare = [one for one in self.connections if isinstance(one, HttpConnection) and one.is_spare]
+            min(spare, key=lambda one: one.number, default=self).turn_away()
+
+    def turn_away(self) -> None:
+        """Says that there are too many connections."""
+        self._refuse(503, _FULL)
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it is one too many, and nothing is being answered on it."""
+        return self._beyond and self.phase()[0] in ("headers", "idle")
 
     async def _enter(self, scope: Any, receive: Any, send: Any) -> None:
         """The application, for requests that may pass."""
+        scope.setdefault("state", {})["turn"] = self._turn
         names = {name for name, _ in scope["headers"]}
         if self._beyond and scope["path"] != _ALWAYS:
             await _answer(send, 503, _FULL)
@@ -170,6 +189,18 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
         self.read_paused = True  # until the application's first `receive`
         self.transport.pause_reading()
 
+    def pause_writing(self) -> None:
+        """Reads no more from a client that does not read: each ping would be answered, and the answers kept."""
+        super().pause_writing()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Reads on, unless the application has enough to do."""
+        super().resume_writing()
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def handle_cont(self, event: Any) -> None:
         """Takes a fragment, if it is not one too many."""
         if len(self.frames) < MOST_FRAGMENTS:
@@ -214,6 +245,8 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
         """The application's next message; the one that arrives after it has its own time."""
         message = await super().receive()
         self._taken += 1
+        if not self.writable.is_set() and not self.transport.is_closing():
+            self.transport.pause_reading()  # which `receive` may have resumed
         return message
 
 

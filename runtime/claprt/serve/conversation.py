@@ -18,6 +18,7 @@ from claprt.errors import AudioShapeError, ClaprtError
 from claprt.serve.faults import ShuttingDownError, explained, status_of
 from claprt.serve.gate import allowed
 from claprt.serve.service import Service
+from claprt.serve.turns import Turn, stand_as
 
 Task = asyncio.Task[Any]
 _GOING_AWAY = 1001
@@ -50,6 +51,7 @@ class Endpoint:
             await socket.close(1008, "A bearer token is needed.")
             return
         await socket.accept()
+        stand_as(Turn())
         self._service.metrics.connected(self.path, 1)
         try:
             with self._service.conversations.joined():

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claprt.serve.faults import ShuttingDownError, explained, refusal, refusal_of
 from claprt.serve.service import Service
+from claprt.serve.turns import Turn, stand_as
 
 ALWAYS = frozenset({"/healthz", "/readyz"})
 """Paths that need no token, and are answered to the end."""
@@ -27,8 +28,9 @@ _CLOSE = {"connection": "close"}  # the body that is not read would be taken for
 
 def allowed(headers: Mapping[str, str], token: str | None) -> bool:
     """Whether a request may be answered: always where no token is asked for."""
-    given = headers.get("authorization", "")
-    return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    is_right = hmac.compare_digest(given.strip(" ").encode(), (token or "").encode())
+    return token is None or (scheme.lower() == "bearer" and is_right)
 
 
 class Gate:
@@ -47,7 +49,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
-        scope.setdefault("state", {})["began"] = began
+        state = scope.setdefault("state", {})
+        state["began"] = began
+        stand_as(state.get("turn") or Turn())
 
         async def noted(message: Message) -> None:
             nonlocal status

@@ -46,6 +46,12 @@ class Outline:
     _lows: list[Samples] = field(default_factory=list[Samples])
     _highs: list[Samples] = field(default_factory=list[Samples])
 
+    def clear(self) -> None:
+        """Forgets what it has seen: the sound begins once more."""
+        self.samples = 0
+        self._lows.clear()
+        self._highs.clear()
+
     def watched(self, sound: Sound) -> Iterator[Samples]:
         """The sound's blocks themselves."""
         self.rate = sound.rate
@@ -74,23 +80,49 @@ class Outline:
         )
 
 
-def read(clap: Clap, given: Given, limits: Limits, outline: Outline | None = None) -> Iterator[View]:
-    """The windows of a sound, in order; `outline` sees its samples before they are resampled.
+def read(
+    clap: Clap,
+    given: Given,
+    limits: Limits,
+    outline: Outline | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Iterator[View]:
+    """The windows of a sound, in order.
+
+    Args:
+        clap: what they are for.
+        given: the sound.
+        limits: of the service.
+        outline: sees the samples before they are resampled.
+        pause: called for every quarter of a second of the sound; may wait, or end it by raising.
 
     Raises:
         AudioError: it is no sound, or larger than the limits.
     """
-    sound = open_sound(given.source, given.sample_rate, clap.sample_rate)
-    facts = clap.manifest.audio
-    bounded = _bounded(at_most(limits.windows, sound.blocks, sound.rate, facts), limits.samples)
-    sound = replace(sound, blocks=bounded)
+    opened, facts = open_sound(given.source, given.sample_rate, clap.sample_rate), clap.manifest.audio
+    again, piece = opened.again, max(1, opened.rate // 4 // _STRETCH) * _STRETCH
+
+    def bounded(blocks: Iterator[Samples]) -> Iterator[Samples]:
+        within = _bounded(at_most(limits.windows, blocks, opened.rate, facts), limits.samples)
+        return _in_pieces(within, piece, pause)
+
+    sound = replace(opened, blocks=bounded(opened.blocks), again=None if again is None else lambda: bounded(again()))
     if outline is not None:
+        outline.clear()
         sound = replace(sound, blocks=outline.watched(sound))
     blocks = prepared_blocks(sound, clap.recipe, clap.sample_rate)
     for number, view in enumerate(views(blocks, facts, clap.recipe, clap.long)):
         if number == limits.windows:
             raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")
         yield view
+
+
+def _in_pieces(blocks: Iterator[Samples], size: int, pause: Callable[[], None]) -> Iterator[Samples]:
+    """The blocks in pieces of up to `size` samples, with a pause before each."""
+    for block in blocks:
+        for start in range(0, max(1, block.size), size):
+            pause()
+            yield block[start : start + size]
 
 
 def _bounded(blocks: Iterator[Samples], samples: int) -> Iterator[Samples]:

@@ -19,7 +19,7 @@ from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.errors import AudioError, OptionError
 from claprt.model import Clap
 from claprt.serve.batcher import Batcher, Heard
-from claprt.serve.faults import log
+from claprt.serve.faults import ShuttingDownError, log
 from claprt.serve.limits import Limits, checked_count, checked_length
 from claprt.serve.metrics import Metrics
 from claprt.serve.places import Crowd, Places
@@ -33,6 +33,8 @@ _NO_PROJECTION = (
 )
 _GOODBYE_S = 5.0
 """How long WebSockets may take to be closed."""
+_REFUSED_S = 2.0
+"""How long it may take to say to clients that they are not answered."""
 
 
 class State(StrEnum):
@@ -85,7 +87,8 @@ class Service:
 
     async def start(self) -> None:
         """Loads what the first requests would otherwise wait for."""
-        await asyncio.to_thread(self.batcher.prepare)
+        if not self.batcher.prepared:
+            await asyncio.to_thread(self.batcher.prepare)
         self.state = State.READY
 
     async def ready(self) -> str | None:
@@ -107,18 +110,29 @@ class Service:
         except Exception:  # noqa: BLE001 - whatever an engine raises, it is still lost
             log.warning("the engine is still lost", exc_info=True)
 
-    async def drain(self, timeout_s: float = 30.0) -> None:
+    async def drain(self, timeout_s: float = 30.0) -> int:
         """Accepts nothing new, answers what was accepted, then closes every WebSocket. May be called twice.
 
-        Whoever runs the server calls it before the server closes connections by itself.
+        What is not answered in time is refused. Whoever runs the server calls it before the server closes connections by
+        itself.
+
+        Returns:
+            How many requests were not answered in time.
         """
         self.places.closing = True
         self.state = State.SHUTTING_DOWN if self.state is not State.ENDED else self.state
-        with contextlib.suppress(TimeoutError):
+        late = 0
+        try:
             await asyncio.wait_for(self.places.emptied(), timeout_s)
+        except TimeoutError:
+            late = self.places.waiting
+            self.batcher.give_up(ShuttingDownError())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.places.emptied(), _REFUSED_S)
         self.leaving.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.conversations.gone(), _GOODBYE_S)
+        return late
 
     async def end(self) -> None:
         """Ends the threads, after `drain`."""
