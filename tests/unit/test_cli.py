@@ -103,7 +103,7 @@ def test_bad_files(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     bad.write_text("no sound")
     assert main(["embed", files[0], str(bad), files[1]]) == 1
     captured = capsys.readouterr()
-    assert f"claprt: {bad} cannot be decoded" in captured.err
+    assert f"claprt: {bad} holds no sound" in captured.err
     assert len(lines(captured.out)) == 1
     assert main(["embed", files[0], str(bad), files[1], "--on-error", "skip"]) == 1
     captured = capsys.readouterr()
@@ -207,7 +207,7 @@ def test_embed_on_a_terminal(files: list[str]) -> None:
     assert status == 0
     assert "cosine similarity" in shown
     assert "windows: 2" in shown
-    assert "a dog\r\n" in shown  # the column
+    assert "  a dog\r\n" in shown  # the head of the column
     assert "--json prints them" in shown
 
 

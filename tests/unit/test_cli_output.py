@@ -135,10 +135,17 @@ def test_a_table_in_a_file_is_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_table_of_long_texts() -> None:
-    shown = cosine_table(["a.wav"], ["a dog that barks", "rain"], np.array([[0.5, -0.25]], np.float32)).splitlines()
+    cosines = np.array([[0.5, -0.25]], np.float32)
+    shown = cosine_table(["a.wav"], ["a dog that barks in the night", "rain"], cosines).splitlines()
     assert shown[0].split() == ["[1]", "[2]"]
     assert shown[1].split() == ["a.wav", "+0.500", "-0.250"]
-    assert shown[-2:] == ["[1] a dog that barks", "[2] rain"]
+    assert shown[-2:] == ["[1] a dog that barks in the night", "[2] rain"]
+
+
+def test_table_of_wide_characters() -> None:
+    head, row = cosine_table(["あ.wav"], ["静か", "rain"], np.array([[0.5, -0.25]], np.float32)).splitlines()
+    assert cells(head[: head.index("rain")]) == cells(row[: row.index("-0.250")])
+    assert cells(head[: head.index("静か")]) == cells(row[: row.index("+0.500")])
 
 
 # notes and progress
@@ -170,8 +177,8 @@ def test_the_small_model_is_named_where_it_matters(
     monkeypatch.delenv("CLAPRT_BUNDLE")
     more = {
         "embed": [sample_path()],
-        "classify": [sample_path(), "--labels=a,b"],
-        "tag": [sample_path(), "--tags=a,b"],
+        "classify": [sample_path(), "--labels=dog,rain"],
+        "tag": [sample_path(), "--tags=dog,rain"],
         "similarity": [sample_path(), sample_path()],
         "latency": ["--trials=1", "--target-ms=100000"],
     }

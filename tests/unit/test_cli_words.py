@@ -133,7 +133,7 @@ def test_a_bad_file_among_others(
         captured = capsys.readouterr()
         found = [json.loads(line) for line in captured.out.splitlines()]
         if (choice or default) == "raise":
-            assert captured.err.count("claprt: bad.wav cannot be decoded") == 1
+            assert captured.err.count("claprt: bad.wav holds no sound") == 1
             assert "missing.wav" not in captured.err
             assert [row.get("source") for row in found] in ([], ["dog.wav"])
         else:

@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
         given, known = self._given_and_known(message)
         close = [found for word in given for found in difflib.get_close_matches(word, known, 1, 0.6)]
         hint = f" Did you mean {' and '.join(close)}?" if close else ""
+        message = message.partition(" (choose from ")[0] if close else message
         self.print_usage()
         self.exit(2, f"{self.prog}: {message.removesuffix('.')}.{hint} See {self.prog} --help.\n")
 

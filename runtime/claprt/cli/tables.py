@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from claprt.cli.terminal import cells, fit, printable
 
-_SHORT = 12
+_HEAD = 24
 _NAME = 40
+_WIDTH = 100
 
 
 def cosine_table(
@@ -30,7 +31,7 @@ def cosine_table(
         a.wav  +0.500  -0.250
     """
     numbered = names is None
-    heads = _heads(len(rows) if names is None else names)
+    heads = _heads(len(rows) if names is None else names, (width or _WIDTH) // 2)
     places = [max(6, cells(head)) for head in heads]
     labels = [f"{f'[{row}]':{len(heads[-1])}} {name}" if numbered else name for row, name in enumerate(rows, 1)]
     room = min(max(map(cells, map(printable, labels))), _NAME, max(8, (width or 200) // 2))
@@ -39,20 +40,21 @@ def cosine_table(
     lines: list[str] = []
     for start, end in _parts(places, None if width is None else width - room):
         lines += [""] if lines else []
-        lines.append(_line(" " * room, [f"{head:{place}}" for head, place in zip(heads, places, strict=True)][start:end]))
+        lines.append(_line(" " * room, [fit(head, place) for head, place in zip(heads, places, strict=True)][start:end]))
         for label, values in zip(shown, cosines, strict=True):
-            lines.append(
-                _line(label, [f"{value:<+{place}.3f}" for value, place in zip(values, places, strict=True)][start:end])
-            )
+            cosine = [f"{value:<+{place}.3f}" for value, place in zip(values, places, strict=True)]
+            lines.append(_line(label, cosine[start:end]))
     if names is not None and heads[0] != printable(names[0]):
         lines += ["", *(f"{head} {printable(name)}" for head, name in zip(heads, names, strict=True))]
     return "\n".join(lines)
 
 
-def _heads(names: Sequence[str] | int) -> list[str]:
-    """The names themselves if all are short, else numbers."""
-    if not isinstance(names, int) and all(cells(printable(name)) <= _SHORT for name in names):
-        return [printable(name) for name in names]
+def _heads(names: Sequence[str] | int, room: int) -> list[str]:
+    """The names themselves if they are short and fit beside each other in half a line, else numbers."""
+    if not isinstance(names, int):
+        shown = [printable(name) for name in names]
+        if max(map(cells, shown)) <= _HEAD and sum(max(6, cells(name)) + 2 for name in shown) <= room:
+            return shown
     count = names if isinstance(names, int) else len(names)
     return [f"[{number}]" for number in range(1, count + 1)]
 
