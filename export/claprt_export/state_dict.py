@@ -13,7 +13,9 @@ from torch import Tensor
 
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
 from claprt_export.naming import Weights
+from claprt_export.pickle_check import DTYPE, NUMBERS, SCALARS, check_pickles
 
+_HEADER_BYTES = 4_000_000
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -61,6 +63,12 @@ def _is_state_dict(content: object) -> bool:
 def _read_safetensors(file: Path) -> dict[Any, Any]:
     import safetensors.torch
 
+    with file.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if header > _HEADER_BYTES:
+        raise CheckpointError(
+            f"{file} cannot be read: it states a header of {header} bytes, and a CLAP needs less than {_HEADER_BYTES}."
+        )
     try:
         return safetensors.torch.load_file(file)
     except Exception as error:  # its errors have no common parent but Exception
@@ -68,12 +76,13 @@ def _read_safetensors(file: Path) -> dict[Any, Any]:
 
 
 def read_pickle(file: Path) -> Any:
-    """Unpickles tensors and plain values only: nothing in the file is run.
+    """Unpickles tensors and plain values only: nothing in the file is run, and no more is allocated than it has bytes for.
 
     Raises:
         CheckpointError: it is no checkpoint, or holds more than that.
     """
     try:
+        check_pickles(file)
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, which the outcome speaks for
             return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
@@ -84,7 +93,18 @@ def read_pickle(file: Path) -> Any:
             f"run code: {reason} If you trust it, load it yourself and save its state_dict with torch.save."
         ) from error
     except Exception as error:  # a damaged pickle leads to nearly any
-        raise CheckpointError(f"{file} is not a checkpoint, or not a whole one: {error}") from error
+        raise CheckpointError(
+            f"{file} is not a checkpoint, or not a whole one: {_in_words(error)}. Compare its size with that of the "
+            "original, and copy or download it again."
+        ) from error
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says, where it is more than a number or a name that only its author understands."""
+    said = " ".join(str(error).split())
+    if isinstance(error, LookupError) or len(said.split()) < 3:
+        return f"it is damaged, and reading it failed with {type(error).__name__}" + (f" ({said:.80})" if said else "")
+    return f"{said:.300}".rstrip(". ")
 
 
 def _is_zip(file: Path) -> bool:
@@ -92,8 +112,27 @@ def _is_zip(file: Path) -> bool:
         return stream.read(2) == b"PK"
 
 
+class _Dtype:
+    """Stands in for `numpy.dtype`, which would make any that a file describes: only those of plain numbers are known."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if name not in NUMBERS:
+            raise pickle.UnpicklingError(f"it holds numbers of the type {name!r:.40}.")
+        self.numpy = np.dtype(str(name))
+
+    def __setstate__(self, state: object) -> None:
+        """Leaves the type as it is."""
+
+
+def _scalar(dtype: object, content: object) -> Any:
+    """Stands in for what numpy pickles a single number as."""
+    if isinstance(content, str):
+        content = content.encode("latin-1")
+    if not isinstance(dtype, _Dtype) or not isinstance(content, bytes) or len(content) != dtype.numpy.itemsize:
+        raise pickle.UnpicklingError("it holds a number of numpy that is none.")
+    return np.frombuffer(content, dtype.numpy)[0]
+
+
 def _numpy_scalars() -> list[Any]:
-    """What LAION's files hold beside tensors: numpy scalars, in the names that numpy 1 pickled them under."""
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
+    """What LAION's files hold beside tensors: numpy scalars, in the names that numpy 1 and 2 pickle them under."""
+    return [(_Dtype, DTYPE), *((_scalar, name) for name in SCALARS)]

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import random
+import re
+import time
+import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
 from claprt_export.naming import canonical
+from claprt_export.state_dict import read_pickle
 from tests.export.conftest import SMALL_AUDIO, SMALL_FUSED, SMALL_TEXT, laion_state
 
 
@@ -235,6 +241,167 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
     assert "never" not in capsys.readouterr().out
+
+
+def _word(text: str) -> bytes:
+    content = text.encode()
+    return b"X" + len(content).to_bytes(4, "little") + content
+
+
+def _number(number: int) -> bytes:
+    return b"\x8a\x08" + number.to_bytes(8, "little", signed=True)
+
+
+def _storage(key: str, items: int) -> bytes:
+    return b"(" + _word("storage") + b"ctorch\nFloatStorage\n" + _word(key) + _word("cpu") + _number(items) + b"tQ"
+
+
+def _tensor(items: int, shape: int, stride: int = 1) -> bytes:
+    """A tensor of a storage of some items, in protocol 2."""
+    of = _number(shape) + b"\x85" + _number(stride) + b"\x85"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + _storage("0", items)
+        + _number(0)
+        + of
+        + b"\x89ccollections\nOrderedDict\n)RtR"
+    )
+
+
+def _numpy_scalar(dtype: str, state: bytes = b"") -> bytes:
+    made = b"cnumpy\ndtype\n" + _word(dtype) + b"\x89\x88\x87R" + state
+    return (
+        b"cnumpy.core.multiarray\nscalar\n"
+        + made
+        + b"c_codecs\nencode\n"
+        + _word("abcdefgh")
+        + _word("latin1")
+        + b"\x86R\x86R"
+    )
+
+
+_HUGE_STATE = b"(K\x03" + _word("<") + b"NNN" + _number(2_000_000_000) + _number(8) + b"K\x00tb"
+BOMBS = {
+    "bytearray": (b"cbuiltins\nbytearray\n" + _number(3_000_000_000) + b"\x85R", "run code: it names builtins.bytearray"),
+    "bytearray of Python 2": (b"c__builtin__\nbytearray\n" + _number(3_000_000_000) + b"\x85R", "it names __builtin__"),
+    "dtype": (_numpy_scalar("V2000000000"), "holds numbers of a type"),
+    "dtype of a word": (_numpy_scalar("f8, (1000000000,)f8"), "holds numbers of a type"),
+    "nothing called": (b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n", "it names torch._utils._rebuild_meta"),
+    "storage": (_tensor(2_000_000_000, 1), "states more weights than its [0-9]+ bytes can hold"),
+    "storage below nothing": (_tensor(-1, 1), "names weights otherwise"),
+    "tensor": (_tensor(8, 2_000_000_000), "a tensor that is larger than the weights"),
+    "spread tensor": (_tensor(8, 2_000_000_000, 0), "a tensor that is larger than the weights"),
+    "far tensor": (_tensor(8, 2, 1_000_000), "a tensor that is larger than the weights"),
+    "copies": (
+        _word("a" * 100_000) + b"q\x00]" + (b"c_codecs\nencode\nh\x00" + _word("latin1") + b"\x86Ra") * 5_000,
+        "copies its own parts over and over",
+    ),
+    "copies of a dict": (
+        b"}q\x00(" + b"".join(_number(n) + b"N" for n in range(20_000)) + b"u]"
+        + b"ccollections\nOrderedDict\nh\x00\x85Ra" * 1_000, "copies its own parts over and over",
+    ),
+    "nested": (b"]" * 100_000 + b"a" * 99_999, "nested more than 100 deep"),
+    "nested marks": (b"(" * 100_000, "nested more than 100 deep"),
+    "many": (b"]" * 3_000_000, "more than 2000000 instructions"),
+    "a long word": (b"X\xff\xff\xff\xffabc", "expected 4294967295 bytes"),
+    "unknown instruction": (b"\x8c\x01a\x93", "the instruction SHORT_BINUNICODE, which torch.save does not write"),
+    "nothing on the stack": (b"R", "uses something that is not there"),
+    "nothing remembered": (b"h\x07", "uses something that is not there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+@pytest.mark.parametrize("name", list(BOMBS))
+def test_files_that_ask_for_more_memory_than_they_have_bytes(tmp_path: Path, name: str, form: str) -> None:
+    """Refused in a sentence, before it is taken: some hundred bytes could ask for gigabytes."""
+    content, words = BOMBS[name]
+    path = tmp_path / "bomb.pt"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", b"\x80\x02" + content + b".")
+            archive.writestr("a/version", b"3\n")
+            archive.writestr("a/data/0", bytes(32))
+    else:
+        head = [pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(1001, 2), pickle.dumps({"little_endian": True}, 2)]
+        path.write_bytes(b"".join(head) + b"\x80\x02" + content + b"." + pickle.dumps(["0"], 2) + bytes(40))
+    tracemalloc.start()
+    try:
+        started = time.perf_counter()
+        with pytest.raises(CheckpointError, match=words):
+            read_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+        assert time.perf_counter() - started < 60
+    finally:
+        tracemalloc.stop()
+
+
+def test_types_of_numpy_are_left_as_they_are(tmp_path: Path) -> None:
+    """A pickle may hand a type a state that says how large it is."""
+    path = tmp_path / "scalar.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + _numpy_scalar("f8", _HUGE_STATE) + b".")
+        archive.writestr("a/version", b"3\n")
+    found = read_pickle(path)
+    assert found == np.frombuffer(b"abcdefgh", "<f8")[0]
+    assert found.dtype.itemsize == 8
+
+
+def test_compressed_and_ambiguous_archives(tmp_path: Path, laion_file: Path) -> None:
+    """389 KB of a deflated pickle were 1.4 GB of objects."""
+    members: list[tuple[str, bytes]] = []
+    with zipfile.ZipFile(laion_file) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    path = tmp_path / "other.pt"
+
+    def write(more: list[tuple[str, bytes]], compression: int, front: bytes = b"") -> Path:
+        with path.open("wb") as stream:
+            stream.write(front)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a second member of one name
+            with zipfile.ZipFile(path, "a", compression) as archive:
+                for name, content in [*members, *more]:
+                    archive.writestr(name, content)
+        return path
+
+    with pytest.raises(CheckpointError, match="its zip archive is compressed, which torch.save never does"):
+        read_checkpoint(write([], zipfile.ZIP_DEFLATED))
+    first = members[0][0]
+    for name in (first, first.upper()):
+        with pytest.raises(CheckpointError, match="two members of one name"):
+            read_checkpoint(write([(name, members[0][1])], zipfile.ZIP_STORED))
+    with pytest.raises(CheckpointError, match="something in front of it"):
+        read_checkpoint(write([], zipfile.ZIP_STORED, b"PK" + bytes(40)))
+    with pytest.raises(CheckpointError, match="pickles of more than"):
+        read_checkpoint(write([("a/more.pkl", bytes(40_000_000))], zipfile.ZIP_STORED))
+
+
+@pytest.mark.parametrize("size", [5_000_000, 2**40, 2**64 - 1])
+def test_safetensors_with_a_large_header(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(size.to_bytes(8, "little") + b"{" + b" " * 100)
+    with pytest.raises(CheckpointError, match=f"states a header of {size} bytes"):
+        read_checkpoint(path)
+
+
+def test_a_damaged_file_is_spoken_of_in_words(tmp_path: Path, laion_file: Path) -> None:
+    """Not by a number that only torch knows the meaning of."""
+    torch.save(
+        {"state_dict": laion_state(read_checkpoint(laion_file))}, tmp_path / "old.pt", _use_new_zipfile_serialization=False
+    )
+    rolls = random.Random(5)
+    for source in (laion_file, tmp_path / "old.pt"):
+        whole = source.read_bytes()
+        for _ in range(60):
+            content = bytearray(whole)
+            for _ in range(rolls.choice([1, 3, 20])):
+                content[rolls.randrange(min(20_000, len(content)))] = rolls.randrange(256)
+            path = tmp_path / "damaged.pt"
+            path.write_bytes(content)
+            try:
+                read_checkpoint(path)
+            except CheckpointError as error:
+                said = str(error).replace(str(path), "FILE")
+                assert len(re.findall("[a-z]{2,}", said)) > 8, said
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 a broken zip", pickle.dumps({"a": 1})])
