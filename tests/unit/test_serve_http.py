@@ -134,7 +134,7 @@ class TestEmbeddings:
                 assert np.abs(np.asarray(sound["data"][0]["embedding"]) - clap.embed_audio(rain)).max() < 1e-6
             refused = client.post(f"{prefix}/embeddings_audio", json={"input": "https://example.org/a.wav"})
             assert (refused.status_code, "not opened" in refused.text) == (400, True)
-        assert client.post("/classify", json={"model": "x", "input": ["test"]}).status_code == 400
+            assert client.post(f"{prefix}/classify", json={"model": "x", "input": ["test"]}).status_code == 400
 
     def test_models(self, client: TestClient) -> None:
         for prefix in ("/v1", ""):

@@ -133,6 +133,7 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
 
 
 def _add_tasks(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/classify", include_in_schema=False)  # where infinity has its own, so that its clients are told why not
     @app.post("/classify", openapi_extra=described(ClassifyRequest, ClassifyForm))
     async def classify(request: Request) -> Response:
         """How well labels fit a sound: cosines, logits, and their shares among these labels."""
