@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
+    if getattr(options, "end_with_stdin", False):
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         lines = list(options.run(options, report))
     except ClaprtError as error:
@@ -73,6 +77,13 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _end_with_stdin() -> None:
+    """Stops the export when standard input ends, as it does when the process that started this one has ended."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _result(out: Path, manifest: Manifest) -> Iterator[str]:
     yield f"{out}: {manifest.name}, {manifest.audio.architecture}, {manifest.text.architecture}"
     for row in manifest.parity:
@@ -102,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     version = f"claprt-export {__version__}"
     parser.add_argument("-V", "--version", action="version", version=version, help="print the version")
     parser.add_argument(
-        "variant", nargs="?", metavar="VARIANT", help="a published checkpoint or untrained weights, see below"
+        "variant", nargs="?", metavar="VARIANT", help="a published checkpoint, also by its hub name, or untrained weights"
     )
     parser.add_argument(
         "--checkpoint",
@@ -112,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tokenizer", type=Path, metavar="PATH",
-        help="a tokenizer.json or a folder with one; by default the checkpoint folder's, then roberta-base from the hub",
+        help="a tokenizer.json or a folder with one; by default the checkpoint folder's, then what CLAPRT_TOKENIZER names, "
+        "then roberta-base from the hub",
     )  # fmt: skip
     parser.add_argument(
         "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,int8,bf16,fp16]",
@@ -127,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force-precision", action="store_true", help="keep and mark a precision that the judge refuses")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+    parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_export)
     return parser
 

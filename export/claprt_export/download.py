@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from claprt.bundle import sha256_of
+from claprt.checkpoints import TOKENIZER_VARIABLE
 from claprt_export.errors import CheckpointError, DownloadError, ExportError
 from claprt_export.variants import Variant
 
@@ -69,8 +70,28 @@ def download_tokenizer() -> Path:
     Raises:
         DownloadError: it is in no cache and the hub cannot be reached.
     """
+    cached = _cached_tokenizer()
+    if cached is not None:
+        return cached
     what = f"the tokenizer of {ROBERTA_REPOSITORY}"
     return _fetch(ROBERTA_REPOSITORY, "tokenizer.json", ROBERTA_REVISION, what)
+
+
+def _cached_tokenizer() -> Path | None:
+    """RoBERTa-base's tokenizer as another program fetched it: `tokenizer.json`, or the folder of vocabulary and merges."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for repository in (ROBERTA_REPOSITORY, ROBERTA_REPOSITORY.partition("/")[2]):
+        for revision in (ROBERTA_REVISION, "main"):
+            found = [
+                try_to_load_from_cache(repository, name, revision=revision)
+                for name in ("tokenizer.json", "vocab.json", "merges.txt")
+            ]
+            if isinstance(found[0], str):
+                return Path(found[0])
+            if isinstance(found[1], str) and isinstance(found[2], str):
+                return Path(found[1]).parent
+    return None
 
 
 def _fetch(repository: str, file: str, revision: str | None, what: str) -> Path:
@@ -91,7 +112,7 @@ def _fetch(repository: str, file: str, revision: str | None, what: str) -> Path:
 
 def _reachable(endpoint: str) -> bool:
     """Whether trying is worth the client's half minute of retries. A proxy is always worth trying."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    if _offline():
         return False
     if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
         return True
@@ -104,14 +125,18 @@ def _reachable(endpoint: str) -> bool:
         return False
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def _no_way(what: str) -> ExportError:
+    why = "HF_HUB_OFFLINE says not to ask the hub" if _offline() else "the hub could not be reached"
     if "tokenizer" in what:
         return DownloadError(
-            f"This needs {what}, which is in no cache, and the hub could not be reached; name a tokenizer.json, or a "
-            "folder that holds one, with --tokenizer PATH."
+            f"This needs {what}, which is not in the Hugging Face cache, and {why}; name a tokenizer.json, or a folder "
+            f"with one, with --tokenizer PATH or in {TOKENIZER_VARIABLE}."
         )
     return DownloadError(
-        f"This needs {what}, which is in no cache, and the hub could not be reached; give a copy of it with --checkpoint "
-        f"PATH, or name one in {CHECKPOINT_VARIABLE}, or export weights that need no download with the variant "
-        "untrained-tiny."
+        f"This needs {what}, which is not in the Hugging Face cache, and {why}; give a copy of it with --checkpoint PATH, "
+        f"or name one in {CHECKPOINT_VARIABLE}, or export weights that need no download with the variant untrained-tiny."
     )

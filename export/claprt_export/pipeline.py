@@ -13,6 +13,7 @@ import tokenizers
 
 import claprt
 from claprt.bundle import read_bundle, sha256_of
+from claprt.checkpoints import TOKENIZER_VARIABLE
 from claprt.dataset import Dataset
 from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
 from claprt.manifest import (
@@ -71,7 +72,8 @@ def export_bundle(
         out: folder of the bundle; it appears when the export has succeeded, whole.
         name: a variant. May be left out where a checkpoint is given.
         checkpoint: a `.pt` file or a folder; by default what `CLAP_CHECKPOINT_PATH` names, then the variant's own.
-        tokenizer: a `tokenizer.json` or a folder with one; by default the checkpoint's, then RoBERTa-base's.
+        tokenizer: a `tokenizer.json` or a folder with one; by default the checkpoint's, then what `CLAPRT_TOKENIZER` names,
+            then RoBERTa-base's.
         precisions: which graphs to write; fp32 is always among them.
         calibration: sounds to take the ranges of int8 from, beside synthesised ones.
         judged_on: labelled sounds to judge lowered precisions by, instead of synthesised ones.
@@ -172,7 +174,8 @@ def _tokenizer(checkpoint: Checkpoint, given: Path | None) -> tokenizers.Tokeniz
         and not ((beside / "tokenizer.json").is_file() or (beside / "vocab.json").is_file())
     ):
         beside = None
-    tokenizer = read_tokenizer(given or beside or download_tokenizer())
+    stated = os.environ.get(TOKENIZER_VARIABLE)
+    tokenizer = read_tokenizer(given or beside or (Path(stated) if stated else download_tokenizer()))
     check_tokenizer(tokenizer, checkpoint.text)
     return tokenizer
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from claprt.checkpoint_file import checkpoint_fault
+from claprt.manifest import MANIFEST_FILE
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
 from claprt_export.naming import Weights
 from claprt_export.pickle_check import DTYPE, NUMBERS, SCALARS, check_pickles
@@ -29,6 +31,10 @@ def weight_file(path: Path) -> Path:
         for name in _WEIGHT_FILES:
             if (path / name).is_file():
                 return path / name
+        if (path / MANIFEST_FILE).is_file():
+            raise CheckpointNotFoundError(
+                f"{path} is a bundle already, which claprt.load takes; name a checkpoint to export."
+            )
         raise CheckpointNotFoundError(
             f"{path} is a folder without {' or '.join(_WEIGHT_FILES)}. Give a LAION .pt file, or a folder that "
             "ClapModel.save_pretrained wrote."
@@ -44,6 +50,9 @@ def read_weights(file: Path) -> Weights:
     Raises:
         CheckpointError: it is no checkpoint, or holds more than tensors and plain values.
     """
+    fault = checkpoint_fault(file)
+    if fault is not None:
+        raise CheckpointError(f"{file} is not a checkpoint, or not a whole one: {fault}")
     content = _read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from claprt.manifest import TaggingFacts
+from claprt.published import published_name, similar_names
 from claprt_export.errors import UnknownVariantError
 
 
@@ -142,16 +143,18 @@ VARIANTS = {row.name: row for row in _ROWS}
 
 
 def variant(name: str) -> Variant:
-    """The variant of this name; `.pt` at its end may be left on.
+    """The variant of this name, in any form that `claprt.published` knows: `.pt` at its end, the hub's name before it.
 
     Raises:
         UnknownVariantError: there is none.
     """
-    row = VARIANTS.get(name.removesuffix(".pt"))
+    row = VARIANTS.get(published_name(name) or "")
     if row is None:
         known = "\n".join(f"  {known.name:45} {known.about}" for known in VARIANTS.values())
+        meant = " or ".join(similar_names(name))
+        hint = f" Did you mean {meant}?" if meant else ""
         raise UnknownVariantError(
-            f"No variant is called {name!r}. Known are:\n{known}\nAny other LAION .pt file or transformers folder is "
+            f"No variant is called {name!r}.{hint} Known are:\n{known}\nAny other LAION .pt file or transformers folder is "
             "exported by path: --checkpoint PATH."
         )
     return row

@@ -16,13 +16,16 @@ from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, 
 from claprt.graphs import FileFacts, Precision, Stage
 from claprt.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
 from claprt.onnx_file import check_self_contained
+from claprt.published import published_name
+from claprt.triton.address import is_address, refuse_address
 
 if TYPE_CHECKING:
     from claprt.graph_cache import GraphCache
 
 SMALL_MODEL = (
     'No bundle was named, so this is mini, the small model that ships with claprt (load("mini") takes it without this '
-    "warning). For LAION's: `claprt-export 630k-audioset-best --out FOLDER`, then name FOLDER."
+    "warning). For LAION's: name `630k-audioset-best`, which is fetched and exported once, or the folder that "
+    "`claprt-export 630k-audioset-best --out FOLDER` wrote."
 )
 """What is said where the small model is used because none was named."""
 
@@ -99,20 +102,23 @@ _SHIPPED = Path(__file__).parent / "mini"
 _said: set[str] = set()
 
 
-def default_bundle() -> Path:
-    """The bundle to use where none is named: what `CLAPRT_BUNDLE` says, else the small one that ships with the package.
+def default_bundle() -> str | Path:
+    """What to load where nothing is named: what `CLAPRT_BUNDLE` names, else the small model that ships with the package.
 
     Where it is the small one, a `SmallModelWarning` says so, once in a process. `mini` as a bundle's name means it without.
+    The variable may name whatever `claprt.load` takes.
 
     Raises:
-        BundleNotFoundError: the variable names no bundle.
+        BundleNotFoundError: the variable names nothing that is there.
     """
     named = os.environ.get(BUNDLE_VARIABLE)
     if named:
-        folder = bundle_folder(named)
-        if not (folder / MANIFEST_FILE).is_file():
-            raise BundleNotFoundError(f"{BUNDLE_VARIABLE} names {named}, which is no bundle. Unset it or name another.")
-        return folder
+        if is_address(named) or published_name(named) is not None or os.path.lexists(bundle_folder(named)):
+            return named
+        raise BundleNotFoundError(
+            f"{BUNDLE_VARIABLE} names {named}, which is no bundle: there is no such folder or file, nor a published "
+            "checkpoint of that name. Unset it or name another."
+        )
     if not _said:
         _said.add(SMALL_MODEL)
         warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=_frames_to_the_caller())
@@ -135,6 +141,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleVersionError: the manifest follows another schema.
         BundleCorruptError: the manifest cannot be read, or a file has another size.
     """
+    refuse_address(path)
     folder = bundle_folder(path)
     try:
         manifest = _read_manifest(folder)
@@ -168,9 +175,10 @@ def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         found = "no such folder" if not folder.exists() else "a file" if folder.is_file() else f"no {MANIFEST_FILE}"
+        export = f"--checkpoint {folder}" if folder.exists() else "VARIANT"
         raise BundleNotFoundError(
             f"A bundle was asked for at {folder}, and {found} was found there. A bundle is the folder that "
-            "`claprt-export VARIANT --out FOLDER` writes."
+            f"`claprt-export {export} --out FOLDER` writes."
         )
     if (size := path.stat().st_size) > MANIFEST_BYTES:
         raise BundleCorruptError(f"{path} has {size} bytes, and a manifest has {MANIFEST_BYTES} at most.")

@@ -1,4 +1,4 @@
-"""`load`: from a bundle's folder, or a server's address, to a model that is ready."""
+"""`load`: from a bundle, a checkpoint, or a server's address to a model that is ready."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from claprt.bundle import Bundle, default_bundle, read_bundle
 from claprt.cache import VectorCache
+from claprt.checkpoints import find_bundle
 from claprt.clip import long_clips, whole_number
 from claprt.errors import FingerprintError, OptionError
 from claprt.graph_cache import default_cache
@@ -43,13 +44,16 @@ def load(
     server: Mapping[str, Any] | None = None,
     projection: str | os.PathLike[str] | None = None,
 ) -> Clap:
-    """Loads a bundle, or connects to the Triton server that serves one.
+    """Loads a bundle or a checkpoint, or connects to the Triton server that serves one.
 
     Args:
-        bundle: the folder that `claprt-export` wrote; by default the one that the environment variable `CLAPRT_BUNDLE`
-            names, else the small model that ships with the package; `mini` names that one. Or the address of a Triton
-            server: `triton://host:8001` (gRPC), `triton+http://host:8000`; its models then run there, and `provider`,
-            `precision` and `threads` are the server's.
+        bundle: the folder that `claprt-export` wrote; by default what the environment variable `CLAPRT_BUNDLE` names, else
+            the small model that ships with the package; `mini` names that one. Or a checkpoint: a LAION `.pt` file, a
+            folder that transformers saved, or the name of a published one such as `630k-audioset-best` or
+            `laion/clap-htsat-fused`, which is fetched; it is exported once, which needs the `export` extra and about a
+            minute, and the export is kept in the cache folder. Or the address of a Triton server: `triton://host:8001`
+            (gRPC), `triton+http://host:8000`; its models then run there, and `provider`, `precision` and `threads` are
+            the server's.
         provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
         precision: one that the bundle was exported in; or `auto`, for the fastest of this machine among those that the
             bundle's judge accepted, chosen together with the provider and for each tower by itself. The default is fp32,
@@ -72,13 +76,15 @@ def load(
             model's own. A model on a server has none otherwise, because the graph is run here.
 
     Raises:
-        BundleError: there is no bundle, it is of another schema, or a file is missing or altered.
+        BundleError: there is no bundle, it is of another schema, a file is missing or altered, or a checkpoint cannot be
+            exported.
         ProviderUnavailableError: the provider cannot be had on this machine.
         OptionError: an option has no such value, or the bundle cannot do it.
         FingerprintError: the fingerprint is another than the one that was asked for, or the projection is of another
             checkpoint.
         ServerError: the server cannot be reached, or does not serve what `claprt triton` builds.
-        MissingDependencyError: onnxruntime, or for a server tritonclient, is not installed.
+        MissingDependencyError: onnxruntime, for a server tritonclient, or for a checkpoint the exporter's packages are not
+            installed.
     """
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
@@ -86,14 +92,15 @@ def load(
     threads = None if threads is None else whole_number("threads", threads)
     prepared = recipe(preprocess)
     served: TritonEngine | None = None
-    if is_address(bundle):
+    named = default_bundle() if bundle is None else bundle
+    if is_address(named):
         given = {"provider": provider != "auto", "threads": threads is not None, "fallback": fallback}
-        served = _served(str(bundle), precision, given, dict(server or {}))
+        served = _served(str(named), precision, given, dict(server or {}))
         found = Bundle(path=Path(str(served.address)), manifest=served.served.manifest)
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
-        found = replace(read_bundle(default_bundle() if bundle is None else bundle), verified=verify)
+        found = replace(read_bundle(find_bundle(named)), verified=verify)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
     projecting = None if projection is None else _projecting(projection, found)

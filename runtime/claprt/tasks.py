@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source
-from claprt.bundle import bundle_folder, default_bundle
+from claprt.bundle import default_bundle
+from claprt.checkpoints import find_bundle
 from claprt.clip import whole_number
 from claprt.errors import OptionError
 from claprt.joint import JointEmbedding, Vectors
@@ -280,10 +281,11 @@ def similarity(
 
 
 def loaded(model: Model = None) -> Clap:
-    """The model that is meant: itself, or loaded from its folder once and kept."""
+    """The model that is meant: itself, or loaded once, from whatever `claprt.load` takes, and kept."""
     if isinstance(model, Clap):
         return model
-    path = model if is_address(model) else bundle_folder(default_bundle() if model is None else model)
+    named = default_bundle() if model is None else model
+    path = named if is_address(named) else find_bundle(named)
     key = path.resolve() if isinstance(path, Path) else str(path)
     with _loading:
         if key not in _loaded:

@@ -10,11 +10,21 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt.compat.kromosynth import CLAPExtractor
-from claprt.errors import AudioError, OptionError
+from claprt.compat.kromosynth import CLAPExtractor, provider_of
+from claprt.errors import AudioError, BundleCorruptError, OptionError
 from claprt.synthetic import SOUNDS
 
 RATE = 16_000
+
+
+class _Device:
+    """Prints as `torch.device` does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +126,51 @@ def test_what_does_not_fit(bundle: Path, fused_bundle: Path, tmp_path: Path) -> 
     assert CLAPExtractor(fused_bundle, enable_fusion=True, amodel="toy").device == "cpu"
     with pytest.raises(OptionError, match="is of toy"):
         CLAPExtractor(bundle, amodel="HTSAT-tiny")
-    with pytest.raises(OptionError, match="give cpu, cuda"):
-        CLAPExtractor(bundle, device="mps")
     (tmp_path / "music.pt").write_bytes(b"weights")
-    with pytest.raises(OptionError, match=r"claprt-export --checkpoint .*music\.pt"):
+    with pytest.raises(
+        BundleCorruptError, match=r"music\.pt, and a file was found there that is neither: it is a text file"
+    ):
         CLAPExtractor(tmp_path / "music.pt")
     with pytest.raises(FileNotFoundError):
         CLAPExtractor(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("device", "provider"),
+    [
+        (None, "auto"),
+        ("", "auto"),
+        ("cpu", "cpu"),
+        ("cpu:0", "cpu"),
+        ("cuda", "cuda"),
+        ("cuda:0", "cuda"),
+        (0, "cuda"),
+        (_Device("cuda:0"), "cuda"),
+        (_Device("cpu"), "cpu"),
+    ],
+)
+def test_devices_as_torch_names_them(device: object, provider: str) -> None:
+    assert provider_of(device) == provider
+
+
+@pytest.mark.parametrize("device", ["mps", -1, "cuda:x", True, "gpu", 1.5, "cuda:-1"])
+def test_devices_that_are_not_known(bundle: Path, device: object) -> None:
+    with pytest.raises(OptionError, match="give cpu, cuda"):
+        CLAPExtractor(bundle, device=device)
+
+
+@pytest.mark.parametrize("device", [1, "cuda:1", "cuda:12"])
+def test_a_gpu_that_is_not_the_first(bundle: Path, device: object) -> None:
+    with pytest.raises(OptionError, match=r"CUDA_VISIBLE_DEVICES=1"):
+        CLAPExtractor(bundle, device=device)
+
+
+def test_what_is_no_array(extractor: CLAPExtractor) -> None:
+    for given in ("dog.wav", Path("dog.wav"), b"RIFF"):
+        with pytest.raises(AudioError, match=r"takes samples, .*model\.embed_audio\(path\)"):
+            extractor.extract_embedding(given, RATE)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(AudioError, match="Channels of one length"):
+        extractor.extract_embedding([[0.1, 0.2], [0.1]], RATE)
 
 
 def test_a_broken_sound(extractor: CLAPExtractor) -> None:

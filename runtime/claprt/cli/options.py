@@ -7,6 +7,7 @@ import os
 import warnings
 
 from claprt.bundle import BUNDLE_VARIABLE, default_bundle
+from claprt.checkpoints import find_bundle
 from claprt.cli.terminal import note
 from claprt.clip import LongMode
 from claprt.errors import OptionError, SmallModelWarning
@@ -25,8 +26,10 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("model")
     model.add_argument(
         "--bundle",
-        metavar="FOLDER",
-        help=f"bundle to use (or set {BUNDLE_VARIABLE}; else the small model that ships with claprt)",
+        "--checkpoint",
+        metavar="MODEL",
+        help="folder of a bundle; or a checkpoint, which is exported once: a .pt file, a transformers folder, a published "
+        f"name such as 630k-audioset-best (or set {BUNDLE_VARIABLE}; else mini, the small model that ships with claprt)",
     )
     model.add_argument(
         "--provider", default="auto", choices=["auto", *map(str, Provider)], help="what to run on (%(default)s)"
@@ -55,12 +58,17 @@ def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "la
 
 
 def bundle_path(options: argparse.Namespace) -> str:
-    """The bundle that was named, or the default one."""
-    if options.bundle is not None:
-        return str(options.bundle)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SmallModelWarning)
-        return str(default_bundle())
+    """The folder of the bundle that was named, of a checkpoint's export or of the default one; or a server's address.
+
+    Raises:
+        BundleError: there is none, or the export failed.
+    """
+    named = options.bundle
+    if named is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SmallModelWarning)
+            named = default_bundle()
+    return str(named) if is_address(named) else str(find_bundle(named))
 
 
 def bundle_folder_path(options: argparse.Namespace) -> str:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claprt.bundle import BUNDLE_VARIABLE
 from claprt.cli.options import add_model_options, add_sound_options, load_model
-from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, checked_bundle
+from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
 from claprt.errors import MissingDependencyError, OptionError
 from claprt.extras import install_hint
 from claprt.model import Clap
@@ -24,7 +25,7 @@ _PORT = 32051
 _TOKEN_VARIABLE = "CLAPRT_TOKEN"
 _EPILOG = f"""\
 ws://HOST:PORT/clap speaks kromosynth's protocol; http://HOST:PORT/docs describes HTTP. What the command line leaves open
-may be said in the environment: PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (a bundle), {DEVICE_VARIABLE},
+may be said in the environment: PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE},
 {_TOKEN_VARIABLE}. Vectors are those of fp32, unless --precision says otherwise; auto is the fastest that the bundle's
 judge accepted.
 """
@@ -44,9 +45,7 @@ def add(commands: Any) -> None:
     add_sound_options(command, preprocess="kromosynth")
     add_model_options(command)
     same = command.add_argument_group("the same in other words")
-    same.add_argument(
-        "--checkpoint-path", "--checkpoint", dest="bundle", metavar="FOLDER", help="kromosynth's word for --bundle"
-    )
+    same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's word for --bundle")
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's word for --provider")
     command.set_defaults(run=run)
@@ -144,13 +143,11 @@ def _line(clap: Clap, addresses: list[str]) -> str:
 def _loaded(options: argparse.Namespace) -> Clap:
     """The model, named in our words or in kromosynth's."""
     options.bundle = options.bundle or os.environ.get(CHECKPOINT_VARIABLE) or None
-    if options.bundle is not None:
-        checked_bundle(options.bundle)
     if options.device is not None and options.provider not in ("auto", options.device):
         raise OptionError(f"--device {options.device} and --provider {options.provider} exclude each other.")
-    stated = "" if is_address(options.bundle) else os.environ.get(DEVICE_VARIABLE, "")
+    served = is_address(options.bundle or os.environ.get(BUNDLE_VARIABLE))
     if options.device is not None or options.provider == "auto":
-        options.provider = options.device or stated.partition(":")[0] or "auto"  # `cuda:0` is what torch calls the first
+        options.provider = options.device or provider_of(None if served else os.environ.get(DEVICE_VARIABLE))
     return load_model(options)
 
 

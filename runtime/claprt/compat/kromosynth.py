@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from claprt.arrays import Embedding, Embeddings
-from claprt.errors import OptionError
+from claprt.errors import AudioShapeError, AudioTypeError, OptionError
 from claprt.loading import load
 from claprt.model import Clap
+from claprt.providers import Provider
 from claprt.triton.address import is_address
 
 CHECKPOINT_VARIABLE = "CLAP_CHECKPOINT_PATH"
 DEVICE_VARIABLE = "CLAP_DEVICE"
 _ON_GPU = frozenset({"cuda", "tensorrt"})
-_PROVIDERS = {None: "auto", "cpu": "cpu", "cuda": "cuda"}
+_PROVIDERS = frozenset({"auto", *map(str, Provider)})
 
 
 class CLAPExtractor:
@@ -34,7 +35,7 @@ class CLAPExtractor:
     def __init__(
         self,
         checkpoint_path: str | os.PathLike[str] | None = None,
-        device: str | None = None,
+        device: object = None,
         enable_fusion: bool = False,
         amodel: str | None = None,
         *,
@@ -44,18 +45,18 @@ class CLAPExtractor:
         """Loads the model.
 
         Args:
-            checkpoint_path: folder of the bundle that `claprt-export --checkpoint PATH` made of the original's file, or the
-                address of a Triton server; by default what `CLAP_CHECKPOINT_PATH` or `CLAPRT_BUNDLE` names, else the small
-                model that ships with the package.
-            device: `cpu`, `cuda` (or `cuda:0`), or None for the best there is; by default what `CLAP_DEVICE` says.
+            checkpoint_path: the original's `.pt` file, or anything else that `claprt.load` takes; by default what
+                `CLAP_CHECKPOINT_PATH` or `CLAPRT_BUNDLE` names, else the small model that ships with the package.
+            device: `cpu`, `cuda` (or `cuda:0`, 0, or a `torch.device`), or None for the best there is; by default what
+                `CLAP_DEVICE` says.
             enable_fusion: must say whether the bundle is fused.
             amodel: must be the bundle's audio architecture, where it is given (`HTSAT-tiny`, `HTSAT-base`).
             precision: as in `claprt.load`.
             model: a model that was loaded with `preprocess="kromosynth"`, instead of all this.
 
         Raises:
-            OptionError: the arguments do not fit the bundle, or a checkpoint is given instead of a bundle.
-            BundleError: there is no bundle.
+            OptionError: the arguments do not fit the model.
+            BundleError: there is no such model, or a checkpoint cannot be exported.
             ProviderUnavailableError: the device cannot be had.
         """
         self.model = _loaded(checkpoint_path, device, precision) if model is None else model
@@ -78,7 +79,7 @@ class CLAPExtractor:
         Raises:
             AudioError: it is no sound that can be embedded.
         """
-        return self.model.embed_audio(np.asarray(audio_buffer), sample_rate)
+        return self.model.embed_audio(_samples(audio_buffer), sample_rate)
 
     def extract_batch(self, audio_buffers: Iterable[ArrayLike], sample_rate: int) -> Embeddings:
         """The vectors [n, 512] of sounds of one rate, each as `extract_embedding` gives it.
@@ -86,7 +87,7 @@ class CLAPExtractor:
         Raises:
             AudioError: one is no sound that can be embedded.
         """
-        return self.model.embed_audio([np.asarray(buffer) for buffer in audio_buffers], sample_rate)
+        return self.model.embed_audio([_samples(buffer) for buffer in audio_buffers], sample_rate)
 
     def compute_similarity(self, embedding1: ArrayLike, embedding2: ArrayLike) -> float:
         """Cosine of two vectors, clipped to [0, 1]; 0 where one of them is zero.
@@ -112,27 +113,46 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
     return found.astype(np.float64)
 
 
-def checked_bundle(path: str | os.PathLike[str]) -> None:
-    """Says what to do with a checkpoint, where the original takes one and this takes a bundle.
+def provider_of(device: object) -> str:
+    """The provider that is meant by a device as torch names them: `cpu`, `cuda`, `cuda:0`, 0, or a `torch.device`.
 
     Raises:
-        OptionError: the path is a file.
+        OptionError: it is another device, or a GPU other than the first that this process sees.
     """
-    if not is_address(path) and os.path.isfile(path):  # noqa: PTH113 - any kind of path
-        raise OptionError(
-            f"{path} is a file; this runs bundles. Make one of it: claprt-export --checkpoint {path} --out FOLDER, "
-            "then give the folder."
-        )
-
-
-def _loaded(path: str | os.PathLike[str] | None, device: str | None, precision: str | None) -> Clap:
-    path = path or os.environ.get(CHECKPOINT_VARIABLE) or None
-    device = device or os.environ.get(DEVICE_VARIABLE) or None
-    kind = None if device is None else str(device).partition(":")[0]
-    if kind not in _PROVIDERS:
+    if device is None or device == "":
+        return "auto"
+    kind, _, index = ("cuda", ":", str(device)) if isinstance(device, int) else str(device).partition(":")
+    if kind not in _PROVIDERS or isinstance(device, bool) or (index and not index.isdigit()):
         raise OptionError(f"device={device!r} is not known; give cpu, cuda, or None for the best there is.")
-    if path is not None:
-        checked_bundle(path)
-    if is_address(path):
-        return load(path, precision=precision, preprocess="kromosynth")
-    return load(path, provider=_PROVIDERS[kind], precision=precision, preprocess="kromosynth")
+    if kind == "cuda" and index.lstrip("0"):
+        raise OptionError(
+            f"device={device!r} is another GPU than the first that this process sees. Start it with "
+            f"CUDA_VISIBLE_DEVICES={index}, and give cuda."
+        )
+    return kind
+
+
+def _loaded(path: str | os.PathLike[str] | None, device: object, precision: str | None) -> Clap:
+    named = path or os.environ.get(CHECKPOINT_VARIABLE) or None
+    provider = provider_of(os.environ.get(DEVICE_VARIABLE) if device is None or device == "" else device)
+    if is_address(named):
+        return load(named, precision=precision, preprocess="kromosynth")
+    return load(named, provider=provider, precision=precision, preprocess="kromosynth")
+
+
+def _samples(buffer: ArrayLike) -> NDArray[Any]:
+    """A sound's samples as an array.
+
+    Raises:
+        AudioTypeError: it is a path or a file's content.
+        AudioShapeError: its channels have different lengths.
+    """
+    if isinstance(buffer, str | os.PathLike | bytes | bytearray):
+        raise AudioTypeError(
+            f"The extractor takes samples, and {type(buffer).__name__} was given. For files, "
+            "`extractor.model.embed_audio(path)` gives the same vectors."
+        )
+    try:
+        return np.asarray(buffer)
+    except ValueError as error:
+        raise AudioShapeError(f"Channels of one length were expected; numpy says: {error}.") from error

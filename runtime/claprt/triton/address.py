@@ -53,6 +53,21 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and text.partition("://")[0] in _SCHEMES and "://" in text
 
 
+def refuse_address(named: object) -> None:
+    """Says what to do where a folder or file is needed and the address of a server was given, whole or as a `Path`.
+
+    Raises:
+        OptionError: it is an address.
+    """
+    scheme, colon, rest = str(named).partition(":")
+    if colon and scheme in _SCHEMES and rest.startswith("/"):
+        address = f"{scheme}://{rest.lstrip('/')}"
+        raise OptionError(
+            f"{address} is the address of a server, and its bundle's files are not here. claprt.load({address!r}), with "
+            "the address as a string, connects to it; for anything that reads files, name the folder of a bundle."
+        )
+
+
 def parse_address(url: str) -> Address:
     """The address that a URL names.
 

@@ -1,0 +1,231 @@
+"""A checkpoint's export, kept in the cache: made by a process of the exporter's own, once, whole or not at all.
+
+Exports lie in `exports` of the cache folder (`CLAPRT_CACHE`, else `claprt` in the user's cache folder), which only its
+owner may enter, each under a digest of what it depends on: the content of the checkpoint's files, its name and the
+exporter. A lock that ends with its process lets one process export while others wait for the result. Without a cache folder
+that can be written the export lies in a temporary folder and goes with this process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from claprt.bundle import read_bundle
+from claprt.errors import BundleError, MissingDependencyError
+from claprt.exporter_process import run_exporter
+from claprt.extras import install_hint
+from claprt.graph_cache import CACHE_VARIABLE, GraphCache
+from claprt.manifest import MANIFEST_FILE
+
+_NEEDED = ("claprt_export", "torch", "onnx", "onnxscript", "safetensors", "huggingface_hub")
+_UNUSED_S = 30 * 24 * 3600
+"""Seconds after which an export that nobody has loaded may go."""
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What is to be exported."""
+
+    name: str
+    """What the bundle will be called."""
+    path: Path | None = None
+    """The file or folder; None for a published checkpoint, which the exporter fetches by its name."""
+    depends: Mapping[str, str]
+    """What the result depends on, beside the exporter."""
+
+    @property
+    def key(self) -> str:
+        """The name of the export's folder."""
+        everything = {**self.depends, "exporter": _exporter()}
+        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def arguments(self) -> list[str]:
+        """What tells the exporter to export it."""
+        return [self.name] if self.path is None else ["--checkpoint", str(self.path)]
+
+
+def exported(checkpoint: Checkpoint, cache: GraphCache | None) -> Path:
+    """The folder of a checkpoint's bundle, exported now if it has not been.
+
+    Args:
+        checkpoint: what is to be exported.
+        cache: where exports are kept; None for a temporary folder.
+
+    Raises:
+        BundleError: the export failed; the message says why.
+        MissingDependencyError: it has to be exported, and the packages for that are not installed.
+    """
+    kept = None if cache is None else cache.folder / "exports"
+    if kept is not None and _is_trusted(kept) and _is_whole(kept / checkpoint.key, cache):
+        return _used(kept / checkpoint.key)
+    _check_exporter(checkpoint)
+    folder = _private(kept) or temporary_folder()
+    place = folder / checkpoint.key
+    with _locked(folder / f".{checkpoint.key}.lock", lambda: _say(f"waiting for another export of {checkpoint.name}")):
+        if not _is_whole(place, cache):
+            _tidy(folder, place)
+            _say(_announcement(checkpoint, place, kept=folder == kept))
+            run_exporter([*checkpoint.arguments, "--out", str(place)], checkpoint.name)
+            if not _is_whole(place, cache):
+                raise BundleError(
+                    f"{checkpoint.name} was exported to {place}, and no whole bundle is there. Load it again."
+                )
+    return _used(place)
+
+
+def _announcement(checkpoint: Checkpoint, place: Path, *, kept: bool) -> str:
+    what = f"exporting {checkpoint.path}"
+    if checkpoint.path is None:
+        what = f"fetching {checkpoint.name}, unless the Hugging Face cache has it, and exporting it"
+    where = f"it is kept in {place}"
+    if not kept:
+        where = f"no cache folder can be written ({CACHE_VARIABLE}), so it is kept for this process alone, in {place}"
+    return f"{what} once, about a minute's work; {where}"
+
+
+def _say(line: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"claprt: {line}\n")
+        sys.stderr.flush()
+
+
+def _check_exporter(checkpoint: Checkpoint) -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"{checkpoint.path or checkpoint.name} is a checkpoint, which is exported to a bundle once, and packages for "
+            f"that are not installed ({', '.join(missing)}). Install them, {install_hint('export')}; or run `claprt-export "
+            f"{' '.join(checkpoint.arguments)} --out FOLDER` where they are, and name FOLDER."
+        )
+
+
+@functools.cache
+def _exporter() -> str:
+    """The exporter's version and a digest of its source."""
+    from claprt import __version__
+
+    digest = hashlib.sha256(__version__.encode())
+    spec = importlib.util.find_spec("claprt_export")
+    for root in spec.submodule_search_locations or () if spec else ():
+        for path in sorted(Path(root).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_whole(place: Path, cache: GraphCache | None) -> bool:
+    """Whether a bundle is there whose files are those that were exported."""
+    try:
+        read_bundle(place).verify(cache)
+    except BundleError:
+        return False
+    return True
+
+
+def _used(place: Path) -> Path:
+    with contextlib.suppress(OSError):
+        os.utime(place / MANIFEST_FILE)
+    return place
+
+
+def _private(folder: Path | None) -> Path | None:
+    """The folder, made if need be, for its owner alone; None where that cannot be had."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return None
+    return folder if _is_trusted(folder) else None
+
+
+def _is_trusted(folder: Path) -> bool:
+    """Whether a folder is there in which only this user, or root, can put anything.
+
+    Raises:
+        BundleError: it is another user's.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    if sys.platform == "win32":
+        return True
+    if found.st_uid not in (0, os.geteuid()):
+        raise BundleError(
+            f"{folder} belongs to another user; name a cache folder of your own in {CACHE_VARIABLE}, or `off`."
+        )
+    return not stat.S_IMODE(found.st_mode) & 0o022
+
+
+@functools.cache
+def temporary_folder() -> Path:
+    """Makes a folder that goes with this process."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="claprt-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # and not a fork of it
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Generator[None]:
+    """Holds a file's lock, which ends with this process whatever ends it."""
+    with path.open("ab") as file:
+        if not _lock(file.fileno()):
+            waiting()
+            while not _lock(file.fileno()):
+                time.sleep(_POLL_S)
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is had; also where the file system has none."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _tidy(folder: Path, place: Path) -> None:
+    """Removes what killed exports of this place left, a damaged one, and exports that were not loaded for long."""
+    before = time.time() - _UNUSED_S
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            left = path.name.startswith(f".{place.name}.") and path.is_dir()
+            old = path.is_dir() and (path / MANIFEST_FILE).is_file() and (path / MANIFEST_FILE).stat().st_mtime < before
+            if left or old or path == place:
+                shutil.rmtree(path, ignore_errors=True)
