@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 _NAME = "claprt"
 
@@ -30,6 +29,8 @@ def install_hint(*extras: str) -> str:
     found = origin()
     url = str(found.get("url", ""))
     if url.startswith("file:"):
+        from urllib.request import url2pathname  # and an HTTP client, which nothing else needs
+
         path = Path(url2pathname(urlparse(url).path))
         if path.exists():
             editable = found.get("dir_info", {}).get("editable", False)

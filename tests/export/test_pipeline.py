@@ -332,7 +332,9 @@ def test_every_row_has_what_its_kind_needs() -> None:
         assert published == (row.repository is not None) == (row.revision is not None) == (row.weights is not None)
         assert row.sha256 is None or len(row.sha256) == 64
     assert variant("630k-audioset-best.pt") is variant("630k-audioset-best")
-    with pytest.raises(UnknownVariantError, match=r"No variant is called 'clap'. Known are:\n  mini "):
+    with pytest.raises(
+        UnknownVariantError, match=r"No variant is called 'clap'\. Did you mean clap-htsat-.*\? Known are:\n  mini "
+    ):
         variant("clap")
 
 
