@@ -13,6 +13,7 @@ from pathlib import Path
 
 from claprt import __version__
 from claprt.cli.inspect import quality_line
+from claprt.cli.terminal import printable
 from claprt.errors import ClaprtError
 from claprt.extras import install_hint
 from claprt.graphs import Precision
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
 
     def report(line: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {line}", file=sys.stderr, flush=True)
+        print(f"[{time.monotonic() - started:5.1f} s] {printable(line)}", file=sys.stderr, flush=True)
 
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

@@ -31,13 +31,14 @@ _BESIDE = ("config.json", "preprocessor_config.json", *_TOKENIZER)
 _FILES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
 
 
-def find_bundle(named: str | os.PathLike[str]) -> Path:
+def find_bundle(named: str | os.PathLike[str], *, quiet: bool = False) -> Path:
     """The folder of the bundle that a name means.
 
     Args:
         named: a bundle's folder; a checkpoint, which is exported where it has not been: a `.pt` file, a folder that
             transformers saved, or a published name such as `630k-audioset-best` or `laion/clap-htsat-fused`, which is
             downloaded; or `mini`.
+        quiet: says nothing on standard error while it exports.
 
     Raises:
         BundleError: it is none of them, or the export failed.
@@ -51,7 +52,7 @@ def find_bundle(named: str | os.PathLike[str]) -> Path:
         from claprt.exporting import exported  # and what is there to start processes, for checkpoints alone
 
         cache = default_cache()
-        return exported(_found(str(named), path, cache), cache)
+        return exported(_found(str(named), path, cache), cache, quiet=quiet)
     except OSError as error:
         if isinstance(error, BundleError):
             raise

@@ -21,12 +21,13 @@ def exporter_command() -> list[str]:
     return [sys.executable, "-P", "-m", "claprt_export"]
 
 
-def run_exporter(arguments: list[str], name: str) -> None:
+def run_exporter(arguments: list[str], name: str, *, quiet: bool = False) -> None:
     """Runs the exporter and shows its progress on standard error; it ends when this process does.
 
     Args:
         arguments: of `claprt-export`.
         name: of what is exported, for messages.
+        quiet: shows no progress.
 
     Raises:
         BundleError: the export failed; the message ends with the exporter's own.
@@ -39,7 +40,7 @@ def run_exporter(arguments: list[str], name: str) -> None:
     except OSError as error:
         raise BundleError(f"{name} cannot be exported: {command[0]} cannot be started: {error.strerror}.") from error
     try:
-        said = _relayed(child)
+        said = _relayed(child, quiet=quiet)
         status = child.wait()
     except BaseException:
         _end(child)
@@ -60,7 +61,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _relayed(child: subprocess.Popen[bytes]) -> str:
+def _relayed(child: subprocess.Popen[bytes], *, quiet: bool) -> str:
     """Passes on what the exporter says while it works; returns the end of it, with the error that it ends with."""
     assert child.stderr is not None
     said, pending = "", ""
@@ -69,7 +70,7 @@ def _relayed(child: subprocess.Popen[bytes]) -> str:
         *lines, pending = re.split(r"(?<=[\r\n])", pending + decoder.decode(chunk))
         for line in lines:
             said = (said + line)[-20_000:]
-            if sys.stderr is not None and not _is_verdict(said):
+            if sys.stderr is not None and not quiet and not _is_verdict(said):
                 sys.stderr.write(line)
                 sys.stderr.flush()
     return said + pending
@@ -81,8 +82,9 @@ def _is_verdict(said: str) -> bool:
 
 
 def _reason(said: str, status: int) -> str:
-    if _PROGRAM in said:
-        return said.rpartition(_PROGRAM)[2].strip()
+    verdict = re.search(rf"(?:^|[\r\n]){_PROGRAM}(.*)", said, re.DOTALL)
+    if verdict is not None:
+        return " ".join(verdict[1].split("\n")).strip()
     if status < 0:
         known = {int(number): number.name for number in signal.Signals}
         memory = ", as it is where memory runs out" if status == -9 else ""

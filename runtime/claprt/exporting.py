@@ -61,12 +61,13 @@ class Checkpoint:
         return [self.name] if self.path is None else ["--checkpoint", str(self.path)]
 
 
-def exported(checkpoint: Checkpoint, cache: GraphCache | None) -> Path:
+def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = False) -> Path:
     """The folder of a checkpoint's bundle, exported now if it has not been.
 
     Args:
         checkpoint: what is to be exported.
         cache: where exports are kept; None for a temporary folder.
+        quiet: says nothing on standard error.
 
     Raises:
         BundleError: the export failed; the message says why.
@@ -78,11 +79,12 @@ def exported(checkpoint: Checkpoint, cache: GraphCache | None) -> Path:
     _check_exporter(checkpoint)
     folder = _private(kept) or temporary_folder()
     place = folder / checkpoint.key
-    with _locked(folder / f".{checkpoint.key}.lock", lambda: _say(f"waiting for another export of {checkpoint.name}")):
+    say = _say_nothing if quiet else _say
+    with _locked(folder / f".{checkpoint.key}.lock", lambda: say(f"waiting for another export of {checkpoint.name}")):
         if not _is_whole(place, cache):
             _tidy(folder, place)
-            _say(_announcement(checkpoint, place, kept=folder == kept))
-            run_exporter([*checkpoint.arguments, "--out", str(place)], checkpoint.name)
+            say(_announcement(checkpoint, place, kept=folder == kept))
+            run_exporter([*checkpoint.arguments, "--out", str(place)], checkpoint.name, quiet=quiet)
             if not _is_whole(place, cache):
                 raise BundleError(
                     f"{checkpoint.name} was exported to {place}, and no whole bundle is there. Load it again."
@@ -102,8 +104,13 @@ def _announcement(checkpoint: Checkpoint, place: Path, *, kept: bool) -> str:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        sys.stderr.write(f"claprt: {line}\n")
+        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+        sys.stderr.write(f"claprt: {shown}\n")
         sys.stderr.flush()
+
+
+def _say_nothing(line: str) -> None:
+    del line
 
 
 def _check_exporter(checkpoint: Checkpoint) -> None:

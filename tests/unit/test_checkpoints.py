@@ -367,7 +367,7 @@ def test_the_exporter_ends_with_its_process(stand_in: StandIn, file: Path, numbe
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("refuse", r"^x cannot be exported: the weights do not fit\.\nTake others\.$"),
+        ("refuse", r"^x cannot be exported: the weights do not fit\. Take others\.$"),
         ("crash", r"^x cannot be exported: the exporter ended with status 1: RuntimeError: unexpected$"),
         ("killed", r"^x cannot be exported: the exporter was ended by SIGKILL, as it is where memory runs out\.$"),
         ("nothing", r"no whole bundle is there"),

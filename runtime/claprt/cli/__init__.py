@@ -29,8 +29,9 @@ from claprt.errors import ClaprtError
 
 _EPILOG = """\
 Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take
---bundle FOLDER, or the folder that the environment variable CLAPRT_BUNDLE names, or else the small model that
-ships with claprt.
+--bundle MODEL, or what the environment variable CLAPRT_BUNDLE names, or else mini, the small model that ships with
+claprt. MODEL is a bundle's folder, or a checkpoint that is exported once: a .pt file, a transformers folder, or a
+published name such as 630k-audioset-best.
 """
 
 

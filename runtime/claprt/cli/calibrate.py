@@ -15,6 +15,7 @@ from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.dataset import read_dataset
 from claprt.errors import OptionError
 from claprt.manifest import MANIFEST_FILE, Manifest, TaggingFacts
+from claprt.published import published_name
 from claprt.triton.address import is_address
 
 _EPILOG = """\
@@ -73,6 +74,12 @@ def _check_place(named: str | None) -> None:
         raise OptionError("Name the folder of the bundle that shall keep the result (--bundle FOLDER), or give --dry-run.")
     if is_shipped(bundle_folder(named)):
         raise OptionError(f"{named} is part of the installed package; copy the folder and calibrate the copy.")
+    folder = bundle_folder(named)
+    if not (folder / MANIFEST_FILE).is_file() and (folder.exists() or published_name(named) is not None):
+        raise OptionError(
+            f"{named} is not the folder of a bundle, which is where a calibration is kept. Name the one that "
+            "`claprt-export` wrote, or give --dry-run."
+        )
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         "facts that the server states.",
     )
     command.add_argument(
-        "bundle", nargs="?", metavar="BUNDLE", help="folder of the bundle, or a Triton server's address (the default one)"
+        "bundle", nargs="?", metavar="BUNDLE", help="bundle, checkpoint or a Triton server's address (the default one)"
     )
     command.add_argument("--json", action="store_true", help="print the manifest itself")
     command.set_defaults(run=run)

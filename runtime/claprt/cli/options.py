@@ -68,7 +68,7 @@ def bundle_path(options: argparse.Namespace) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallModelWarning)
             named = default_bundle()
-    return str(named) if is_address(named) else str(find_bundle(named))
+    return str(named) if is_address(named) else str(find_bundle(named, quiet=options.quiet))
 
 
 def bundle_folder_path(options: argparse.Namespace) -> str:
@@ -99,7 +99,7 @@ def load_model(options: argparse.Namespace, *, name_small: bool = True) -> Clap:
         projection=getattr(options, "projection", None),
     )
     if name_small and options.bundle is None and not os.environ.get(BUNDLE_VARIABLE):
-        note(options, f"{_SMALL_MODEL} (another: --bundle FOLDER).")
+        note(options, f"{_SMALL_MODEL} (another: --bundle MODEL).")
     if not clap.manifest.source.trained:
         note(options, f"{clap.manifest.name} has untrained weights; its vectors mean nothing.")
     return clap

@@ -20,7 +20,9 @@ def add(commands: Any) -> None:
         help="write a Triton model repository",
         description="Links a bundle's graphs into a Triton model repository whose configurations were checked against it.",
     )
-    command.add_argument("--bundle", metavar="FOLDER", help=f"bundle to serve (or set {BUNDLE_VARIABLE})")
+    command.add_argument(
+        "--bundle", "--checkpoint", metavar="MODEL", help=f"bundle or checkpoint to serve (or set {BUNDLE_VARIABLE})"
+    )
     command.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder of the repository")
     command.add_argument(
         "--precision", default="fp32", choices=list(map(str, SERVED)), help="graphs to serve (%(default)s)"
