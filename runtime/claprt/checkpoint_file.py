@@ -7,6 +7,8 @@ from pathlib import Path
 
 from claprt.containers import HEAD_BYTES, recognise
 
+_HEADER_BYTES = 4_000_000
+"""The exporter says more of longer headers."""
 _AGAIN = "Download or copy it again."
 
 
@@ -25,8 +27,9 @@ def checkpoint_fault(file: Path) -> str | None:
         return _zip_fault(file)
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return None
-    if head[8:9] == b"{" and (length := int.from_bytes(head[:8], "little")) < 1 << 32:
-        return None if length + 8 <= size else f"it is a safetensors file that is cut short. {_AGAIN}"
+    if head[8:9] == b"{":
+        header = int.from_bytes(head[:8], "little")
+        return f"it is a safetensors file that is cut short. {_AGAIN}" if size < header + 8 <= _HEADER_BYTES else None
     return _foreign(head, file)
 
 

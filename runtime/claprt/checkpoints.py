@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claprt.bundle import bundle_folder, sha256_of
+from claprt.bundle import bundle_folder
+from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
 from claprt.graph_cache import GraphCache, default_cache
 from claprt.manifest import MANIFEST_FILE
