@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from claprt.bundle import sha256_of
-from claprt.manifest import MelSpec
-from claprt.mel import mel_filters
+from claprt.facts import printable
+from claprt.manifest import MAX_LOGIT_SCALE, MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.errors import CheckpointError
 from claprt_export.naming import NOT_NEEDED, Weights, canonical, is_transformers_layout, other_model
 from claprt_export.recognise import audio_architecture, text_architecture
 from claprt_export.state_dict import read_weights, weight_file
+from claprt_export.stored_constants import check_stored_constants
 from claprt_export.towers import AudioTower, TextTower, freeze
 
+_JSON_BYTES = 4_000_000
 INITIAL_LOGIT_SCALE = 1 / 0.07
 """exp(logit_scale) before training."""
 
@@ -48,9 +49,12 @@ class Checkpoint:
     def logit_scales(self) -> tuple[float, float]:
         """exp(logit_scale_a) and exp(logit_scale_t)."""
         try:
-            return math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
+            scales = math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
         except OverflowError as error:
             raise CheckpointError(f"{self.name} has logit scales that no training leaves: {error}.") from error
+        if not all(1e-6 <= scale <= MAX_LOGIT_SCALE for scale in scales):
+            raise CheckpointError(f"{self.name} has logit scales that no training leaves: {scales[0]:g} and {scales[1]:g}.")
+        return scales
 
     @property
     def trained(self) -> bool:
@@ -88,7 +92,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     config = _read_json(path / "config.json") if folder else {}
     audio, text = _architectures(file, weights, config)
     checkpoint = Checkpoint(
-        name=name or (path.name if folder else path.stem),
+        name=printable(name or (path.name if folder else path.stem)),
         layout="transformers" if is_transformers_layout(stored) else "laion",
         sha256=sha256_of(file),
         weights={key: _as_float32(tensor) for key, tensor in weights.items()},
@@ -135,26 +139,12 @@ def check_weights(checkpoint: Checkpoint) -> None:
             f"not fit that: {_listed('missing', missing)}; {_listed('unexpected', unexpected)}; "
             f"{_listed('of another shape', reshaped)}. Export the published file, or retrain with LAION's own names."
         )
-    _check_mel_filters(checkpoint)
+    check_stored_constants(checkpoint.name, checkpoint.weights, checkpoint.audio, checkpoint.mel)
 
 
 def _listed(what: str, names: list[str]) -> str:
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return f"{len(names)} {what}" + (f" ({shown})" if names else "")
-
-
-def _check_mel_filters(checkpoint: Checkpoint) -> None:
-    """A non-fused LAION checkpoint carries its mel filters; they say whether the front end is the one assumed."""
-    stored = checkpoint.weights.get("audio_branch.logmel_extractor.melW")
-    if stored is None or checkpoint.audio.fused:
-        return
-    expected = mel_filters(checkpoint.mel)
-    if stored.shape != expected.shape or np.abs(stored.numpy() - expected).max() > 1e-5 * expected.max():
-        raise CheckpointError(
-            f"{checkpoint.name} was trained on another front end: the mel filters stored in it {tuple(stored.shape)} are "
-            f"not those of a {checkpoint.mel.n_fft}-point transform, {checkpoint.mel.f_min:g} to "
-            f"{checkpoint.mel.f_max:g} Hz, Slaney. Only LAION's own front end is known here."
-        )
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
@@ -217,8 +207,12 @@ def _fill(path: Path) -> Any:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
+    if (size := path.stat().st_size) > _JSON_BYTES:
+        raise CheckpointError(f"{path} has {size} bytes, and a configuration has {_JSON_BYTES} at most.")
     try:
         content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is nested deeper than any configuration.") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     return content if isinstance(content, dict) else {}

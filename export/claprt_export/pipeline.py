@@ -31,7 +31,7 @@ from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.compact import compact
 from claprt_export.download import CHECKPOINT_VARIABLE, download_checkpoint, download_tokenizer, is_published
-from claprt_export.errors import ExportError
+from claprt_export.errors import CheckpointError, ExportError
 from claprt_export.folder import new_folder
 from claprt_export.frontend import log_mel_graph
 from claprt_export.graphs import OPSET, finished, graph_facts
@@ -182,14 +182,17 @@ def _tokenizer(checkpoint: Checkpoint, given: Path | None) -> tokenizers.Tokeniz
 
 def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict[Stage, Exported]]:
     checkpoint = loaded.checkpoint
-    audio = AudioFacts(
-        architecture=checkpoint.audio.name, mel=checkpoint.mel, fused=checkpoint.audio.fused, fill=checkpoint.fill
-    )
-    text = TextFacts(
-        architecture=checkpoint.text.name,
-        pad_token_id=checkpoint.text.pad_token_id,
-        vocabulary=checkpoint.text.vocabulary,
-    )
+    try:
+        audio = AudioFacts(
+            architecture=checkpoint.audio.name, mel=checkpoint.mel, fused=checkpoint.audio.fused, fill=checkpoint.fill
+        )
+        text = TextFacts(
+            architecture=checkpoint.text.name,
+            pad_token_id=checkpoint.text.pad_token_id,
+            vocabulary=checkpoint.text.vocabulary,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.name} has sizes that no manifest states: {error}.") from error
     paths = {stage: folder / _graph_file(stage, Precision.FP32) for stage in Stage}
     parity: list[ParityFacts] = []
 

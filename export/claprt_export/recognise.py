@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.errors import CheckpointError
 from claprt_export.naming import Weights
 
+Number = TypeVar("Number", int, float)
 _HEAD_DIM = 64  # of RoBERTa, whatever its width
 
 
@@ -63,13 +64,22 @@ def text_architecture(weights: Weights, config: dict[str, Any]) -> TextArchitect
         vocabulary=words.shape[0],
         width=words.shape[1],
         layers=_count(weights, r"text_branch\.encoder\.layer\.(\d+)\."),
-        heads=stated.get("num_attention_heads", max(1, words.shape[1] // _HEAD_DIM)),
+        heads=_stated(stated, "num_attention_heads", max(1, words.shape[1] // _HEAD_DIM), most=words.shape[1]),
         hidden=weights["text_branch.encoder.layer.0.intermediate.dense.weight"].shape[0],
         positions=weights["text_branch.embeddings.position_embeddings.weight"].shape[0],
-        pad_token_id=stated.get("pad_token_id", 1),
-        layer_norm_eps=stated.get("layer_norm_eps", 1e-12 if stated else 1e-5),
+        pad_token_id=_stated(stated, "pad_token_id", 1, least=0, most=words.shape[0] - 1),
+        layer_norm_eps=_stated(stated, "layer_norm_eps", 1e-12 if stated else 1e-5, least=0, most=1),
         joint_dim=weights["text_projection.2.weight"].shape[0],
     )
+
+
+def _stated(config: dict[str, Any], key: str, default: Number, *, least: float = 1, most: float) -> Number:
+    """A number of a `config.json`, of the type of its default."""
+    found = config.get(key, default)
+    fits = type(found) is type(default) or (type(found) is int and isinstance(default, float))
+    if not fits or not least <= found <= most:
+        raise CheckpointError(f"config.json states text_config.{key} = {found!r:.60}; {least} to {most} are possible.")
+    return type(default)(found)
 
 
 def _count(weights: Weights, pattern: str) -> int:
@@ -88,5 +98,5 @@ def _expect(section: str, stated: dict[str, Any], **known: object) -> None:
     for key, value in known.items():
         if stated.get(key, value) != value:
             raise CheckpointError(
-                f"config.json states {section}.{key} = {stated[key]!r}, and this exporter knows only {value!r}."
+                f"config.json states {section}.{key} = {stated[key]!r:.60}, and this exporter knows only {value!r}."
             )

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from claprt.manifest import MelSpec
+from claprt.mel import mel_filters
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
@@ -167,6 +168,15 @@ def test_ranges_and_padding_that_a_folder_states(folder: Path, fill: str) -> Non
         ("config.json", {"audio_config": {"hidden_act": "relu"}}, "audio_config.hidden_act = 'relu'"),
         ("config.json", {"text_config": {"projection_hidden_act": "gelu"}}, "text_config.projection_hidden_act"),
         ("config.json", {"text_config": [1]}, "shapes that no CLAP has"),
+        *(
+            ("config.json", {"text_config": {key: value}}, f"config.json states text_config.{key} = ")
+            for key, value in (
+                ("num_attention_heads", 0), ("num_attention_heads", "12"), ("num_attention_heads", 10**40),
+                ("num_attention_heads", True), ("num_attention_heads", None), ("pad_token_id", -1),
+                ("pad_token_id", 261), ("pad_token_id", 1.0), ("layer_norm_eps", -1), ("layer_norm_eps", "1e-5"),
+                ("layer_norm_eps", math.nan), ("layer_norm_eps", 10**400),
+            )
+        ),
         ("config.json", {"audio_config": "tiny"}, "shapes that no CLAP has"),
     ],
 )  # fmt: skip
@@ -177,6 +187,25 @@ def test_statements_that_are_not_known(folder: Path, file: str, content: Any, wo
     (folder / file).write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):
         read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000])
+def test_configurations_without_an_end(folder: Path, file: str, content: str) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(CheckpointError, match="nested deeper than any configuration"):
+        read_checkpoint(folder)
+    with (folder / file).open("r+b") as stream:
+        stream.truncate(10**10)
+    with pytest.raises(CheckpointError, match="has 10000000000 bytes, and a configuration has"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), 50.0, -50.0, -1e30])
+def test_logit_scales_of_no_training(small: Checkpoint, tmp_path: Path, scale: float) -> None:
+    state = {**laion_state(small), "module.logit_scale_t": torch.tensor(scale)}
+    with pytest.raises(CheckpointError, match="logit scales that no training leaves"):
+        _ = read_checkpoint(saved(state, tmp_path)).logit_scales
 
 
 def changed(checkpoint: Checkpoint, **changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -212,6 +241,78 @@ def changed(checkpoint: Checkpoint, **changes: torch.Tensor | None) -> dict[str,
 def test_weights_that_do_not_fit(small: Checkpoint, tmp_path: Path, changes: Any, words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
         read_checkpoint(saved(changed(small, **changes), tmp_path))
+
+
+def attention(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The constants of attention as LAION's code, which is Swin's, makes them, and others that follow from a size."""
+    found: dict[str, torch.Tensor] = {}
+    for stage, depth in enumerate(checkpoint.audio.depths):
+        side, window = 64 // 2**stage, 8
+        coordinates = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
+        relative = (coordinates[:, :, None] - coordinates[:, None, :]).permute(1, 2, 0) + window - 1
+        regions = torch.zeros(side, side)
+        slices = (slice(0, -window), slice(-window, -window // 2), slice(-window // 2, None))
+        for number, (rows, columns) in enumerate((rows, columns) for rows in slices for columns in slices):
+            regions[rows, columns] = number
+        parts = (
+            regions.view(side // window, window, side // window, window).permute(0, 2, 1, 3).reshape(-1, window * window)
+        )
+        mask = (parts[:, None] != parts[:, :, None]) * -100.0
+        for block in range(depth):
+            prefix = f"audio_branch.layers.{stage}.blocks.{block}"
+            found[f"{prefix}.attn.relative_position_index"] = relative[..., 0] * (2 * window - 1) + relative[..., 1]
+            if block % 2 and side > window:
+                found[f"{prefix}.attn_mask"] = mask
+    found["text_branch.embeddings.position_ids"] = torch.arange(80)[None]
+    found["text_branch.embeddings.token_type_ids"] = torch.zeros(1, 80, dtype=torch.long)
+    found["audio_branch.logmel_extractor.melW"] = torch.from_numpy(mel_filters(MelSpec()))
+    basis = torch.fft.fft(torch.eye(1024, dtype=torch.float64))[:513] * torch.hann_window(1024, dtype=torch.float64)
+    found["audio_branch.spectrogram_extractor.stft.conv_real.weight"] = basis.real[:, None].float()
+    found["audio_branch.spectrogram_extractor.stft.conv_imag.weight"] = basis.imag[:, None].float()
+    return found
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_constants_that_follow_from_the_architecture(small: Checkpoint, tmp_path: Path, half: bool) -> None:
+    state = {**small.weights, **attention(small)}
+    if half:
+        state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        del state["audio_branch.logmel_extractor.melW"]  # which float16 rounds
+    assert read_checkpoint(saved(state, tmp_path)).audio == SMALL_AUDIO
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("layers.0.blocks.1.attn_mask", lambda mask: mask * 0, "an attention mask of its own"),
+        ("layers.0.blocks.1.attn_mask", lambda mask: mask * 0.01, "an attention mask of its own"),
+        ("layers.0.blocks.1.attn_mask", lambda mask: mask.flip(0), "an attention mask of its own"),
+        ("layers.0.blocks.1.attn_mask", lambda mask: mask[:4], r"layers.0.blocks.1.attn_mask \(4, 64, 64\)"),
+        ("layers.1.blocks.1.attn_mask", lambda mask: mask + float("nan"), "an attention mask of its own"),
+        ("layers.0.blocks.0.attn_mask", lambda _: torch.full((64, 64, 64), -100.0), "an attention mask of its own"),
+        ("layers.2.blocks.0.attn.relative_position_index", lambda index: index.T, "positions in its attention"),
+        ("layers.3.blocks.0.attn.relative_position_index", lambda index: index + 1, "positions in its attention"),
+        ("layers.0.blocks.0.attn.relative_position_index", lambda index: index[:49, :49], "positions in its attention"),
+        ("spectrogram_extractor.stft.conv_real.weight", lambda basis: basis.flip(2).roll(3, 2), "front end: the transform"),
+        ("spectrogram_extractor.stft.conv_imag.weight", lambda basis: basis[:, :, :512], "front end: the transform"),
+        ("logmel_extractor.melW", lambda filters: filters * 2, "another front end: the mel filters"),
+    ],
+)  # fmt: skip
+def test_constants_of_another_architecture(small: Checkpoint, tmp_path: Path, name: str, change: Any, words: str) -> None:
+    """They are not taken from the file, so a tower with them would not be the one that was trained."""
+    constants = attention(small)
+    key = f"audio_branch.{name}"
+    state = {**small.weights, **constants, key: change(constants.get(key)).contiguous()}
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(saved(state, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["position_ids", "token_type_ids"])
+def test_positions_and_types_of_tokens(small: Checkpoint, tmp_path: Path, name: str) -> None:
+    key = f"text_branch.embeddings.{name}"
+    state = {**small.weights, key: attention(small)[key] + 1}
+    with pytest.raises(CheckpointError, match=name):
+        read_checkpoint(saved(state, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -456,6 +557,12 @@ def test_logit_scales_beyond_any_number(small: Checkpoint, tmp_path: Path) -> No
     state = {**laion_state(small), "module.logit_scale_a": torch.tensor(1e4)}
     with pytest.raises(CheckpointError, match="logit scales that no training leaves"):
         _ = read_checkpoint(saved(state, tmp_path)).logit_scales
+
+
+def test_a_file_name_that_would_move_the_cursor(small: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[2J\nb.pt"
+    torch.save(laion_state(small), path)
+    assert read_checkpoint(path).name == "a\\x1b[2J\\nb"
 
 
 def test_nothing_there(tmp_path: Path) -> None:

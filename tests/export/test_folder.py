@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import claprt
-from claprt_export import cli, pipeline
+from claprt.locks import HAS_LOCKS
+from claprt_export import cli, folder, pipeline
 from claprt_export.errors import OutputError, ParityError
 from claprt_export.folder import new_folder
 
@@ -24,14 +25,14 @@ is_bundle = pipeline._is_bundle  # pyright: ignore[reportPrivateUsage]
 
 def write(out: Path, *, force: bool = True, content: str = "new") -> None:
     """What an export does, in little."""
-    with new_folder(out, replace=is_bundle if force else None) as folder:
-        assert folder.parent == Path(os.path.realpath(out)).parent
-        assert folder.name.startswith(".")
-        (folder / "content").write_text(content)
+    with new_folder(out, replace=is_bundle if force else None) as new:
+        assert new.parent == Path(os.path.realpath(out)).parent
+        assert new.name.startswith(".")
+        (new / "content").write_text(content)
 
 
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+def names(place: Path) -> set[str]:
+    return {path.name for path in place.iterdir()}
 
 
 @pytest.fixture
@@ -168,8 +169,8 @@ def test_the_place_is_checked_again_at_the_end(copy: Path) -> None:
 
 
 def _write_and_raise(out: Path, raised: BaseException) -> None:
-    with new_folder(out, replace=is_bundle) as folder:
-        (folder / "half").touch()
+    with new_folder(out, replace=is_bundle) as new:
+        (new / "half").touch()
         raise raised
 
 
@@ -192,6 +193,13 @@ def test_a_failure_leaves_what_was_there(copy: Path, raised: BaseException, expe
     assert claprt.load(copy).dim == 512
 
 
+@pytest.fixture
+def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange two folders in one step."""
+    monkeypatch.setattr(folder, "_exchanged", lambda *_: False)
+
+
+@pytest.mark.usefixtures("without_exchange")
 @pytest.mark.parametrize("failing", [0, 1])
 @pytest.mark.parametrize("raised", [OSError(errno.EXDEV, os.strerror(errno.EXDEV)), KeyboardInterrupt()])
 def test_a_swap_that_fails_is_taken_back(
@@ -213,6 +221,7 @@ def test_a_swap_that_fails_is_taken_back(
     assert claprt.load(copy).dim == 512
 
 
+@pytest.mark.usefixtures("without_exchange")
 def test_an_interrupt_after_the_swap(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either the new or the old folder is there, and nothing beside it."""
     rename = Path.rename
@@ -265,12 +274,107 @@ def test_two_exports_to_one_place(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_is_in_nobodys_way(copy: Path) -> None:
-    """It cannot be told from an export that still runs, so it is neither used nor removed."""
+    """Of an older release it cannot be told from an export that still runs, so it is neither used nor removed."""
     left = {f".copy.{token}{kind}" for token in ("", "0a1b2c3d.") for kind in ("partial", "old")}
     for name in left:
         (copy.parent / name).mkdir()
     write(copy)
     assert names(copy.parent) == {"copy", *left}
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from claprt_export import folder
+
+how, out = sys.argv[1], Path(sys.argv[2])
+rename, exchanged = Path.rename, folder._exchanged
+calls = iter(range(9))
+
+def killed(self, target):
+    if next(calls) == int(how[-1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+def killed_after(*folders):
+    done = exchanged(*folders)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+if how.startswith("rename"):
+    folder._exchanged = lambda *_: False
+    Path.rename = killed
+elif how == "exchange":
+    folder._exchanged = killed_after
+with folder.new_folder(out, replace=lambda _: True) as new:
+    (new / "content").write_text("new")
+    if how == "block":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="needs locks of folders")
+@pytest.mark.parametrize("how", ["block", "exchange", "rename 0", "rename 1"])
+def test_a_killed_export_leaves_a_bundle_and_the_next_one_tidies(copy: Path, how: str) -> None:
+    """By SIGKILL, which nobody can catch, before, within and after the swap."""
+    done = subprocess.run([sys.executable, "-c", _KILLED, how, str(copy)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    if how == "exchange":
+        if sys.platform != "linux":
+            pytest.skip("only Linux exchanges folders")
+        assert names(copy) == {"content"}
+    elif how == "rename 1":
+        assert not copy.exists()  # what a system without exchange cannot help, for a moment
+    else:
+        assert claprt.load(copy).dim == 512
+    assert len(names(copy.parent)) == 2
+    if how == "rename 1":
+        with pytest.raises(OutputError, match="exists already"):
+            write(copy, force=False)
+        assert claprt.load(copy).dim == 512  # put back
+    else:
+        if how == "exchange":
+            shutil.rmtree(copy)
+        write(copy)
+        assert names(copy) == {"content"}
+    assert names(copy.parent) == {"copy"}
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="needs locks of folders")
+def test_an_export_at_work_is_not_tidied_away(copy: Path) -> None:
+    with new_folder(copy, replace=is_bundle) as new:
+        other = new.with_name(new.name.replace(".copy.", ".copy-2.")).with_suffix(".partial")
+        other.mkdir()
+        (new / "half").touch()
+        write(copy, content="first")
+        assert (new / "half").exists()
+        shutil.rmtree(copy)
+    assert names(copy) == {"half"}
+    assert names(copy.parent) == {"copy", other.name}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders")
+def test_there_is_a_bundle_at_every_moment(copy: Path) -> None:
+    """Somebody who looks all the time sees the old or the new one, and never nothing."""
+    watcher = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import os, sys\nprint('looking', flush=True)\nwhile os.path.isdir(sys.argv[1]): pass", str(copy),
+        ],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == b"looking\n"
+        for number in range(200):
+            with new_folder(copy, replace=lambda _: True) as new:
+                (new / str(number)).touch()
+        assert watcher.poll() is None
+    finally:
+        watcher.kill()
+        watcher.communicate()
+    assert names(copy) == {"199"}
+    assert names(copy.parent) == {"copy"}
 
 
 # signals
