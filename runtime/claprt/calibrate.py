@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from claprt.dataset import Dataset
 from claprt.errors import DatasetError, OptionError
-from claprt.evaluate import DEFAULT_TEMPLATE
+from claprt.evaluate import DEFAULT_TEMPLATE, Report, dataset_vectors, no_progress
 from claprt.labels import checked_labels, filled_in
 from claprt.manifest import Shares, TaggingFacts
 from claprt.model import Clap
@@ -44,7 +44,12 @@ class Curve:
 
 
 def calibrate(
-    clap: Clap, dataset: Dataset, *, templates: Sequence[str] = TEMPLATES, prevalence: float | None = None
+    clap: Clap,
+    dataset: Dataset,
+    *,
+    templates: Sequence[str] = TEMPLATES,
+    prevalence: float | None = None,
+    progress: Report = no_progress,
 ) -> TaggingFacts:
     """Asks labelled sounds, and says how cosines become probabilities.
 
@@ -53,6 +58,7 @@ def calibrate(
         dataset: sounds with labels; captions of a sound are further tags that apply to it.
         templates: sentences with `{}` for the tag.
         prevalence: share of right tags among those that will be asked; by default the dataset's.
+        progress: shows progress over the sounds, as in `claprt.evaluate.evaluate`.
 
     Raises:
         DatasetError: too few sounds or tags, or cosines that say nothing about them.
@@ -61,7 +67,7 @@ def calibrate(
     """
     names, truth = tags_of(dataset)
     templates = checked_labels(templates, "templates")
-    sounds = clap.embed_audio([item.path for item in dataset.items])
+    sounds = dataset_vectors(clap, dataset, progress)
     asked = [clap.embed_text(filled_in(template, names)) for template in templates]
     cosines = np.concatenate([np.einsum("sd,td->st", sounds, texts) for texts in asked], axis=1)
     truth = np.tile(truth, (1, len(templates)))

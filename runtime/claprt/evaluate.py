@@ -115,7 +115,8 @@ class Evaluation:
         }
 
 
-def _as_is(items: Iterable[Any], total: int) -> Iterable[Any]:
+def no_progress(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """Pass items through and show nothing."""
     del total
     return items
 
@@ -126,7 +127,7 @@ def evaluate(
     *,
     labels: Sequence[str] = (),
     templates: Sequence[str] = (DEFAULT_TEMPLATE,),
-    progress: Report = _as_is,
+    progress: Report = no_progress,
 ) -> Evaluation:
     """Embeds a dataset and scores it.
 
@@ -148,7 +149,7 @@ def evaluate(
         raise DatasetError(f"{dataset.name} has sounds of {', '.join(strange)}, which are not among the labels.")
     for template in templates:
         filled_in(template, names)
-    vectors = _vectors(clap, dataset, progress)
+    vectors = dataset_vectors(clap, dataset, progress)
     labelled = [position for position, item in enumerate(dataset.items) if item.label is not None]
     truth = np.array([names.index(str(dataset.items[position].label)) for position in labelled], np.int64)
     captioned = [position for position, item in enumerate(dataset.items) if item.captions]
@@ -175,7 +176,12 @@ def evaluate(
     )
 
 
-def _vectors(clap: Clap, dataset: Dataset, progress: Report) -> Embeddings:
+def dataset_vectors(clap: Clap, dataset: Dataset, progress: Report = no_progress) -> Embeddings:
+    """Embed every sound of a dataset: [sounds, dim], in its order.
+
+    Raises:
+        AudioError: if a sound cannot be embedded.
+    """
     rows: list[NDArray[np.float32]] = []
     for sound in progress(clap.iter_audio([item.path for item in dataset.items]), len(dataset.items)):
         if sound.error is not None:

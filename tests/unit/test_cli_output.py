@@ -231,35 +231,88 @@ def test_json_lines_on_standard_output(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(on_terminal)["source"] == sample_path()
 
 
+class Terminal(io.StringIO):
+    """A standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def error_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error, and bars that wait for nothing."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr("claprt.cli.sounds._bar", lambda: {"leave": False, "ncols": 72, "mininterval": 0, "miniters": 1})
+    return shown
+
+
 @pytest.fixture(scope="module")
-def half_an_hour(tmp_path_factory: pytest.TempPathFactory) -> str:
+def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("long") / "long.wav"
-    soundfile.write(path, np.tile(SOUNDS["drums"](RATE * 10, RATE), 180), RATE)
+    soundfile.write(path, np.tile(SOUNDS["drums"](RATE * 10, RATE), 12), RATE)
     return str(path)
 
 
-def test_progress_within_one_long_file(half_an_hour: str, tmp_path: Path) -> None:
-    status, shown = on_a_terminal(["embed", half_an_hour, "-o", str(tmp_path / "v.npz")])
-    assert status == 0
-    assert "of 1800 s of sound" in shown
-    assert len({part for part in shown.split("|") if "of 1800 s" in part}) >= 3  # it moves
-    _, quiet = on_a_terminal(["embed", half_an_hour, "-q", "-o", str(tmp_path / "v.npz")])
-    assert quiet == ""
+@pytest.mark.parametrize("long", ["windows", "head", "center"])
+def test_progress_within_one_long_file(
+    long: str, two_minutes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = error_terminal(monkeypatch)
+    assert main(["embed", two_minutes, "--long", long, "-o", str(tmp_path / "v.npz")]) == 0
+    seconds = [int(found) for found in re.findall(r"(\d+) of 120 s of sound", terminal.getvalue())]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == 120
+    assert len(set(seconds)) > (2 if long == "head" else 10)  # it moves
+    assert terminal.getvalue().splitlines()[-1].startswith("wrote ")
 
 
-def test_progress_over_many_files(half_an_hour: str, tmp_path: Path) -> None:
-    for arguments in (["embed", "-o", str(tmp_path / "v.npz")], ["classify", "--json", "--labels=a,b"]):
-        status, shown = on_a_terminal([arguments[0], *[half_an_hour] * 4, *arguments[1:]])
-        assert status == 0
-        assert re.search(r"[123] of 4 files", shown)
-        assert "wrote" in shown or shown.count("predicted_class") == 4
-        # on the same terminal as the answers, which begin on a line of their own
-        assert all(line.startswith(("{", "note")) or "predicted_class" not in line for line in re.split(r"[\r\n]+", shown))
+@pytest.mark.parametrize("command", [["embed", "-o", "v.npz"], ["classify", "--json", "--labels=a,b"], ["similarity"]])
+def test_progress_over_many_files(
+    command: list[str], two_minutes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = error_terminal(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert main([command[0], *[two_minutes] * 4, *command[1:]]) == 0
+    assert re.findall(r"(\d) of 4 files", terminal.getvalue())[-1] == "4"
+    shown = len(terminal.getvalue())
+    assert main([command[0], *[two_minutes] * 4, *command[1:], "-q"]) == 0
+    assert len(terminal.getvalue()) == shown
 
 
-def test_no_progress_for_a_moment(tmp_path: Path) -> None:
-    _, shown = on_a_terminal(["classify", sample_path(), "--labels=a,b"])
-    assert "of sound" not in shown
+def test_progress_makes_room_for_answers(two_minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one terminal, an answer begins on a line that a bar does not stand in."""
+    both = error_terminal(monkeypatch)
+    monkeypatch.setattr(sys, "stdout", both)
+    assert main(["classify", *[two_minutes] * 4, "missing.wav", "--json", "--labels=a,b"]) == 1
+    parts = re.split(r"[\r\n]+", both.getvalue())
+    assert sum(part.startswith('{"source"') for part in parts) == 4
+    assert sum(part.startswith("skipped: ") for part in parts) == 1
+    assert not any("source" in part or "skipped" in part for part in parts if not part.startswith(("{", "skipped: ")))
+
+
+def test_progress_of_datasets(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = error_terminal(monkeypatch)
+    for label in ("rain", "drums"):
+        for number in range(6):
+            path = tmp_path / "set" / label / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, SOUNDS[label](RATE, RATE) * (1 + number) / 6, RATE)
+    asked = ["--bundle", str(bundle), "--dataset", str(tmp_path / "set")]
+    for command in (["evaluate"], ["calibrate", "--dry-run"]):
+        main([*command, *asked])  # a toy bundle's cosines may not be enough to calibrate
+        assert re.findall(r"(\d+) of 12 files", terminal.getvalue())[-1] == "12"
+        terminal.truncate(0)
+        main([*command, *asked, "--quiet"])
+        assert "files" not in terminal.getvalue()
+
+
+def test_no_progress_for_a_moment(two_minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claprt.cli.sounds._DELAY_S", 600.0)
+    for files in ([two_minutes], [two_minutes] * 5):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert main(["classify", *files, "--labels=a,b"]) == 0
+        assert terminal.getvalue() == "note: tiny has untrained weights; its vectors mean nothing.\n"
 
 
 # closed and full streams

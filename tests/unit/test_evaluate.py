@@ -210,6 +210,7 @@ def test_json_is_a_switch(bundle: Path, sounds: Path, tmp_path: Path, capsys: py
     kept = tmp_path / "kept.json"
     assert main([*asked, "--json", "--fold", "1", "-o", str(kept)]) == 0
     captured = capsys.readouterr()
+    assert captured.err.endswith(f"wrote {kept}\n")
     assert json.loads(captured.out)["sounds"] == 3
     assert json.loads(kept.read_text()) == json.loads(captured.out)
     assert "deprecated" not in captured.err

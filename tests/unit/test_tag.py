@@ -191,7 +191,9 @@ def test_the_command_changes_the_manifest_alone(labelled: Path, tmp_path: Path, 
     dry = json.loads(capsys.readouterr().out)
     assert read_bundle(folder).manifest == before.manifest
     assert main(["calibrate", "--bundle", str(folder), "--dataset", str(labelled), "--prevalence", "0.1"]) == 0
-    assert "as likely right as wrong" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "as likely right as wrong" in captured.out
+    assert captured.err.endswith(f"wrote {folder / 'manifest.json'}\n")
     after = claprt.load(folder)
     facts = after.manifest.tagging
     assert facts is not None

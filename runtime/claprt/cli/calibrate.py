@@ -6,12 +6,15 @@ import argparse
 import json
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from claprt.bundle import BUNDLE_VARIABLE, bundle_folder, is_shipped
 from claprt.calibrate import TEMPLATES, calibrate
 from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.sounds import file_progress
+from claprt.cli.terminal import report_written
 from claprt.dataset import read_dataset
 from claprt.errors import OptionError
 from claprt.manifest import MANIFEST_FILE, Manifest, TaggingFacts
@@ -62,10 +65,17 @@ def run(options: argparse.Namespace) -> int:
         _check_place(named)
     dataset = read_dataset(options.dataset, folds=options.fold)
     clap = load_model(options)
-    found = calibrate(clap, dataset, templates=options.template or TEMPLATES, prevalence=options.prevalence)
+    found = calibrate(
+        clap,
+        dataset,
+        templates=options.template or TEMPLATES,
+        prevalence=options.prevalence,
+        progress=partial(file_progress, quiet=options.quiet),
+    )
     print(json.dumps(asdict(found)) if options.json else report(found))
     if not options.dry_run:
         write(clap.bundle.path, replace(clap.manifest, tagging=found))
+        report_written(options, clap.bundle.path / MANIFEST_FILE)
     return 0
 
 

@@ -15,7 +15,7 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.tables import cosine_table
-from claprt.cli.terminal import cells, columns, fit, printable
+from claprt.cli.terminal import cells, columns, fit, printable, report_written
 from claprt.cli.vectors import LINES, check_output, write_arrays, write_lines
 from claprt.errors import ClaprtError, OptionError
 from claprt.model import Clap
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         _, skipped = write_lines(sys.stdout, ".jsonl", sounds, options.text, texts, clap.fingerprint)
     else:
         good, skipped = _write_file(Path(output), sounds, options.text, texts, clap)
-        _report(options, output, good, skipped)
+        report_written(options, output, _contents(options, good, skipped))
     return int(skipped > 0)
 
 
@@ -103,13 +103,10 @@ def _write_file(
         raise OptionError(f"-o {output} cannot be written: {error.strerror or error}.") from error
 
 
-def _report(options: argparse.Namespace, output: str, good: int, skipped: int) -> None:
-    """Say on standard error what was written, unless `--quiet` was given."""
-    if not options.quiet:
-        parts = [_count(good, "sound")] if options.files else []
-        parts += [_count(len(options.text), "text")] if options.text else []
-        parts += [f"{skipped} skipped"] if skipped else []
-        print(f"wrote {printable(output)}: {', '.join(parts)}", file=sys.stderr)
+def _contents(options: argparse.Namespace, good: int, skipped: int) -> str:
+    parts = [_count(good, "sound")] if options.files else []
+    parts += [_count(len(options.text), "text")] if options.text else []
+    return ", ".join([*parts, f"{skipped} skipped"] if skipped else parts)
 
 
 def _count(number: int, thing: str) -> str:

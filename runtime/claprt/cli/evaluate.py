@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from claprt.cli.options import add_model_options, add_sound_options, load_model
-from claprt.cli.terminal import note, printable
+from claprt.cli.sounds import file_progress
+from claprt.cli.terminal import note, printable, report_written
 from claprt.cli.words import add_word_options, given_words
 from claprt.dataset import read_dataset
 from claprt.errors import OptionError
@@ -75,20 +72,18 @@ def run(options: argparse.Namespace) -> int:
         dataset,
         labels=given_words(options),
         templates=options.template or [DEFAULT_TEMPLATE],
-        progress=partial(_bar, quiet=options.quiet),
+        progress=partial(file_progress, quiet=options.quiet),
     )
     if result.trained_on is not None:
         note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these are no test.")
     print(summary(result) if options.json is None else json.dumps(result.to_dict(), indent=1))
     if options.output is not None:
         options.output.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        report_written(options, options.output)
     if options.confusion is not None:
         confusion_picture(result.zero_shot[0], options.confusion, f"{clap.manifest.name} on {dataset.name}")
+        report_written(options, options.confusion)
     return 0
-
-
-def _bar(items: Iterable[Any], total: int, *, quiet: bool) -> Iterable[Any]:
-    return tqdm(items, total=total, unit="file", disable=quiet or not sys.stderr.isatty())
 
 
 def summary(result: Evaluation) -> str:

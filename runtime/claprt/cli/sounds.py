@@ -6,9 +6,9 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
@@ -26,6 +26,7 @@ _SUFFIXES = frozenset({
     "wave", "wax", "webm", "wma", "wmv", "wv", "xi",
 })  # fmt: skip
 _FEW = 4
+_FORM = "{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}]"
 _DELAY_S = 0.5
 
 
@@ -149,18 +150,10 @@ class _Progress(_NoProgress):
         self._lengths = {} if len(files) >= _FEW else {file: _length_s(file) for file in files}
         self._read_s = self._done_s = 0.0
         total = round(sum(self._lengths.values())) if self._lengths else len(files)
-        form = "{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}]"
+        form = _FORM
         if self._lengths and not total:
             total, form = None, "{n_fmt} {unit} [{elapsed}]"
-        unit = "s of sound" if self._lengths else "files"
-        self._bar = tqdm(
-            total=total,
-            unit=unit,
-            bar_format=form,
-            delay=_DELAY_S,
-            leave=False,
-            ncols=min(72, shutil.get_terminal_size().columns - 1),
-        )
+        self._bar: tqdm[Any] = tqdm(total=total, unit="s of sound" if self._lengths else "files", bar_format=form, **_bar())
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
@@ -186,6 +179,16 @@ class _Progress(_NoProgress):
     def _show(self, seconds: float) -> None:
         limit = self._bar.total or seconds
         self._bar.update(round(min(seconds, limit)) - self._bar.n)
+
+
+def file_progress(items: Iterable[Any], total: int, *, quiet: bool) -> Iterable[Any]:
+    """Pass the results for files through, with a bar on a terminal."""
+    return tqdm(items, total=total, unit="files", bar_format=_FORM, disable=quiet or not sys.stderr.isatty(), **_bar())
+
+
+def _bar() -> dict[str, Any]:
+    """What all bars have in common."""
+    return {"delay": _DELAY_S, "leave": False, "ncols": min(72, shutil.get_terminal_size().columns - 1)}
 
 
 def _length_s(file: str) -> float:

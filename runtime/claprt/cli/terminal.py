@@ -68,6 +68,12 @@ def note(options: argparse.Namespace, text: str) -> None:
         print(f"note: {printable(text)}", file=sys.stderr)
 
 
+def report_written(options: argparse.Namespace, path: str | os.PathLike[str], what: str = "") -> None:
+    """Say on standard error which file was written and what it holds, unless `--quiet` was given."""
+    if not options.quiet:
+        print(f"wrote {printable(os.fspath(path))}{what and f': {what}'}", file=sys.stderr)
+
+
 def printable(text: str) -> str:
     r"""Text with control characters as escapes, so that a file's name cannot drive the terminal.
 
