@@ -18,7 +18,9 @@ from claprt.errors import AudioDecodeError
 from claprt.magic import MAGIC
 
 LOUDEST = 2.0**20
-"""No sound in float32 comes near it, not even one that is scaled as 16-bit integers are."""
+"""Above what 16-bit integers reach that became float32 as they are. Larger samples are looked at more closely."""
+_RANGE = 2.0**-50
+"""Nearly all samples of a sound are more than this share of the largest one, or zero."""
 _SUBNORMAL = 2.0**-126
 _INAUDIBLE = 2.0**-40
 _LOW_BITS = np.uint32(0x1FFFFFFF)
@@ -107,7 +109,8 @@ def _identified(data: bytes, samples: Waveform) -> bytes | Waveform:
     if _is_double(doubles, words):
         return doubles.astype(np.float32)
     loud = ~(np.abs(samples) < LOUDEST)
-    if not loud.any() and not (np.abs(samples).max(initial=0) < _INAUDIBLE and _is_int16(words)):
+    quiet_integers = not loud.any() and np.abs(samples).max(initial=0) < _INAUDIBLE and _is_int16(words)
+    if _is_scaled(samples) if loud.any() else not quiet_integers:
         return samples
     swapped = samples.byteswap()
     if not _strange(swapped).any() and 1e-6 < np.abs(swapped).max() < 1e3:
@@ -117,15 +120,19 @@ def _identified(data: bytes, samples: Waveform) -> bytes | Waveform:
             f"{_misread(strange)} They look like 16-bit integers: divide them by 32768 and send float32, or send the bytes "
             "of the whole WAV file."
         )
-    raise AudioDecodeError(
-        f"{_misread(loud)} They may be integers, compressed sound, or samples that are far beyond full scale. {_ADVICE}"
-    )
+    raise AudioDecodeError(f"{_misread(loud)} They may be integers, or compressed sound. {_ADVICE}")
 
 
 def _strange(samples: Waveform) -> NDArray[np.bool_]:
-    """Which samples no sound has: not finite, far too loud, or below the smallest normal number and not zero."""
+    """Which samples hardly a sound has: not finite, far too loud, or below the smallest normal number and not zero."""
     level = np.abs(samples)
     return ~(level < LOUDEST) | ((level < _SUBNORMAL) & (level > 0))
+
+
+def _is_scaled(samples: Waveform) -> bool:
+    """Whether loud samples are of one sound, as integers that became float32: bytes of something else have every size."""
+    level = np.abs(samples[samples != 0])
+    return bool(np.isfinite(level).all() and (level < _RANGE * level.max()).mean() < 0.1)
 
 
 def _misread(strange: NDArray[np.bool_]) -> str:

@@ -409,6 +409,7 @@ class TestBodies:
         assert "compressed with gzip" in post(gzip.compress(body)).text
         for encoded in (body.decode().encode("utf-16"), body.decode().encode("utf-16-le")):
             assert (post(encoded).status_code, "send UTF-8" in post(encoded).text) == (422, True)
+        assert "multipart/form-data" in post(b'--x\r\nContent-Disposition: form-data; name="input"\r\n\r\na\r\n--x--').text
         assert post(body, **{"content-type": "application/json; charset=utf-8"}).status_code == 200
         latin = post(body, **{"content-type": 'application/json; charset="iso-8859-1"'})
         assert (latin.status_code, "iso-8859-1" in latin.text) == (415, True)

@@ -174,7 +174,7 @@ def decoded(body: bytes, shape: type[T], texts: int) -> T:
     try:
         return msgspec.json.decode(body.removeprefix(BOM_UTF8), type=shape, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise _misfit(error, shape, _other_encoding(body)) from error
+        raise _misfit(error, shape, _hint(body)) from error
 
 
 def _quotes(body: bytes) -> int:
@@ -208,12 +208,14 @@ def _misfit(error: Exception, shape: type, hint: str = "") -> OptionError | Shap
     return OptionError(f"There is no field {unknown[1][:60]!r} here; {meant}")
 
 
-def _other_encoding(body: bytes) -> str:
-    """What a body is that does not begin as JSON does."""
+def _hint(body: bytes) -> str:
+    """What a body looks like that does not begin as JSON does."""
     if body.startswith(b"\x1f\x8b"):
         return " It is compressed with gzip; send it as it is."
     if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or body[1:2] == b"\0":
         return " It is UTF-16; send UTF-8."
+    if body.startswith(b"--"):
+        return " It looks like a form; state its Content-Type, multipart/form-data with the boundary."
     return ""
 
 
