@@ -72,7 +72,7 @@ def test_each_command_on_one_line(
     shown = capsys.readouterr().out
     for name in commands():
         assert re.search(rf"^    {name} +\w", shown, re.MULTILINE), name
-    assert max(map(len, shown.splitlines())) <= 112  # of the epilog
+    assert max(map(len, shown.splitlines())) <= int(columns)
 
 
 @pytest.mark.parametrize(

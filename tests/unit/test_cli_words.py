@@ -172,6 +172,11 @@ def test_folders(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["source"] for row in rows(capsys)] == expected
 
 
+def test_standard_input_once(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["similarity", "-", "-"]) == 1
+    assert "- was named more than once" in capsys.readouterr().err
+
+
 def test_a_folder_without_sounds(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sounds / "empty").mkdir()
     with pytest.raises(OptionError, match="empty is a folder without sound files"):

@@ -58,8 +58,10 @@ def sound_files(names: Sequence[str]) -> list[str]:
     those of such a file. Hidden files are left out; links are followed, and a folder that was seen is not entered again.
 
     Raises:
-        OptionError: if a folder holds no sound file.
+        OptionError: if a folder holds no sound file, or standard input is named twice.
     """
+    if names.count("-") > 1:
+        raise OptionError("- was named more than once, and standard input holds one sound.")
     found: list[str] = []
     for name in names:
         if name == "-" or not name or not os.path.isdir(name):  # noqa: PTH112 - names stay as they were typed
