@@ -7,8 +7,11 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from claprt.bundle import BUNDLE_VARIABLE
 from claprt.cli.options import add_model_options, add_sound_options, load_model
@@ -19,7 +22,11 @@ from claprt.model import Clap
 from claprt.triton.address import is_address
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from claprt.serve.service import Service
+
+T = TypeVar("T")
 
 _PORT = 32051
 _TOKEN_VARIABLE = "CLAPRT_TOKEN"
@@ -62,6 +69,7 @@ def _add_service(service: Any) -> None:
     )
     service.add_argument("--token-file", metavar="FILE", help=f"file with the bearer token to ask for ({_TOKEN_VARIABLE})")
     service.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="pages that may ask from a browser")
+    service.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 
 
@@ -88,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
-        from claprt.serve.server import Bounds, is_private, listen, serve, urls
+        from claprt.serve.server import Bounds, Stopped, is_private, listen, serve, stopped_by_signals, turn_away, urls
         from claprt.serve.socket import check_default_rate
     except ImportError as error:
         raise MissingDependencyError(f"{error.name} is not installed: {install_hint('serve')}.") from error
@@ -100,14 +108,28 @@ def run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         for one in sockets:
             stack.callback(one.close)
+        stack.enter_context(stopped_by_signals())
+        stack.push(lambda kind, *_: kind is not None and issubclass(kind, Stopped) and not turn_away(sockets))
         if token is None and not is_private(sockets):
             warning = (
                 f"warning: whoever can reach {options.host} can use this service; set {_TOKEN_VARIABLE} or --token-file."
             )
             print(warning, file=sys.stderr)
         _name_process(options.process_title)
-        clap = _loaded(options)
-        app = create_app(clap, limits=limits, sample_rate=options.sample_rate, token=token, cors=options.cors)
+
+        def made() -> tuple[Clap, FastAPI]:
+            clap = _loaded(options)
+            app = create_app(clap, limits=limits, sample_rate=options.sample_rate, token=token, cors=options.cors)
+            app.state.service.batcher.prepare()
+            return clap, app
+
+        try:
+            clap, app = _beside(made)
+        except Stopped:  # the thread that loads cannot be stopped, but it has not begun to answer anybody
+            turn_away(sockets)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         serve(
             app,
             sockets,
@@ -115,15 +137,29 @@ def run(options: argparse.Namespace) -> int:
             bounds=bounds,
             ready=lambda: _say(_line(clap, urls(sockets))),
             drain=lambda seconds: _drain(app.state.service, seconds),
+            access_log=options.access_log,
         )
     return 0
 
 
+def _beside(work: Callable[[], T]) -> T:
+    """The result of work in another thread, so that this one hears signals meanwhile."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="claprt-load", daemon=True).start()
+    return result.result()
+
+
 async def _drain(service: Service, seconds: float) -> None:
     """Answers what was accepted, or says how much was not."""
-    await service.drain(timeout_s=seconds)
-    if service.places.waiting:
-        print(f"warning: {service.places.waiting} requests were not answered within {seconds:g} s.", file=sys.stderr)
+    if late := await service.drain(timeout_s=seconds):
+        print(f"warning: {late} requests were not answered within {seconds:g} s.", file=sys.stderr)
 
 
 def _say(line: str) -> None:
@@ -164,13 +200,20 @@ def _port(given: int | None) -> int:
 def _token(path: str | None) -> str | None:
     """The token of the file, or of the environment."""
     if path is None:
-        return os.environ.get(_TOKEN_VARIABLE) or None
-    try:
-        token = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise OptionError(f"--token-file {path} cannot be read: {error}.") from error
+        stated, where = os.environ.get(_TOKEN_VARIABLE), _TOKEN_VARIABLE
+        if stated is None:
+            return None
+    else:
+        where = f"--token-file {path}"
+        try:
+            stated = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise OptionError(f"{where} cannot be read: {error}.") from error
+    token = stated.strip()
     if not token or not token.isascii() or not token.isprintable():
-        raise OptionError(f"--token-file {path} holds no token; one line of printable ASCII was expected.")
+        raise OptionError(
+            f"{where} holds no token; one line of printable ASCII was expected. To serve without one, leave it out."
+        )
     return token
 
 

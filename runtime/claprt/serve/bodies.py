@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import re
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -110,18 +113,40 @@ async def form_body(request: Request) -> AsyncGenerator[Form]:
     Raises:
         OptionError: if it has no file, or more than one.
     """
-    async with request.form(max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES) as form:
+    form = await _parsed(request)
+    try:
         fields, lists = _fields(form)
         upload = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
         if upload is None:
             raise OptionError(_no_file(fields))
         name = (upload.filename or "file")[-100:]
 
-        def load() -> Given:
-            upload.file.seek(0)
-            return Given(NamedFile(upload.file.read(), name))
+        content: list[bytes] = []
 
-        yield Form(fields, lists, name, upload.size or 0, load)
+        def load() -> Given:
+            if not content:
+                upload.file.seek(0)
+                content.append(upload.file.read())
+                upload.file.close()
+            return Given(NamedFile(content[0], name))
+
+        yield Form(fields, lists, name, int(request.headers["content-length"]), load)
+    finally:
+        await form.close()
+
+
+class _InMemory(MultiPartParser):
+    """A form whose file stays in memory, as bodies in JSON do: so the disk has nothing to do with it."""
+
+    spool_max_size = sys.maxsize
+
+
+async def _parsed(request: Request) -> FormData:
+    limits = {"max_files": 1, "max_fields": _FIELDS, "max_part_size": _FIELD_BYTES}
+    try:
+        return await _InMemory(request.headers, request.stream(), **limits).parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from error
 
 
 def _no_file(fields: dict[str, list[str]]) -> str:

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.streams import StreamReader
 
+from claprt.serve import access
 from claprt.serve.turns import Turn
 
 HEADER_BYTES = 16 << 10
@@ -110,12 +111,17 @@ class HttpConnection(H11Protocol, Watched):
         """The application, for requests that may pass."""
         scope.setdefault("state", {})["turn"] = self._turn
         names = {name for name, _ in scope["headers"]}
+
+        async def answer(status: int, message: str) -> None:
+            access.request(scope["method"], scope["path"], status, 0.0)
+            await _answer(send, status, message)
+
         if self._beyond and scope["path"] != _ALWAYS:
-            await _answer(send, 503, _FULL)
+            await answer(503, _FULL)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"]) > HEADER_BYTES:
-            await _answer(send, 431, f"The headers may have up to {HEADER_BYTES} bytes.")  # h11 lets whole ones pass
+            await answer(431, f"The headers may have up to {HEADER_BYTES} bytes.")  # h11 lets whole ones pass
         elif {b"content-length", b"transfer-encoding"} <= names:  # one of them would get past the limit on bodies
-            await _answer(send, 400, "Content-Length and Transfer-Encoding exclude each other.")
+            await answer(400, "Content-Length and Transfer-Encoding exclude each other.")
         else:
             await self._inside(scope, receive, send)
 
@@ -131,6 +137,7 @@ class HttpConnection(H11Protocol, Watched):
         self._refuse(400, msg)
 
     def _refuse(self, status: int, message: str) -> None:
+        access.request("-", "-", status, 0.0)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(refusal(status, message))
         self.transport.close()
@@ -179,6 +186,7 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
         """Answers a handshake that cannot be understood, which uvicorn leaves without an answer."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            access.request("WS", "-", 400, 0.0)
             written = b"".join(self.conn.data_to_send())
             self.transport.write(written or refusal(400, "The WebSocket handshake is not understood."))
             self.transport.close()

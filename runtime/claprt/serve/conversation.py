@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from claprt.errors import AudioShapeError, ClaprtError
+from claprt.serve import access
 from claprt.serve.faults import ShuttingDownError, explained, status_of
 from claprt.serve.gate import allowed
 from claprt.serve.service import Service
@@ -48,6 +49,7 @@ class Endpoint:
         """One connection, until it ends."""
         if not allowed(socket.headers, self._token):
             self._service.places.refused["token"] += 1
+            access.request("WS", self.path, 403, 0.0)
             await socket.close(1008, "A bearer token is needed.")
             return
         await socket.accept()
@@ -97,6 +99,7 @@ class Endpoint:
     async def _reply(self, talk: Talk, message: dict[str, Any]) -> tuple[str, bool]:
         """The reply to a message, and whether it is the last one."""
         began, status, goodbye = time.perf_counter(), 200, False
+        access.begin()
         text: str | None = message.get("text")
         content: bytes | str = (message.get("bytes") or b"") if text is None else text
         try:
@@ -106,7 +109,9 @@ class Endpoint:
         except Exception as found:  # noqa: BLE001 - every message is answered
             error = explained(found)
             status, goodbye, reply = status_of(error), isinstance(error, ShuttingDownError), talk.refusal(error)
-        self._service.metrics.request(self.path, status, time.perf_counter() - began)
+        took = time.perf_counter() - began
+        self._service.metrics.request(self.path, status, took)
+        access.request("WS", self.path, status, took, received=len(content), sent=len(reply))
         return reply, goodbye
 
     def _check_size(self, content: bytes | str) -> None:

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from claprt.serve import access
 from claprt.serve.faults import ShuttingDownError, explained, refusal, refusal_of
 from claprt.serve.service import Service
 from claprt.serve.turns import Turn, stand_as
@@ -48,15 +49,17 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        began, status, sent = time.perf_counter(), 0, 0
         state = scope.setdefault("state", {})
         state["began"] = began
         stand_as(state.get("turn") or Turn())
+        access.begin()
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
+            sent += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -69,7 +72,9 @@ class Gate:
             await refusal_of(explained(error))(scope, receive, noted)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
-            self._service.metrics.request(path, status or 500, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self._service.metrics.request(path, status or 500, took)
+            access.request(scope["method"], scope["path"], status or 500, took, received=_stated_length(scope), sent=sent)
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         """The reply to a request that does not get in."""
@@ -91,3 +96,9 @@ class Gate:
             self._service.places.refused["too_large"] += 1
             return refusal(413, f"A request may have up to {limit} bytes.", headers=_CLOSE)
         return None
+
+
+def _stated_length(scope: Scope) -> int:
+    """Bytes of the body, as the request states them."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0

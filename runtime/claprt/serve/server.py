@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -18,7 +20,8 @@ from typing import Any
 import uvicorn
 
 from claprt.errors import OptionError
-from claprt.serve.connections import HEADER_BYTES, HttpConnection, SocketConnection, watched, worth_logging
+from claprt.serve import access
+from claprt.serve.connections import HEADER_BYTES, HttpConnection, SocketConnection, refusal, watched, worth_logging
 from claprt.serve.limits import Limits
 
 _HEADERS_S = 10.0
@@ -100,6 +103,47 @@ class Service(uvicorn.Server):
         self.should_exit = True
 
 
+class Stopped(BaseException):
+    """A signal has told the process to end."""
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Generator[None]:
+    """Raises `Stopped` in the main thread on SIGTERM and SIGINT, until a server takes them over.
+
+    Raises:
+        Stopped: the process is to end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def turn_away(sockets: list[socket.socket]) -> None:
+    """Says to clients that wait to be served that they will not be, and closes their connections in order."""
+    for one in sockets:
+        one.setblocking(False)
+        with contextlib.suppress(OSError):  # until nobody waits
+            while True:
+                client, _ = one.accept()
+                with client, contextlib.suppress(OSError):
+                    client.settimeout(0.1)
+                    client.sendall(refusal(503, "The service is shutting down."))
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(1 << 16):  # what is not read would break the answer off
+                        pass
+
+
 def listen(host: str, port: int) -> list[socket.socket]:
     """Sockets on every address of a host, which wait for connections from now on: clients need not ask twice.
 
@@ -161,6 +205,7 @@ def serve(
     bounds: Bounds,
     ready: Callable[[], None],
     drain: Callable[[float], Awaitable[None]],
+    access_log: bool = False,
 ) -> None:
     """Answers on the sockets until SIGTERM or SIGINT.
 
@@ -171,11 +216,14 @@ def serve(
         bounds: the server's.
         ready: called once it answers.
         drain: answers what was accepted, within so many seconds, and takes nothing new.
+        access_log: whether a line for each request goes to standard error.
 
     Raises:
         OptionError: this process may not have as many files open as there may be connections.
     """
     _allow_files(bounds.connections + _OWN_FILES)
+    if access_log:
+        access.switch_on()
     config = uvicorn.Config(
         app,
         loop="asyncio",

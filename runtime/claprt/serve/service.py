@@ -18,6 +18,7 @@ from claprt import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.errors import AudioError, OptionError
 from claprt.model import Clap
+from claprt.serve import access
 from claprt.serve.batcher import Batcher, Heard
 from claprt.serve.faults import ShuttingDownError, log
 from claprt.serve.limits import Limits, checked_count, checked_length
@@ -144,7 +145,8 @@ class Service:
         """One sound; see `Batcher.heard`."""
         heard = await self.batcher.heard(load, outline)
         run = {"tower": heard.tower_ms / 1000} if heard.batch else {}
-        self.metrics.stage(read=heard.read_ms / 1000, wait=heard.wait_ms / 1000, **run)
+        for noted in (self.metrics.stage, access.stage):
+            noted(read=heard.read_ms / 1000, wait=heard.wait_ms / 1000, **run)
         if times is not None:
             times.stages |= {"read": heard.read_ms, "wait": heard.wait_ms, "tower": heard.tower_ms}
         return heard
@@ -188,6 +190,7 @@ class Service:
         rows = await self.batcher.texts(texts)
         took = time.perf_counter() - began
         self.metrics.stage(text=took)
+        access.stage(text=took)
         if times is not None:
             times.stages["text"] = times.stages.get("text", 0.0) + 1000 * took
         return rows

@@ -1,0 +1,68 @@
+"""The request log: one line for each request, refused ones included, without bodies and without control characters.
+
+2026-11-26T01:12:03Z POST /classify 200 41.0 ms in=88244 out=1203 text=3.7 read=15.2 wait=0.4 tower=18.9
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextvars import ContextVar
+
+log = logging.getLogger("claprt.serve.access")
+_LONGEST_PATH = 200
+_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+
+
+def switch_on() -> None:
+    """Writes the log to standard error from now on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ"))
+    assert handler.formatter is not None
+    handler.formatter.converter = time.gmtime
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def begin() -> None:
+    """Begins a request: the stages that this context passes through from here on are its own."""
+    if log.isEnabledFor(logging.INFO):
+        _stages.set({})
+
+
+def stage(**seconds: float) -> None:
+    """Adds the time of some stages of the request."""
+    found = _stages.get()
+    if found is not None:
+        for name, took in seconds.items():
+            found[name] = found.get(name, 0.0) + took
+
+
+def request(method: str, path: str, status: int, seconds: float, *, received: int = 0, sent: int = 0) -> None:
+    """Writes the line of a request.
+
+    Args:
+        method: of HTTP; `WS` for a message or a handshake of a WebSocket, `-` where the request was not understood.
+        path: without its query, as it was sent.
+        status: that was sent, or that HTTP would have for the reply of a WebSocket; 499 if the client left.
+        seconds: from the head of the request, or the whole message, to the end of the reply.
+        received: bytes of the body or message.
+        sent: bytes of the reply.
+    """
+    if log.isEnabledFor(logging.INFO):
+        stages = "".join(f" {name}={1000 * took:.1f}" for name, took in (_stages.get() or {}).items())
+        shown = f"{_visible(method)} {_visible(path)} {status} {1000 * seconds:.1f} ms in={received} out={sent}{stages}"
+        log.info("%s", shown)
+
+
+def _visible(text: str) -> str:
+    """The text in visible ASCII.
+
+    Example:
+        >>> _visible("/a b"), _visible("/a" + chr(10) + "b"), _visible("")
+        ('/a%20b', '/a%0Ab', '-')
+    """
+    encoded = text[:_LONGEST_PATH].encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in encoded) or "-"
