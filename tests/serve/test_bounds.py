@@ -241,10 +241,15 @@ def test_one_connection_too_many(full: Process) -> None:
         assert time.monotonic() < until
 
 
-def test_many_more_connections_are_closed_at_once(full: Process) -> None:
+def test_of_many_more_connections_the_oldest_are_closed(full: Process) -> None:
+    """So the last one can still ask whether the service is alive."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", full.port), timeout=5)) for _ in range(80)]
-        assert clients[-1].recv(12) == b"HTTP/1.1 503"
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", full.port), timeout=5)) for _ in range(300)]
+        assert httpx.get(full.url("/healthz")).status_code == 200
+        assert httpx.get(full.url("/readyz")).status_code == 503
+        assert clients[10].recv(12) == b"HTTP/1.1 503"
+        clients[0].sendall(request("GET", "/healthz"))  # whoever was let in stays
+        assert clients[0].recv(12) == b"HTTP/1.1 200"
 
 
 def test_token(full: Process) -> None:
