@@ -2,14 +2,15 @@
 
 A sound is begun as soon as one of the readers is free, and most are done within the first slice. What takes longer goes on
 beside others of its kind, one of them at a time, and whoever has had least comes next (`turns`). Only so many sounds are
-in hand; one that finds no room lets go of what it holds and is begun again once there is some. So memory is bounded by the
-number of sounds in hand, whatever clients send.
+in hand, two of one client; one that finds no room lets go of what it holds and is begun again once there is some. So memory
+is bounded by the number of sounds in hand, whatever clients send.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ _SLICE_S = 0.02
 """Processor time after which a long sound lets others have their turn."""
 
 _CREDIT_S = 0.25
+_OF_ONE = 2
+"""Sounds of one client that may be in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Readers:
         self._paused: dict[Reading, None] = {}
         self._running: set[Reading] = set()
         self._in_hand = [0] * len(_LEVELS)
+        self._of: Counter[Turn] = Counter()
         self._next: Reading | None = None
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -177,7 +181,7 @@ class Readers:
         for turn in list(self._waiting.turns()):
             while self._waiting.of(turn) and self._waiting.head(turn).gone():
                 self._waiting.take(turn)
-            if self._waiting.of(turn):
+            if self._waiting.of(turn) and self._of[turn] < _OF_ONE:
                 reading = self._waiting.head(turn)
                 held_up = reading.level and (one_is_long or self._in_hand[reading.level] >= _LEVELS[reading.level].places)
                 if not held_up and self._roomy(turn):
@@ -210,6 +214,7 @@ class Readers:
             with self._change:
                 self._shares.charge(reading.turn, reading.stops())
                 self._in_hand[reading.level] -= 1
+                self._of -= Counter([reading.turn])  # which leaves those that have nothing in hand out
                 self._running.discard(reading)
                 if again:
                     self._waiting.add(reading.turn, reading, first=True)
@@ -227,6 +232,7 @@ class Readers:
             assert reading is not None
             self._waiting.take(reading.turn)
             self._in_hand[reading.level] += 1
+            self._of[reading.turn] += 1
             self._running.add(reading)
             self.changed()
             return reading
