@@ -1,0 +1,119 @@
+"""Sounds in many containers, made with PyAV's encoders, and boxes of MPEG-4 to alter."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.containers import HEAD_BYTES, Container, recognise
+from claprt.media import open_media
+
+RATE = 48_000
+Array = NDArray[np.float32]
+
+
+def tones(seconds: float = 1.0, rate: int = RATE, channels: int = 2) -> Array:
+    """Tones with a slow rise and another frequency in each channel, float32 [channels, samples]."""
+    time = np.arange(round(seconds * rate)) / rate
+    rise = np.minimum(1.0, time * 4)
+    return np.stack([0.3 * rise * np.sin(2 * np.pi * (220 + 110 * index) * time) for index in range(channels)]).astype("f4")
+
+
+class _Pipe:
+    """Where a program cannot seek back."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+def encoded(
+    form: str,
+    codec: str,
+    waveform: Array | None = None,
+    *,
+    rate: int = RATE,
+    sample_format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    pipe: bool = False,
+    video: bool = False,
+    sound: bool = True,
+) -> bytes:
+    """A file.
+
+    Args:
+        form: FFmpeg's name of the muxer.
+        codec: FFmpeg's name of the encoder.
+        waveform: [channels, samples]; `tones` if None.
+        rate: [Hz]
+        sample_format: of the encoder.
+        options: of the muxer.
+        pipe: the muxer cannot seek back.
+        video: with five pictures.
+        sound: with sound at all.
+    """
+    import av
+
+    waveform = tones(rate=rate) if waveform is None else waveform
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(waveform)]
+    file: Any = _Pipe() if pipe else io.BytesIO()
+    with av.open(file, "w", format=form, options=dict(options or {})) as container:
+        pictures = cast("Any", container.add_stream("mpeg4", rate=25)) if video else None
+        stream = cast("Any", container.add_stream(codec, rate=rate, layout=layout)) if sound else None
+        if stream is not None:
+            if sample_format:
+                stream.format = sample_format
+            if codec.startswith("wma"):
+                stream.bit_rate = 128_000
+        if pictures is not None:
+            pictures.width = pictures.height = 32
+            for index in range(5):
+                picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 40 * index, "u1"), format="rgb24")
+                container.mux(pictures.encode(picture))
+            container.mux(pictures.encode(None))
+        if stream is not None:
+            packed = np.ascontiguousarray(waveform.T).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate, frame.pts = rate, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return bytes(file.content) if pipe else file.getvalue()
+
+
+def container_of(content: bytes) -> Container:
+    container = recognise(content[:HEAD_BYTES])
+    assert container is not None
+    return container
+
+
+def decoded(content: bytes, container: Container | None = None) -> tuple[int, int, Array]:
+    """Rate [Hz], number of channels and mono samples [samples]."""
+    opened = open_media("sound", io.BytesIO(content), container or container_of(content))
+    return opened.rate, opened.channels, np.concatenate(list(opened.blocks)).astype("f4")
+
+
+def likeness(one: Array, other: Array) -> float:
+    """The cosine of two sounds over what they have in common."""
+    count = min(len(one), len(other))
+    one, other = one[:count].astype("f8"), other[:count].astype("f8")
+    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+
+
+def replaced(content: bytes, path: str, payload: bytes) -> bytes:
+    """The file with another payload in the first box at a path such as "moov/trak/mdia", whose parents grow with it."""
+    kind, _, rest = path.partition("/")
+    at = 0
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        if content[at + 4 : at + 8] == kind.encode():
+            inner = replaced(content[at + 8 : at + size], rest, payload) if rest else payload
+            return content[:at] + (8 + len(inner)).to_bytes(4, "big") + kind.encode() + inner + content[at + size :]
+        at += size
+    raise LookupError(kind)
