@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from claprt.binary import Memory
 from claprt.containers import HEAD_BYTES, Container, recognise
 from claprt.media import open_media
 
@@ -17,10 +18,11 @@ Array = NDArray[np.float32]
 
 
 def tones(seconds: float = 1.0, rate: int = RATE, channels: int = 2) -> Array:
-    """Tones with a slow rise and another frequency in each channel, float32 [channels, samples]."""
+    """Tones that rise, others in each channel, so that no two places are alike, float32 [channels, samples]."""
     time = np.arange(round(seconds * rate)) / rate
-    rise = np.minimum(1.0, time * 4)
-    return np.stack([0.3 * rise * np.sin(2 * np.pi * (220 + 110 * index) * time) for index in range(channels)]).astype("f4")
+    loud = 0.3 * np.minimum(1.0, time * 4)
+    phases = [2 * np.pi * (200 + 60 * index + 250 * time) * time for index in range(channels)]
+    return np.stack([loud * np.sin(phase) for phase in phases]).astype("f4")
 
 
 class _Pipe:
@@ -79,10 +81,11 @@ def encoded(
                 container.mux(pictures.encode(picture))
             container.mux(pictures.encode(None))
         if stream is not None:
-            packed = np.ascontiguousarray(waveform.T).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-            frame.sample_rate, frame.pts = rate, 0
-            container.mux(stream.encode(frame))
+            for begin in range(0, waveform.shape[1], 4_800):
+                packed = np.ascontiguousarray(waveform[:, begin : begin + 4_800].T).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+                frame.sample_rate, frame.pts = rate, begin
+                container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     return bytes(file.content) if pipe else file.getvalue()
 
@@ -95,7 +98,7 @@ def container_of(content: bytes) -> Container:
 
 def decoded(content: bytes, container: Container | None = None) -> tuple[int, int, Array]:
     """Rate [Hz], number of channels and mono samples [samples]."""
-    opened = open_media("sound", io.BytesIO(content), container or container_of(content))
+    opened = open_media("sound", Memory(memoryview(content)), container or container_of(content))
     return opened.rate, opened.channels, np.concatenate(list(opened.blocks)).astype("f4")
 
 

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 from claprt.audio import open_sound
+from claprt.binary import Memory, WholeFile
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError, AudioShapeError, EmptyAudioError, NonFiniteAudioError
 from claprt.media import open_media
 from tests.media import RATE, container_of, decoded, encoded, likeness, tones
 
-av = pytest.importorskip("av", reason="needs PyAV, the extra `media`")
+av = pytest.importorskip("av", reason="needs the media extra (PyAV)")
 
+RANDOM = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype("f4")
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
 
 LOSSLESS: list[tuple[str, str, dict[str, Any]]] = [
@@ -81,8 +83,8 @@ def test_lossy(form: str, codec: str, options: dict[str, Any]) -> None:
     expected = wave.mean(axis=0)
     assert (rate, channels) == (RATE, 2)
     assert abs(mono.size - expected.size) <= 5 * 2_048  # delay and padding of the encoder, where no table states them
-    delay = int(np.argmax(np.correlate(mono, expected[20_000:40_000], "valid"))) - 20_000
-    assert 0 <= delay <= 2_048 or codec.startswith("wma")
+    delay = int(np.argmax(np.correlate(mono, expected[10_000:40_000], "valid"))) - 10_000
+    assert -2_048 <= delay <= 2_048
     assert likeness(mono[max(0, delay) :], expected[max(0, -delay) :]) > 0.99
 
 
@@ -105,11 +107,10 @@ def test_speech_codec() -> None:
 def test_channels_are_averaged(channels: int) -> None:
     """Of eight planes, too: PyAV's own conversion reads behind the eighth."""
     wave = tones(channels=channels)
-    for form, codec in (("adts", "aac"), ("wv", "wavpack")):
-        found = decoded(encoded(form, codec, wave))
-        assert found[1] == channels
-        if codec == "wavpack":
-            np.testing.assert_allclose(found[2], wave.mean(axis=0), atol=2**-15)
+    assert decoded(encoded("adts", "aac", wave))[1] == channels
+    found = decoded(encoded("wv", "wavpack", wave, sample_format="s16p"))
+    assert found[1] == channels
+    np.testing.assert_allclose(found[2], wave.mean(axis=0), atol=2**-15)
 
 
 def test_samples_of_eight_bits_have_their_middle_at_zero() -> None:
@@ -162,12 +163,12 @@ def test_a_video_without_sound() -> None:
 
 
 def test_no_samples() -> None:
-    with pytest.raises((EmptyAudioError, AudioDecodeError), match="holds no samples|no packets|no sound"):
-        decoded(encoded("tta", "tta", tones(0.0), sample_format="s16"))
+    with pytest.raises(EmptyAudioError, match="sound holds no samples"):
+        decoded(b"#!AMR\n")
 
 
 def test_a_codec_that_is_not_read_is_named() -> None:
-    content = encoded("matroska", "dfpwm")
+    content = encoded("wav", "dfpwm")
     with pytest.raises(AudioDecodeError, match="its sound is coded in dfpwm, which is not read here"):
         decoded(content)
 
@@ -182,13 +183,13 @@ def test_infinity_is_refused() -> None:
 def test_blocks_are_bounded_and_the_file_is_closed_when_they_are_dropped() -> None:
     wave = tones(30.0, channels=1)
     content = encoded("matroska", "pcm_s16le", wave)
-    opened = open_media("sound", io.BytesIO(content), container_of(content))
+    opened = open_media("sound", Memory(memoryview(content)), container_of(content))
     first = next(opened.blocks)
     assert first.size < 4 * RATE
     opened.close()
     opened.close()
     assert list(opened.blocks) == []
-    opened = open_media("sound", io.BytesIO(content), container_of(content))
+    opened = open_media("sound", Memory(memoryview(content)), container_of(content))
     next(opened.blocks)
     del opened
     gc.collect()
@@ -209,7 +210,7 @@ def test_nothing_is_written_to_stderr() -> None:
         "import sys; sys.path[:0] = %r\n"
         "from tests.media import *\nfrom claprt.errors import AudioError\n"
         "for form, codec in (('ipod', 'aac'), ('adts', 'aac'), ('webm', 'libopus')):\n"
-        "    content = bytearray(encoded(form, codec)); content[len(content) // 2 :: 7] = bytes(len(content[len(content) // 2 :: 7]))\n"
+        "    content = bytearray(encoded(form, codec)); content[3000:3200] = bytes(200)\n"
         "    try: decoded(bytes(content))\n    except AudioError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code % sys.path], capture_output=True, text=True, check=True, timeout=120)
@@ -223,20 +224,20 @@ def test_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioDecodeError, match=r"sound is MPEG-4 .*read with PyAV.*not installed: pip install .*media"):
-        open_media("sound", io.BytesIO(content), container_of(content))
+        open_media("sound", Memory(memoryview(content)), container_of(content))
 
 
 def test_a_reader_that_fails_is_quoted() -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            if self.tell() > 3_000:
+            if self.tell() >= 100_000:
                 raise OSError(5, "the disk is gone")
             return super().read(size)
 
-    for form, codec in (("matroska", "flac"), ("ac3", "ac3")):
-        content = encoded(form, codec)
+    for form in ("matroska", "mov"):
+        content = encoded(form, "pcm_s32le", RANDOM)
         with pytest.raises(AudioDecodeError, match="sound cannot be read: the disk is gone"):
-            list(open_media("sound", Failing(content), container_of(content)).blocks)
+            list(open_media("sound", WholeFile(Failing(content)), container_of(content)).blocks)
 
 
 def test_too_many_channels(monkeypatch: pytest.MonkeyPatch) -> None:

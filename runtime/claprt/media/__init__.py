@@ -12,19 +12,18 @@ corrupt or missing, a file that is cut, or ends before the length that it states
 
 from __future__ import annotations
 
-from typing import IO, cast
-
+from claprt.binary import BinaryFile
 from claprt.containers import Container, Opened
 from claprt.errors import AudioDecodeError, EmptyAudioError
 from claprt.extras import install_hint
 
 
-def open_media(name: str, file: IO[bytes], container: Container) -> Opened:
+def open_media(name: str, file: BinaryFile, container: Container) -> Opened:
     """Opens the sound of a container: the stream that is marked as the default, else the first.
 
     Args:
         name: what to call the file in messages.
-        file: seekable; it stays open.
+        file: stays open.
         container: what `claprt.containers.recognise` said; its `media_format` names the demuxer.
 
     Returns:
@@ -47,9 +46,9 @@ def open_media(name: str, file: IO[bytes], container: Container) -> Opened:
 
     source = Source(file)
     try:
-        check_structure(name, cast("IO[bytes]", source), container.media_format or "")
+        check_structure(name, source, container.media_format or "")
     finally:
-        source.check(name)
+        source.raise_error(name)
     stream = Stream(name, source, container)
     try:
         first = stream.first()

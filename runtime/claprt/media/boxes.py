@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import IO
 
 import numpy as np
 
+from claprt.binary import BinaryFile
 from claprt.errors import AudioDecodeError
 from claprt.media.refusals import damaged, joined, overstated, truncated
 
@@ -26,21 +26,21 @@ _EDITS = 256
 _PIECE = 1 << 20
 
 
-def check_mp4(name: str, file: IO[bytes], size: int) -> None:
+def check_mp4(name: str, file: BinaryFile) -> None:
     """Looks at every box of the outermost level, and at the tables in all of them but those of the sound itself.
 
     Args:
         name: what to call the file in messages.
-        file: seekable.
-        size: of the file [bytes].
+        file: the whole of it.
 
     Raises:
         AudioDecodeError: it is cut or damaged, has no header or several, or states more than a sound can have.
     """
     headers: list[int] = []
+    size = file.size
     tables = _Tables(name, size)
     fragmented = False
-    for kind, begin, end in _boxes(name, file, size):
+    for kind, begin, end in _boxes(name, file):
         if end > size:
             raise truncated(name, end, size)
         if kind == b"moov":
@@ -58,11 +58,10 @@ def check_mp4(name: str, file: IO[bytes], size: int) -> None:
     tables.check()
 
 
-def _boxes(name: str, file: IO[bytes], size: int) -> Iterator[tuple[bytes, int, int]]:
-    at = 0
+def _boxes(name: str, file: BinaryFile) -> Iterator[tuple[bytes, int, int]]:
+    at, size = 0, file.size
     for _ in range(_BOXES):
-        file.seek(at)
-        head = file.read(16)
+        head = file.read_at(at, 16)
         if not head.strip(b"\0"):  # the end, or padding
             return
         if len(head) < 8:
@@ -95,10 +94,9 @@ class _Tables:
         self._of_one_size: list[int] = []  # packets of tables that state one size for all
         self._raw: list[int] = []  # samples of tables that state the duration 1 for all
 
-    def read(self, file: IO[bytes], begin: int, end: int) -> None:
+    def read(self, file: BinaryFile, begin: int, end: int) -> None:
         for at in range(begin, end, _PIECE):
-            file.seek(at)
-            piece = file.read(min(_PIECE + self._LENGTH, end - at))
+            piece = file.read_at(at, min(_PIECE + self._LENGTH, end - at))
             for found in self._NAMES.finditer(piece, 0, _PIECE + 3):
                 if found.start() < _PIECE:
                     behind = piece[found.end() : found.start() + self._LENGTH].ljust(16, b"\0")
@@ -128,11 +126,10 @@ class _Tables:
             case _:
                 pass
 
-    def _take_chunks(self, file: IO[bytes], begin: int, end: int) -> None:
+    def _take_chunks(self, file: BinaryFile, begin: int, end: int) -> None:
         """Of how many samples the largest chunk of a table is; it has three numbers for each kind of chunk."""
-        file.seek(begin - 4)
-        count = int.from_bytes(file.read(4), "big")
-        table = file.read(min(12 * count, end - begin, 12 * _ENTRIES))
+        count = int.from_bytes(file.read_at(begin - 4, 4), "big")
+        table = file.read_at(begin, min(12 * count, end - begin, 12 * _ENTRIES))
         column = np.frombuffer(table, ">u4", len(table) // 12 * 3)[1::3]
         self._in_chunk = max(self._in_chunk, int(column.max(initial=0)))
 

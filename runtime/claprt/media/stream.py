@@ -37,7 +37,7 @@ _STATES_LENGTH = {
 }
 """Formats that state how long their sound is; in others FFmpeg guesses it from the bit rate."""
 
-_CONTIGUOUS = {"aac", "ac3", "eac3", "dts", "amr", "flac", "wv", "tta"}
+_CONTIGUOUS = {"aac", "ac3", "eac3", "dts", "amr", "flac", "mp3", "wv", "tta"}
 """Formats that are nothing but packets, one behind the other."""
 
 _WITHOUT_TIMES = {"avi", "mpeg", "rm", "mp3", "aac", "ac3", "eac3", "dts"}
@@ -97,7 +97,7 @@ class Stream:
                 io_open=self._note_reference,
             )
         except Exception as error:  # PyAV has one for each of FFmpeg's errors, and raises built-in ones too
-            self._source.check(self._name)
+            self._source.raise_error(self._name)
             raise self._undecodable(error, f"is no {container.name} that can be decoded") from error
         return cast("InputContainer", opened)
 
@@ -153,19 +153,19 @@ class Stream:
     def _decoded(self) -> Generator[Frame]:
         try:
             for packet in self._container.demux(self._stream):
-                self._source.check(self._name)
+                self._source.raise_error(self._name)
                 if packet.size:
                     self._check_packet(packet)
                 frames = packet.decode()
                 if self._codec == "aac":
                     self._check_orders(frames)
                 yield from (self._taken(frame) for frame in frames if frame.samples)
-            self._source.check(self._name)
+            self._source.raise_error(self._name)
             self._check_end()
         except AudioError:
             raise
         except Exception as error:  # see `_open`
-            self._source.check(self._name)
+            self._source.raise_error(self._name)
             raise self._undecodable(error, f"breaks off after {self._seconds:.2f} s") from error
 
     def _undecodable(self, error: Exception, what: str) -> AudioDecodeError:

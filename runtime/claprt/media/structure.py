@@ -2,15 +2,15 @@
 
 A demuxer plays what it can: it takes a file that was cut as far as it goes, passes over damage to the next place that it
 knows, stops at the end of the first of two recordings that were joined, and makes tables as long as a header asks for.
-Here the elements of Matroska, the headers of ASF, RIFF and IFF and the last page of Ogg are followed (the boxes of MPEG-4
+Here the elements of Matroska, the headers of ASF and RIFF and the last page of Ogg are followed (the boxes of MPEG-4
 in `claprt.media.boxes`): what does not reach its stated end, or is not what should stand in its place, is refused.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import IO
 
+from claprt.binary import BinaryFile
 from claprt.errors import AudioDecodeError
 from claprt.media.boxes import check_mp4
 from claprt.media.refusals import REWRITE, damaged, joined, overstated, truncated
@@ -19,12 +19,12 @@ _ELEMENTS = 1 << 21
 _OGG_PAGE = 27 + 255 + 255 * 255
 
 
-def check_structure(name: str, file: IO[bytes], media_format: str) -> None:
-    """Follows the structure of a container to its end; leaves the file at its beginning.
+def check_structure(name: str, file: BinaryFile, media_format: str) -> None:
+    """Follows the structure of a container to its end.
 
     Args:
         name: what to call the file in messages.
-        file: seekable.
+        file: the whole of it.
         media_format: FFmpeg's name of the demuxer.
 
     Raises:
@@ -32,9 +32,7 @@ def check_structure(name: str, file: IO[bytes], media_format: str) -> None:
     """
     check = _CHECKS.get(media_format)
     if check is not None:
-        size = file.seek(0, 2)
-        check(name, file, size)
-    file.seek(0)
+        check(name, file)
 
 
 # Matroska: elements of an identifier, a size and content; a recorder that cannot seek back leaves the outer sizes open.
@@ -45,8 +43,9 @@ _IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854}
 _ANYWHERE = {0xEC, 0xBF}  # padding and checksum
 
 
-def _check_matroska(name: str, file: IO[bytes], size: int) -> None:
-    heads = _Heads(file, size)
+def _check_matroska(name: str, file: BinaryFile) -> None:
+    size = file.size
+    heads = _Heads(file)
     at, segment, cluster = 0, 0, 0  # where the outer ones end, if one has begun
     for _ in range(_ELEMENTS):
         if at >= size:
@@ -95,14 +94,13 @@ def _element(name: str, head: bytes, at: int, size: int) -> tuple[int, int, int,
 class _Heads:
     """Short pieces of a file, out of long reads."""
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, file: BinaryFile) -> None:
+        self._file = file
         self._begin, self._piece = 0, b""
 
     def at(self, where: int, length: int = 12) -> bytes:
-        if not self._begin <= where <= min(self._begin + len(self._piece), self._size) - length:
-            self._file.seek(where)
-            self._begin, self._piece = where, self._file.read(1 << 16)
+        if not self._begin <= where <= min(self._begin + len(self._piece), self._file.size) - length:
+            self._begin, self._piece = where, self._file.read_at(where, 1 << 16)
         return self._piece[where - self._begin : where - self._begin + length]
 
 
@@ -114,9 +112,8 @@ _ASF_HEADER, _ASF_FILE = (
 )
 
 
-def _check_asf(name: str, file: IO[bytes], size: int) -> None:
-    file.seek(0)
-    header = file.read(1 << 16)
+def _check_asf(name: str, file: BinaryFile) -> None:
+    header, size = file.read_at(0, 1 << 16), file.size
     end = struct.unpack_from("<Q", header, 16)[0] if header[:16] == _ASF_HEADER and len(header) >= 30 else 0
     if end > size:
         raise truncated(name, end, size)
@@ -133,42 +130,22 @@ def _check_asf(name: str, file: IO[bytes], size: int) -> None:
         at += length
 
 
-# RIFF, IFF and CAF
+# RIFF
 
 
-def _check_riff(name: str, file: IO[bytes], size: int) -> None:
-    file.seek(0)
-    head = file.read(8)
-    stated = 8 + int.from_bytes(head[4:8], "big" if head[:4] in {b"FORM", b"RIFX"} else "little")
-    if size + 1 < stated < 0x7FFF_0000:  # larger: never filled in
-        raise truncated(name, stated, size)
-
-
-def _check_caf(name: str, file: IO[bytes], size: int) -> None:
-    at = 8
-    for _ in range(1 << 12):
-        file.seek(at)
-        head = file.read(12)
-        if len(head) < 12:
-            return
-        kind, length = head[:4], int.from_bytes(head[4:], "big", signed=True)
-        if kind == b"data" and length == -1:  # to the end
-            return
-        if length < 0:
-            raise damaged(name, at)
-        if at + 12 + length > size:
-            raise truncated(name, at + 12 + length, size)
-        at += 12 + length
-    raise overstated(name, "chunks or more", 1 << 12)
+def _check_riff(name: str, file: BinaryFile) -> None:
+    stated = 8 + int.from_bytes(file.read_at(4, 4), "little")
+    if file.size + 1 < stated < 0x7FFF_0000:  # larger: never filled in
+        raise truncated(name, stated, file.size)
 
 
 # Ogg: the last page of a stream says that it is the last.
 
 
-def _check_ogg(name: str, file: IO[bytes], size: int) -> None:
+def _check_ogg(name: str, file: BinaryFile) -> None:
+    size = file.size
     begin = max(0, size - 2 * _OGG_PAGE)
-    file.seek(begin)
-    tail = file.read(2 * _OGG_PAGE)
+    tail = file.read_at(begin, 2 * _OGG_PAGE)
     at = tail.rfind(b"OggS\0")
     segments = tail[at + 27 : at + 27 + tail[at + 26]] if 0 <= at <= len(tail) - 27 else b""
     end = begin + at + 27 + len(segments) + sum(segments)
@@ -186,8 +163,5 @@ _CHECKS = {
     "asf": _check_asf,
     "avi": _check_riff,
     "xwma": _check_riff,
-    "wav": _check_riff,
-    "aiff": _check_riff,
-    "caf": _check_caf,
     "ogg": _check_ogg,
 }
