@@ -22,6 +22,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What warns once in a process warns in every test anew, whichever ran before."""
+    monkeypatch.setattr("claprt.advice._given", set[str]())
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy bundle; tests that alter it copy it first."""

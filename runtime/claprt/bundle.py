@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claprt.advice import frames_to_the_caller
 from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.graphs import FileFacts, Precision, Stage
@@ -121,16 +121,8 @@ def default_bundle() -> str | Path:
         )
     if not _said:
         _said.add(SMALL_MODEL)
-        warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=_frames_to_the_caller())
+        warnings.warn(SMALL_MODEL, SmallModelWarning, stacklevel=frames_to_the_caller())
     return _SHIPPED
-
-
-def _frames_to_the_caller() -> int:
-    """How far up the stack the code is that called into this package."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "claprt":
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from claprt.cache_file import VectorFile
 from claprt.errors import OptionError
@@ -39,6 +41,7 @@ class VectorCache:
         """
         if not memory_mb > 0 or not disk_mb > 0:
             raise OptionError(f"memory_mb={memory_mb} and disk_mb={disk_mb} must be more than 0.")
+        self._made_with = None if folder is None else os.path.abspath(folder), memory_mb, disk_mb  # noqa: PTH100 - any path
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes, self._limit = 0, int(memory_mb * 1e6)
         self._lock = threading.Lock()
@@ -88,6 +91,11 @@ class VectorCache:
             while self._bytes > self._limit:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= len(dropped) + _ENTRY_BYTES
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and one in another process, has the same folder and bounds, and nothing in memory."""
+        folder, memory_mb, disk_mb = self._made_with
+        return partial(VectorCache, folder, memory_mb=memory_mb, disk_mb=disk_mb), ()
 
     def __repr__(self) -> str:
         where = "memory" if self._disk is None else str(self._disk.path.parent)

@@ -47,6 +47,25 @@ class Engine(Protocol):
         """Unit vectors [batch, dim] of token ids [batch, tokens]."""
         ...
 
+    def close(self) -> None:
+        """Gives back what the engine holds; calls after that raise `ClosedError`. Closing again does nothing."""
+        ...
+
+
+def vectors_fault(vectors: Array | None, rows: int, dim: int) -> str | None:
+    """What is wrong with the vectors [rows, dim] that a tower gave, in words; None where they are finite float32.
+
+    Example:
+        >>> vectors_fault(np.float32([[np.nan, 0]]), 1, 2)
+        'vectors that hold NaN or infinity'
+        >>> vectors_fault(np.zeros((1, 2), np.float32), 1, 512)
+        'float32 [1, 2] instead of float32 [1, 512]'
+    """
+    if vectors is None or vectors.shape != (rows, dim) or vectors.dtype != np.float32:
+        found = "nothing" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
+        return f"{found} instead of float32 [{rows}, {dim}]"
+    return None if np.isfinite(vectors).all() else "vectors that hold NaN or infinity"
+
 
 def checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
     """What a graph takes of what was given, every shape checked, axes of one name equally long.

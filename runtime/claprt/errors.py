@@ -22,6 +22,7 @@
     │   ├── ProviderUnavailableError                      asked for hardware or a package that is not there
     │   └── ServerError                                   a server refused a request, or is not one of ours
     │       └── ServerUnavailableError (ConnectionError)  it cannot be reached, or gave no answer in time
+    ├── ClosedError                  (RuntimeError)       a model or an engine was used after close()
     ├── FingerprintError             (ValueError)         vectors would be others than those that were asked for
     └── MissingDependencyError       (ImportError)        an optional package; the message says what installs it
 
@@ -116,6 +117,10 @@ class ServerUnavailableError(ServerError, ConnectionError):
     """A server cannot be reached, or gave no answer within the time that it was given."""
 
 
+class ClosedError(ClaprtError, RuntimeError):
+    """A model or an engine was used after it was closed."""
+
+
 class FingerprintError(ClaprtError, ValueError):
     """A model's vectors would be others than those that were asked for."""
 
@@ -142,6 +147,14 @@ class UnfinishedHeaderWarning(UserWarning):
 
 class CacheWarning(UserWarning):
     """There is no room in a cache folder, so vectors are kept in memory alone."""
+
+
+class AssumedRateWarning(UserWarning):
+    """Samples came without a rate, and the model's own was assumed."""
+
+
+class AssumedLevelsWarning(UserWarning):
+    """The full scale of samples was assumed: the dtype does not say it, or says another."""
 
 
 class DatasetError(ClaprtError, ValueError):

@@ -9,12 +9,8 @@ an old session, or its end, would wait for them for ever.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,14 +20,16 @@ import numpy as np
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bound import recorded, tensorrt_cache
 from claprt.bundle import Bundle
-from claprt.engine import checked_feeds
+from claprt.engine import checked_feeds, vectors_fault
 from claprt.errors import (
+    ClosedError,
     FallbackWarning,
     MissingDependencyError,
     OptionError,
     ProviderError,
     ProviderUnavailableError,
 )
+from claprt.forks import abandon_in_children
 from claprt.graph_cache import GraphCache
 from claprt.graphs import GraphFacts, Stage
 from claprt.machine import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
@@ -91,10 +89,10 @@ class InProcessEngine:
         self._at_once = at_once
         self._runners: dict[Stage, Runner] = {}
         self._failed: dict[Provider, str] = {}
-        self._loaded = False
+        self._loaded = self._closed = False
         self._throughput: InProcessEngine | None = None
         self._make_locks()
-        _engines.add(self)
+        abandon_in_children(self)
         with self._loading:
             for stage in preload:
                 self._runner(stage)
@@ -129,6 +127,7 @@ class InProcessEngine:
         if self.threads == 1 or self._at_once > 1 or self.choice.provider not in _ON_CPU:
             return self
         with self._loading:
+            self._check_open()
             if self._throughput is None:
                 self._throughput = InProcessEngine(
                     self._bundle, self.choice, threads=self.threads, cache=self._cache, at_once=self.threads
@@ -161,12 +160,21 @@ class InProcessEngine:
             runner = self._runner(stage)
         with self._free:
             try:
-                return runner(feeds)
+                vectors = runner(feeds)
             except Exception as error:  # the runtimes' exceptions have no common parent but Exception
                 raise ProviderError(f"{self._facts(stage).file} could not be run on {self.provider}: {error}") from error
+        rows, dim = len(next(iter(feeds.values()))), self._bundle.manifest.embedding_dim
+        if fault := vectors_fault(vectors, rows, dim):
+            raise ProviderError(f"{self._facts(stage).file} on {self.provider} gave {fault}. No such vector is given out.")
+        return vectors
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"The engine of {self._bundle.manifest.name!r} was closed. Load the model again.")
 
     def _runner(self, stage: Stage) -> Runner:
         """The stage's graph, loaded if this process has not done so yet. Called with the lock held."""
+        self._check_open()
         if stage not in self._runners:
             with ThreadPoolExecutor(1, thread_name_prefix="claprt-load") as pool:
                 self._runners[stage] = pool.submit(self._create, stage).result()
@@ -243,6 +251,16 @@ class InProcessEngine:
             options["enable_cuda_graph"] = "1"
         return [(name, options), cpu]
 
+    def close(self) -> None:
+        """Releases the sessions; calls that are running end first, and later ones raise `ClosedError`."""
+        with self._loading:
+            self._closed = True
+            self._runners = {}
+            many, self._throughput = self._throughput, None
+        if many is not None:
+            many.close()
+        trim_heap()
+
     def abandon(self) -> None:
         """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
         for runner in self._runners.values():
@@ -250,32 +268,6 @@ class InProcessEngine:
         self._runners = {}
         self._throughput = None
         self._make_locks()
-
-
-_engines: weakref.WeakSet[InProcessEngine] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(_engines):
-        engine.abandon()
-    if "onnxruntime" in sys.modules:
-        _end_without_exit_handlers()
-
-
-def _end_without_exit_handlers() -> None:
-    """Makes this process end with `_exit` once Python is done.
-
-    onnxruntime 1.31 waits in an exit handler for threads that only the parent has, so a forked child that has merely
-    imported it never ends. glibc's `on_exit` runs what was registered last first and hands it the exit status, which is
-    all that `_exit` needs; Python has flushed its streams by then. Where there is no `on_exit`, nothing is done.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit"):
-        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)  # noqa: SLF001
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def this_machine() -> Machine:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Embeddings
 from claprt.clip import whole_number
 from claprt.errors import FingerprintError, OptionError
+from claprt.scores import as_cosines
 
 
 class Vectors(np.ndarray[Any, np.dtype[np.float32]]):
@@ -42,7 +43,7 @@ class JointEmbedding:
         cosines = None
         if self.audio_embedding is not None and self.text_embedding is not None:
             audio, text = unit_rows(self.audio_embedding.numpy()), unit_rows(self.text_embedding.numpy())
-            cosines = np.einsum("ad,td->at", audio, text)
+            cosines = as_cosines(np.einsum("ad,td->at", audio, text))
         object.__setattr__(self, "similarity", cosines)
 
     @property
@@ -54,6 +55,11 @@ class JointEmbedding:
     def text_embeds(self) -> Vectors | None:
         """`text_embedding`, by its other name in mlx-audio."""
         return self.text_embedding
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What made the vectors, by the name that it has in mlx-audio."""
+        return {"fingerprint": self.fingerprint}
 
     @property
     def vectors(self) -> Vectors:
@@ -98,7 +104,8 @@ class JointEmbedding:
         """
         if self.fingerprint != other.fingerprint:
             raise FingerprintError(f"Vectors of {self.fingerprint} and of {other.fingerprint} are not comparable.")
-        return float(np.einsum("d,d", unit_rows(self.to_numpy()[:1])[0], unit_rows(other.to_numpy()[:1])[0]))
+        first, second = unit_rows(self.to_numpy()[:1])[0], unit_rows(other.to_numpy()[:1])[0]
+        return float(as_cosines(np.einsum("d,d", first, second)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from claprt.errors import OptionError, TextError, TextTypeError
+from claprt.text import split_texts
 
 
 def filled_in(template: str | None, names: Sequence[str]) -> list[str]:
@@ -35,16 +36,18 @@ def checked_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, 
     one = called.removesuffix("s")
     if isinstance(labels, str | bytes):
         raise OptionError(f"{called}={labels!r} is one string; give a list of {called}.")
-    if not isinstance(labels, Iterable):
+    if not isinstance(labels, Iterable) or getattr(labels, "shape", None) == ():
         raise OptionError(f"{called}={labels!r} is no list; give a list of {called}.")
-    names = tuple(labels)
+    _, names = split_texts(labels)
     if not names:
         raise OptionError(f"{called} is empty; give at least one {one}.")
     for name in names:
         if not isinstance(name, str):
-            raise TextTypeError(f"A {one} must be a string; {type(name).__name__} was found.")
+            decode = " Decode it first: label.decode()." if isinstance(name, bytes) else ""
+            raise TextTypeError(f"A {one} must be a string; {type(name).__name__} was found ({name!r:.40}).{decode}")
         if not name.strip():
             raise TextError(f"A {one} is empty; give it a word.")
+    names = tuple(map(str, names))
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from claprt.bundle import Bundle, default_bundle, read_bundle
@@ -86,6 +87,7 @@ def load(
         MissingDependencyError: onnxruntime, for a server tritonclient, or for a checkpoint the exporter's packages are not
             installed.
     """
+    arguments = dict(locals())
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
@@ -116,9 +118,33 @@ def load(
         cache=_vector_cache(cache),
         projection=projecting,
     )
+    clap.loaded_from = _repeatable(arguments, str(bundle) if served else str(found.path.resolve()))
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
     return clap
+
+
+def _repeatable(arguments: Mapping[str, Any], bundle: str) -> Mapping[str, Any]:
+    """The arguments of `load` as they mean the same in another process: with paths in full."""
+    kept = {name: value for name, value in arguments.items() if name not in ("batch_size", "fingerprint")}
+    for name in ("cache", "projection"):
+        if isinstance(kept[name], str | os.PathLike):
+            kept[name] = str(Path(kept[name]).absolute())
+    return MappingProxyType({**kept, "bundle": bundle})
+
+
+def load_again(arguments: Mapping[str, Any], fingerprint: str) -> Clap:
+    """What a pickled or deeply copied model becomes: the same one, loaded where it is unpickled.
+
+    Args:
+        arguments: of `load`, without the fingerprint.
+        fingerprint: of the model that was pickled.
+
+    Raises:
+        FingerprintError: what lies at the bundle's path has other vectors.
+        ClaprtError: as `load`.
+    """
+    return load(**arguments, fingerprint=fingerprint)
 
 
 def _projecting(folder: str | os.PathLike[str], model: Bundle) -> Bundle:

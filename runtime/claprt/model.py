@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
-from claprt.audio import AudioSource, is_one_source, open_sound
+from claprt.audio import AudioSource, open_sound, split_sources
 from claprt.bundle import Bundle
 from claprt.cache import VectorCache
 from claprt.clip import LongClips, View, at_most, reported, views
 from claprt.engine import Engine
 from claprt.errors import OptionError, SkippedSourcesWarning
-from claprt.graphs import Precision, Stage
+from claprt.fingerprint import fingerprint_of
+from claprt.life import Loaded
 from claprt.manifest import Manifest
 from claprt.many import embedded
 from claprt.preprocess import Recipe, prepared_blocks
 from claprt.projection import Projection
 from claprt.recall import Recall
 from claprt.results import EmbeddedSound
-from claprt.text import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad
+from claprt.text import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
 
 _TEXT_BATCH = 32
 _TOKENISED = 64
@@ -33,8 +32,11 @@ _LABELS_MB = 16
 """Room for the vectors of labels where no cache was given: seven thousand of them."""
 
 
-class Clap:
-    """A loaded bundle, or one that a server runs. Made by `load`; safe to use from several threads."""
+class Clap(Loaded):
+    """A loaded bundle, or one that a server runs. Made by `load`; safe to use from several threads.
+
+    `close`, or the end of a `with` block, gives back what it holds; `claprt.life` says what copies and pickles are.
+    """
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Clap:
         cache: VectorCache | None = None,
         projection: Bundle | None = None,
     ) -> None:
+        super().__init__(bundle.manifest.name)
         self.bundle = bundle
         self.engine = engine
         self.recipe = recipe
@@ -59,6 +62,10 @@ class Clap:
         self._recall: Recall | None = None
         self._tokenizer = tokenizer
         self._projection = Projection(projection or bundle)
+
+    def _release(self) -> None:
+        self.engine.close()
+        self._projection.close()
 
     @property
     def manifest(self) -> Manifest:
@@ -87,47 +94,33 @@ class Clap:
 
     @property
     def fingerprint(self) -> str:
-        """What made a vector, in one word: vectors are comparable where it is equal.
-
-        It names the checkpoint, the recipe, the treatment of long clips and the precision, and ends in a digest of these
-        and of the front end's facts. The provider is not part of it.
-        """
-        manifest = self.manifest
-        facts: tuple[object, ...] = (
-            manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim,
-        )  # fmt: skip
-        if str(Precision.INT8) in self.precision.split("+"):  # whose vectors depend on what ranges were taken from
-            graphs = (manifest.graphs[stage].get(Precision.INT8) for stage in (Stage.AUDIO, Stage.TEXT))
-            facts += tuple(graph.sha256 for graph in graphs if graph is not None)
-        readable = f"{manifest.name}/{self.recipe.name}/{self.long.label}/{self.precision}"
-        digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
-        return f"{readable}/{digest[:12]}"
+        """What made a vector, in one word (`fingerprint_of`): vectors are comparable where it is equal."""
+        return fingerprint_of(self.manifest, self.recipe.name, self.long.label, self.precision)
 
     def embed_audio(
-        self,
-        sources: AudioSource | Iterable[AudioSource],
-        sample_rate: int | None = None,
-        *,
-        on_error: str = "raise",
+        self, sources: AudioSource | Iterable[AudioSource], sample_rate: int | None = None, *, on_error: str = "raise"
     ) -> Embeddings:
         """Vectors of sounds: [dim] for one source, [n, dim] for a list of n, in order.
 
         Args:
             sources: one source or an iterable of them. A source is a path, the bytes of a file, a binary file object, or
-                an array [samples], [channels, samples] or [samples, 2] of any float or integer dtype.
-            sample_rate: rate of array sources in Hz; by default the model's own. Files state theirs.
+                an array [samples], [channels, samples] or [samples, 2] of any float or integer dtype; also samples with
+                their rate, `(samples, rate)` or a dictionary of datasets, and objects of other libraries (docs/tasks.md).
+            sample_rate: rate of array sources in Hz; by default the model's own, with an `AssumedRateWarning`. Files state
+                theirs, and an array whose own rate is another is an error.
             on_error: `raise`, or `skip` to go on with the others; a skipped source leaves a row of NaN and is named in a
                 `SkippedSourcesWarning`. `iter_audio` gives the errors themselves.
 
         Raises:
             AudioError: a source is no sound that can be embedded.
             OptionError: `on_error` has another value.
+            ClosedError: the model was closed.
         """
         if on_error not in ("raise", "skip"):
             raise OptionError(f"on_error={on_error!r} is not known; choose raise or skip.")
-        if is_one_source(sources):
-            return self._stack([sources], sample_rate, on_error)[0]
-        return self._stack(sources, sample_rate, on_error)
+        one, sources = split_sources(sources)
+        rows = self._stack(sources, sample_rate, on_error)
+        return rows[0] if one else rows
 
     def _stack(self, sources: Iterable[AudioSource], sample_rate: int | None, on_error: str) -> Embeddings:
         rows: list[Embedding] = []
@@ -145,7 +138,7 @@ class Clap:
 
     def iter_audio(
         self,
-        sources: Iterable[AudioSource],
+        sources: AudioSource | Iterable[AudioSource],
         sample_rate: int | None = None,
         *,
         progress: Callable[[float], None] | None = None,
@@ -156,12 +149,15 @@ class Clap:
         side on all cores instead. No more than a few dozen sounds are read ahead of the one that is given.
         Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
         `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
+        One source by itself is taken as a list of it.
 
         Args:
             sources: see `embed_audio`.
             sample_rate: rate of array sources in Hz.
             progress: called with the seconds of sound that were read since it was last called, from any thread.
         """
+        self.check_open()
+        _, sources = split_sources(sources)
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embedded(
@@ -204,7 +200,8 @@ class Clap:
         Raises:
             AudioError: the source is no sound, or has more windows than that.
         """
-        sound = open_sound(source, sample_rate, self.sample_rate)
+        trusted = self.recipe.peak_normalised  # which leaves nothing of what the levels were
+        sound = open_sound(source, sample_rate, self.sample_rate, trust_levels=trusted)
         if max_windows is not None:
             sound = replace(sound, blocks=at_most(max_windows, sound.blocks, sound.rate, self.manifest.audio))
         if progress is not None:
@@ -221,11 +218,10 @@ class Clap:
         Raises:
             TextError: a text is empty, is not a string, or cannot be encoded.
         """
-        if isinstance(texts, str):
-            return self.embed_text([texts])[0]
-        if not isinstance(texts, Iterable):
-            return self.embed_text([texts])  # refused there, with the reason
-        return _result(self._text_steps(list(texts)))
+        self.check_open()
+        one, listed = split_texts(texts)
+        rows = _result(self._text_steps(listed))
+        return rows[0] if one else rows
 
     def _text_steps(self, texts: Sequence[str]) -> Generator[None, None, Embeddings]:
         """`embed_text` of a list, which can be left between batches."""
@@ -240,17 +236,21 @@ class Clap:
             yield
         return rows
 
-    def embed_labels(self, texts: Sequence[str]) -> Embeddings:
+    def embed_labels(self, texts: str | Iterable[str]) -> Embeddings:
         """Vectors of texts [n, dim] as `embed_text` gives them, kept for the next time: labels come again and again.
+
+        One string is a list of one.
 
         Raises:
             TextError: a text is empty, is not a string, or cannot be encoded.
         """
         return _result(self.label_steps(texts))
 
-    def label_steps(self, texts: Sequence[str]) -> Generator[None, None, Embeddings]:
+    def label_steps(self, texts: str | Iterable[str]) -> Generator[None, None, Embeddings]:
         """`embed_labels`, which can be left between batches of 32 texts; for services."""
+        self.check_open()
         recall = self.recall
+        _, texts = split_texts(texts)
         keys = [recall.text_key(text) for text in checked_texts(texts)]
         rows = [recall.vector(key) for key in keys]
         missing = [position for position, row in enumerate(rows) if row is None]
@@ -274,6 +274,7 @@ class Clap:
             OptionError: the bundle has none, or the model is on a server and `load` was given no `projection`.
             ArrayError: `embeddings` has another shape, is not of floats, or holds NaN or infinity.
         """
+        self.check_open()
         return self._projection(embeddings)
 
     @property

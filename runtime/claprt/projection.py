@@ -8,10 +8,7 @@ since it changes no embedding.
 
 from __future__ import annotations
 
-import importlib
-import os
 import threading
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import numpy as np
 from claprt.arrays import BehaviorDescriptors, Embeddings
 from claprt.bundle import Bundle, sha256_of
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
+from claprt.forks import abandon_in_children
 from claprt.graphs import PROJECTION_INPUT, ProjectionFacts
 from claprt.manifest import MANIFEST_FILE
 from claprt.onnx_file import check_self_contained
@@ -37,7 +35,7 @@ class Projection:
         self._bundle = bundle
         self._runner: Runner | None = None
         self._loading = threading.Lock()
-        _projections.add(self)
+        abandon_in_children(self)
 
     @property
     def is_here(self) -> bool:
@@ -88,7 +86,6 @@ class Projection:
             raise ProviderError(f"{self.facts.graph.file} could not be run: {error}") from error
 
     def _create(self) -> Runner:
-        importlib.import_module("claprt.inprocess")  # lets a forked child end, which onnxruntime would keep from ending
         graph = self.facts.graph
         path = self._bundle.path / graph.file
         if not path.is_file() or sha256_of(path) != graph.sha256:
@@ -101,6 +98,11 @@ class Projection:
             raise BundleCorruptError(f"{path} is not a graph that is loaded here: {error}.") from error
         load = Load(path=path, facts=graph, threads=1, cache=None, verified=True)
         return OrtSession(load, Provider.CPU, [ORT_NAMES[Provider.CPU]])
+
+    def close(self) -> None:
+        """Releases the session."""
+        with self._loading:
+            self._runner = None
 
     def abandon(self) -> None:
         """Forgets the session without ending it, for the child of a fork, where ending it would hang."""
@@ -143,15 +145,3 @@ def _checked(embeddings: Embeddings, dim: int) -> Embeddings:
 def ships_with_claprt(folder: Path) -> bool:
     """Whether a bundle lies inside the package, where nothing is put into it."""
     return folder.resolve().is_relative_to(Path(__file__).parent.resolve())
-
-
-_projections: weakref.WeakSet[Projection] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for projection in list(_projections):
-        projection.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import Embedding
-from claprt.audio import AudioSource, source_name
+from claprt.audio import AudioSource, is_decoded_anew, plain_source, source_name
 from claprt.cache import VectorCache
+from claprt.errors import AudioError
 from claprt.results import EmbeddedSound
 
 Embed = Callable[[Iterable[AudioSource]], Iterator[EmbeddedSound]]
@@ -38,18 +39,28 @@ class Recall:
     def key(self, source: AudioSource, sample_rate: int | None, default_rate: int) -> bytes | None:
         """The key of a sound by its content; None for what cannot be read twice, or not at all: it is not looked for.
 
-        A file that has kept its size, times and inode since it was hashed is not read again.
+        A file that has kept its size, times and inode since it was hashed is not read again. What an array's samples are
+        taken as depends on its dtype: `claprt.levels` gives other samples of 32 and 64 bits than release 0.1.0 did.
         """
+        if type(source) is not np.ndarray:
+            if is_decoded_anew(source):
+                return None
+            try:
+                plain = plain_source(source, sample_rate)
+            except AudioError:
+                return None  # whoever opens it says what is wrong
+            source, sample_rate = plain.source, plain.rate
         if isinstance(source, str | os.PathLike):
             digest = self._file_digest(os.fspath(source))
             return None if digest is None else self._key("file", digest)
         if isinstance(source, bytes | bytearray | memoryview):
             return self._key("bytes", content_digest(memoryview(source).cast("B")))
-        if hasattr(source, "read") or not isinstance(source, np.ndarray) or source.dtype.kind not in "fiu":
+        if not isinstance(source, np.ndarray) or source.dtype.kind not in "fiu":
             return None
         rate = default_rate if sample_rate is None else sample_rate
         samples = np.ascontiguousarray(source)
-        what = f"array {samples.dtype.str} {source.shape} {rate!r}"
+        dtype = samples.dtype.str if samples.dtype.kind == "f" or samples.dtype.itemsize < 4 else f"{samples.dtype.str} 2"
+        what = f"array {dtype} {source.shape} {rate!r}"
         return self._key(what, content_digest(samples.reshape(-1).view(np.uint8).data))
 
     def text_key(self, text: str) -> bytes:

@@ -61,6 +61,11 @@ class Classification:
         """The probabilities of `top_k_classes`."""
         return tuple(float(self.probabilities[position]) for position in self.ranking[: self.top_k])
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How the answer came about, by the name that it has in mlx-audio."""
+        return {"method": "zero_shot"}
+
     def best_match(self) -> tuple[str, float]:
         """The label that fits best and its probability."""
         return self.predicted_class, self.confidence
@@ -80,6 +85,7 @@ class Classification:
             "confidence": self.confidence,
             "top_k_classes": list(self.top_k_classes),
             "top_k_probs": list(self.top_k_probs),
+            "class_names": list(self.class_names),
             "classes": [
                 {
                     "label": self.class_names[int(position)],
@@ -99,7 +105,17 @@ class Classification:
 
 def fits(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
     """Cosine, logit and probability of each text: `vector` [dim], `texts` [texts, dim], `scale` the factor on cosines."""
-    similarities = np.einsum("ld,d->l", texts, vector)
+    similarities = as_cosines(np.einsum("ld,d->l", texts, vector))
     logits = similarities * np.float32(scale)
     shares = np.exp(logits - logits.max())
     return similarities, logits, shares / shares.sum()
+
+
+def as_cosines(products: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Products of unit vectors as cosines, any shape: rounding leaves some just outside -1 to 1, where `arccos` is NaN.
+
+    Example:
+        >>> as_cosines(np.float32([1.0000002, 0.5])).tolist()
+        [1.0, 0.5]
+    """
+    return np.clip(products, np.float32(-1), np.float32(1))

@@ -23,7 +23,7 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.errors import OptionError
 from claprt.labels import position_of
 from claprt.manifest import Manifest
-from claprt.scores import Scores
+from claprt.scores import Scores, as_cosines
 from claprt.vocabulary import warning
 
 NEUTRAL_PROMPTS = (
@@ -59,6 +59,11 @@ class Tagging:
     """The bundle's name."""
     warning: str | None = None
     """Why the answer means little: none of the tags is among what the model was trained on. None otherwise."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How the answer came about, by the name that it has in mlx-audio."""
+        return {"method": "zero_shot", "calibrated": self.calibrated}
 
     @property
     def tag_names(self) -> tuple[str, ...]:
@@ -98,6 +103,8 @@ class Tagging:
             "active_tags": self.active_tags,
             "threshold": self.threshold,
             "calibrated": self.calibrated,
+            "tag_names": list(self.tags),
+            "top_5": self.top_k(5),
             "tags": [
                 {
                     "tag": self.tags[int(position)],
@@ -137,7 +144,7 @@ def tagging(
     Raises:
         OptionError: the threshold is no probability.
     """
-    similarities = np.einsum("td,d->t", texts, vector)
+    similarities = as_cosines(np.einsum("td,d->t", texts, vector))
     if manifest.tagging is not None:
         logits = log_odds(similarities, manifest.tagging.slope, manifest.tagging.midpoint)
     else:

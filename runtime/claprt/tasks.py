@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
-from claprt.audio import AudioSource, is_one_source
+from claprt.audio import AudioSource, is_one_source, split_sources
 from claprt.bundle import default_bundle
 from claprt.checkpoints import find_bundle
 from claprt.clip import whole_number
@@ -26,8 +26,9 @@ from claprt.joint import JointEmbedding, Vectors
 from claprt.labels import checked_labels, filled_in
 from claprt.loading import load
 from claprt.model import Clap
-from claprt.scores import Classification, fits
+from claprt.scores import Classification, as_cosines, fits
 from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
+from claprt.text import split_texts
 from claprt.triton.address import is_address
 from claprt.vocabulary import warning
 
@@ -40,7 +41,7 @@ _loading = threading.Lock()
 
 def embed(
     audio: AudioSource | Iterable[AudioSource] | None = None,
-    text: str | Sequence[str] | None = None,
+    text: str | Iterable[str] | None = None,
     *,
     model: Model = None,
     sample_rate: int | None = None,
@@ -76,7 +77,7 @@ def embed(
     if return_similarity and (audio is None or text is None):
         raise OptionError("return_similarity=True needs audio and text; only one of them was given.")
     clap = loaded(model)
-    texts = None if text is None else (text,) if isinstance(text, str) else tuple(text)
+    texts = None if text is None else tuple(split_texts(text)[1])
     return JointEmbedding(
         audio_embedding=None if audio is None else _sound_rows(clap, audio, sample_rate, normalize=normalize),
         text_embedding=None if texts is None else clap.embed_text(texts).view(Vectors),
@@ -89,9 +90,8 @@ def embed(
 def _sound_rows(
     clap: Clap, audio: AudioSource | Iterable[AudioSource], sample_rate: int | None, *, normalize: bool
 ) -> Vectors:
-    sources = [audio] if is_one_source(audio) else audio
     rows: list[Embedding] = []
-    for sound in clap.iter_audio(sources, sample_rate):
+    for sound in clap.iter_audio(audio, sample_rate):
         if sound.error is not None or sound.vector is None:
             raise sound.error or OptionError("a sound without a vector")
         rows.append(sound.vector if normalize else sound.windows.mean(axis=0))
@@ -156,9 +156,9 @@ def classify(
         raise OptionError(f"top_k={top_k} is not possible; give 1 or more.")
     clap = loaded(model)
     texts = clap.embed_labels(filled_in(template, names))
-    if is_one_source(audio):
-        return classification(clap, clap.embed_audio(audio, sample_rate), texts, names, top_k)
-    return [classification(clap, vector, texts, names, top_k) for vector in clap.embed_audio(audio, sample_rate)]
+    one, sources = split_sources(audio)
+    found = [classification(clap, row, texts, names, top_k) for row in clap.embed_audio(sources, sample_rate)]
+    return found[0] if one else found
 
 
 def classification(
@@ -234,8 +234,8 @@ def tag(
     threshold = checked_threshold(threshold)
     clap = loaded(model)
     texts, neutral = clap.embed_labels(filled_in(template, names)), clap.embed_labels(NEUTRAL_PROMPTS)
-    one = is_one_source(audio)
-    rows = clap.embed_audio([audio] if one else audio, sample_rate)  # pyright: ignore[reportArgumentType]
+    one, sources = split_sources(audio)
+    rows = clap.embed_audio(sources, sample_rate)
     found = [tagging(clap.manifest, row, texts, neutral, names, threshold) for row in rows]
     return found[0] if one else found
 
@@ -271,13 +271,12 @@ def similarity(
         AudioError: a sound cannot be embedded.
         OptionError: one sound and a list.
     """
-    if is_one_source(first) is not is_one_source(second):
+    one = is_one_source(first)
+    if one is not is_one_source(second):
         raise OptionError("Give two sounds, or two lists of sounds.")
     clap = loaded(model)
     rows = clap.embed_audio(first, sample_rate), clap.embed_audio(second, sample_rate)
-    if is_one_source(first):
-        return float(np.einsum("d,d", *rows))
-    return np.einsum("ad,bd->ab", *rows)
+    return float(as_cosines(np.einsum("d,d", *rows))) if one else as_cosines(np.einsum("ad,bd->ab", *rows))
 
 
 def loaded(model: Model = None) -> Clap:
@@ -288,6 +287,6 @@ def loaded(model: Model = None) -> Clap:
     path = named if is_address(named) else find_bundle(named)
     key = path.resolve() if isinstance(path, Path) else str(path)
     with _loading:
-        if key not in _loaded:
+        if key not in _loaded or _loaded[key].closed:
             _loaded[key] = load(path)
         return _loaded[key]

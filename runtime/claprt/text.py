@@ -6,15 +6,16 @@ The tokenizer is the bundle's own `tokenizer.json`, run by Hugging Face's `token
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from claprt.arrays import AttentionMask, TokenIds
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
+from claprt.objects import is_missing
 from claprt.tokenizer_file import check_tokenizer_file
 
 
@@ -105,6 +106,21 @@ class Tokenizer:
         return text if text.strip() and self.encode([text])[0] == given else None
 
 
+def split_texts(texts: str | Iterable[str]) -> tuple[bool, list[str]]:
+    """Whether one text was given, and the texts as a list: of that one, else of those in a list, array, set or generator.
+
+    Raises:
+        TextTypeError: it is neither a string nor an iterable of them.
+    """
+    if isinstance(texts, str):
+        return True, [texts]
+    if isinstance(texts, bytes | bytearray | memoryview) or not isinstance(texts, Iterable):
+        raise TextTypeError(_not_a_text(texts))
+    if getattr(texts, "shape", None) == ():  # an array without axes cannot be iterated over
+        return split_texts(cast("Any", texts).item())
+    return False, [cast("Any", text).as_py() if hasattr(text, "as_py") else text for text in texts]  # pyarrow's scalars
+
+
 def checked_texts(texts: Sequence[str]) -> Sequence[str]:
     """The texts themselves, if each can be embedded.
 
@@ -119,13 +135,22 @@ def checked_texts(texts: Sequence[str]) -> Sequence[str]:
 
 def _check_text(text: object) -> None:
     if not isinstance(text, str):
-        raise TextTypeError(f"A text is a string; got {type(text).__name__} ({text!r:.60}).")
+        raise TextTypeError(_not_a_text(text))
     if not text.strip():
         raise TextError(f"A text needs at least one word; got {text!r}.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise TextError(f"The text {text!r:.60} cannot be encoded as UTF-8 ({error.reason}).") from error
+
+
+def _not_a_text(text: object) -> str:
+    said = f"A text is a string; got {type(text).__name__} ({text!r:.60})."
+    if isinstance(text, bytes | bytearray | memoryview):
+        return f"{said} Decode it first: text.decode()."
+    if is_missing(text):
+        return f"{said} Leave missing values out."
+    return said
 
 
 def batches_by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:

@@ -13,6 +13,7 @@ from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.tables import cosine_table
 from claprt.cli.terminal import columns
+from claprt.scores import as_cosines
 
 _EPILOG = """\
 examples:
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     good = [(file, sound.vector) for file, sound in each_sound(options, clap, named) if sound.vector is not None]
     files = [file for file, _ in good]
     sounds = np.array([vector for _, vector in good], np.float32).reshape(len(good), clap.dim)
-    cosines = np.einsum("ad,bd->ab", sounds, others if options.text else sounds)
+    cosines = as_cosines(np.einsum("ad,bd->ab", sounds, others if options.text else sounds))
     status = int(len(files) < len(named))
     if options.json:
         plain = {"sources": files, "texts": options.text or None, "similarity": cosines.tolist()}

@@ -99,7 +99,8 @@ def read(
     Raises:
         AudioError: it is no sound, or larger than the limits.
     """
-    opened, facts = open_sound(given.source, given.sample_rate, clap.sample_rate), clap.manifest.audio
+    opened = open_sound(given.source, given.sample_rate, clap.sample_rate, trust_levels=True)
+    facts = clap.manifest.audio
     again, piece = opened.again, max(1, opened.rate // 4 // _STRETCH) * _STRETCH
 
     def bounded(blocks: Iterator[Samples]) -> Iterator[Samples]:

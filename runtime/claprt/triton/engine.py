@@ -19,7 +19,7 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.engine import checked_feeds
-from claprt.errors import OptionError, ServerError, ServerUnavailableError
+from claprt.errors import ClosedError, OptionError, ServerError, ServerUnavailableError
 from claprt.graphs import Precision, Stage
 from claprt.text import checked_texts
 from claprt.triton.address import Address, parse_address
@@ -77,6 +77,7 @@ class TritonEngine:
         self.security = security or Security()
         self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
         self._asked_to_share = shared_memory
+        self._closed = False
         self._begin()
         engines.add(self)
         self.served: Served = self._patiently(self._read)
@@ -171,7 +172,8 @@ class TritonEngine:
         self._begin()
 
     def close(self) -> None:
-        """Gives shared memory back and ends the connections."""
+        """Gives shared memory back and ends the connections; requests after that raise `ClosedError`."""
+        self._closed = True
         self._regions.end()
         self._doubts.shutdown()
         self._transport.close()
@@ -249,6 +251,8 @@ class TritonEngine:
             self._heard = time.monotonic()
             return found
 
+        if self._closed:
+            raise ClosedError(f"The connection to {self.address} was closed. Connect again.")
         with self._free:
             return self._patiently(checked)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import Embeddings
+from claprt.engine import vectors_fault
 from claprt.errors import ServerError
 from claprt.manifest import Manifest, parse_manifest
 
@@ -89,9 +90,9 @@ def checked_vectors(vectors: Array | None, rows: int, dim: int, model: str) -> E
     Raises:
         ServerError: it is not.
     """
-    if vectors is None or vectors.shape != (rows, dim) or vectors.dtype != np.float32:
-        got = "nothing" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
-        raise ServerError(f"{model} answered with {got} instead of float32 [{rows}, {dim}]; see the server's log.")
+    if fault := vectors_fault(vectors, rows, dim):
+        raise ServerError(f"{model} answered with {fault}; see the server's log.")
+    assert vectors is not None
     lengths = np.linalg.norm(vectors, axis=1)
     if not (np.abs(lengths - 1) < _UNIT).all():
         raise ServerError(f"{model} answered with vectors of length {lengths.min():.3g}, not 1; see the server's log.")
