@@ -118,19 +118,20 @@ def load(
         cache=_vector_cache(cache),
         projection=projecting,
     )
-    clap.loaded_from = _repeatable(arguments, str(bundle) if served else str(found.path.resolve()))
+    clap.loaded_from = _repeatable(arguments, str(named) if served else found, projecting)
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
     return clap
 
 
-def _repeatable(arguments: Mapping[str, Any], bundle: str) -> Mapping[str, Any]:
+def _repeatable(arguments: Mapping[str, Any], model: str | Bundle, projecting: Bundle | None) -> Mapping[str, Any]:
     """The arguments of `load` as they mean the same in another process: with paths in full."""
     kept = {name: value for name, value in arguments.items() if name not in ("batch_size", "fingerprint")}
-    for name in ("cache", "projection"):
-        if isinstance(kept[name], str | os.PathLike):
-            kept[name] = str(Path(kept[name]).absolute())
-    return MappingProxyType({**kept, "bundle": bundle})
+    kept["bundle"] = str(model.path.resolve()) if isinstance(model, Bundle) else model
+    kept["projection"] = None if projecting is None else str(projecting.path.resolve())
+    if isinstance(kept["cache"], str | os.PathLike):
+        kept["cache"] = str(Path(kept["cache"]).absolute())
+    return MappingProxyType(kept)
 
 
 def load_again(arguments: Mapping[str, Any], fingerprint: str) -> Clap:
