@@ -175,7 +175,7 @@ class TestEmbeddings:
             ({"input": [[0, 2], 3]}, 422, "input holds token ids"),
             ({"input": [[0, 2], "a"]}, 422, "input"),
             ({"input": [[]]}, 422, "input holds token ids"),
-            ({"input": [[0] * 9] * 999}, 400, "more token ids"),
+            ({"input": [[0] * 9] * 999}, 422, "more token ids"),
             ({"input": [1.5]}, 422, "input"),
             ({}, 422, "input"),
         ],

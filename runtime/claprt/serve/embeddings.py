@@ -127,12 +127,13 @@ def _of_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
     taken where they are what this model's tokenizer makes of some text, marks of beginning and end included.
 
     Raises:
-        OptionError: if there are more ids than texts may have.
-        ShapeError: if they are of another tokenizer.
+        ShapeError: if they are of another tokenizer, or there are more than texts may have.
     """
     most = service.limits.texts * (service.clap.manifest.text.max_tokens + 2) + 64
     if body.count(b",") > most:
-        raise OptionError(f"There may be up to {service.limits.texts} texts in one request; this one has more token ids.")
+        raise ShapeError(
+            f"There may be up to {service.limits.texts} texts in one request; input holds more token ids than those."
+        )
     try:
         wanted = decoded(body, TokensRequest, service.limits.texts)
     except ShapeError:
