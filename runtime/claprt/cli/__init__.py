@@ -28,10 +28,10 @@ from claprt.cli.terminal import discard_output, prepare_streams, printable
 from claprt.errors import ClaprtError
 
 _EPILOG = (
-    "Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take --bundle MODEL, "
-    "or what the environment variable CLAPRT_BUNDLE names, or else mini, the small model that ships with claprt. MODEL is a "
-    "bundle's folder, or a checkpoint that is exported once: a .pt file, a transformers folder, or a published name such as "
-    "630k-audioset-best."
+    "Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take --bundle "
+    "MODEL, or what the environment variable CLAPRT_BUNDLE names, or else mini, the small model that ships with "
+    "claprt. MODEL is a bundle's folder, or a checkpoint that is exported once: a .pt file, a transformers folder, or "
+    "a published name such as 630k-audioset-best."
 )
 
 
