@@ -20,8 +20,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +29,12 @@ from claprt.errors import BundleError, MissingDependencyError
 from claprt.exporter_process import run_exporter
 from claprt.extras import install_hint
 from claprt.graph_cache import CACHE_VARIABLE, GraphCache
+from claprt.locks import waiting_lock
 from claprt.manifest import MANIFEST_FILE
 
 _NEEDED = ("claprt_export", "torch", "onnx", "onnxscript", "safetensors", "huggingface_hub")
 _UNUSED_S = 30 * 24 * 3600
 """Seconds after which an export that nobody has loaded may go."""
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,7 @@ def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = 
     folder = _private(kept) or temporary_folder()
     place = folder / checkpoint.key
     say = _say_nothing if quiet else _say
-    with _locked(folder / f".{checkpoint.key}.lock", lambda: say(f"waiting for another export of {checkpoint.name}")):
+    with waiting_lock(folder / f".{checkpoint.key}.lock", lambda: say(f"waiting for another export of {checkpoint.name}")):
         if not _is_whole(place, cache):
             _tidy(folder, place)
             say(_announcement(checkpoint, place, kept=folder == kept))
@@ -196,35 +195,6 @@ def temporary_folder() -> Path:
 
     atexit.register(remove)
     return folder
-
-
-@contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Generator[None]:
-    """Holds a file's lock, which ends with this process whatever ends it."""
-    with path.open("ab") as file:
-        if not _lock(file.fileno()):
-            waiting()
-            while not _lock(file.fileno()):
-                time.sleep(_POLL_S)
-        yield
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether the lock is had; also where the file system has none."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _tidy(folder: Path, place: Path) -> None:

@@ -1,16 +1,18 @@
-"""A folder that somebody is at work in: a lock that goes with the process, however that ends."""
+"""Locks that go with their process, however that ends: of a folder somebody is at work in, of work that is done once."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 HAS_LOCKS = sys.platform != "win32"
 """Whether `locked` means anything here."""
+_POLL_S = 0.2
 
 
 @contextmanager
@@ -39,6 +41,40 @@ def is_abandoned(folder: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+    return True
+
+
+@contextmanager
+def waiting_lock(file: Path, waiting: Callable[[], None]) -> Generator[None]:
+    """Holds the lock of a file, which is made for it. Where the file system has none, it only seems so.
+
+    Args:
+        file: another process, and another thread of this one, waits while it is held.
+        waiting: called once if it has to be waited for.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with file.open("ab") as opened:
+        if not _is_had(opened.fileno()):
+            waiting()
+            while not _is_had(opened.fileno()):
+                time.sleep(_POLL_S)  # a blocking call would not be interrupted by Ctrl-C in every thread
+        yield
+
+
+def _is_had(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            _lock(descriptor)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
     return True
 
 

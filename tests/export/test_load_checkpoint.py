@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -143,6 +147,71 @@ def test_offline(laion_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLAPRT_TOKENIZER")
     with pytest.raises(BundleError, match=r"This needs the tokenizer of .*--tokenizer PATH or in CLAPRT_TOKENIZER"):
         claprt.load(laion_file)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """What huggingface_hub asks of huggingface.co, of the files in `served`: by name, with their commit and ETag."""
+
+    served: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.wfile.write(self.answer())
+
+    def answer(self) -> bytes:
+        self.asked.append(f"{self.command} {self.path}")
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        content = self.served.get(f"{repository}/{name}")
+        self.send_response(404 if content is None else 200)
+        if content is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        else:
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", revision)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        return content or b""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        """Says nothing."""
+
+
+@pytest.fixture
+def hub(laion_file: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub on this machine that has one published checkpoint and the tokenizer; what it is asked."""
+    _Hub.served = {
+        "lukewys/laion_clap/630k-best.pt": laion_file.read_bytes(),
+        "FacebookAI/roberta-base/tokenizer.json": tokenizer_file.read_bytes(),
+    }
+    _Hub.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    for name in ("HF_HUB_OFFLINE", "CLAPRT_TOKENIZER"):
+        monkeypatch.delenv(name)
+    yield _Hub.asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_published_name_is_fetched_once(hub: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    clap = claprt.load("lukewys/laion_clap/630k-best.pt")
+    source = clap.manifest.source
+    assert (clap.manifest.name, source.repository, source.licence) == ("630k-best", "lukewys/laion_clap", "CC0-1.0")
+    assert "claprt: fetching 630k-best, unless the Hugging Face cache has it, and exporting it" in capfd.readouterr().err
+    assert sum(line.startswith("GET") and "/resolve/" in line for line in hub) == 2
+    asked = len(hub)
+    assert claprt.load("630k-best").bundle.path == clap.bundle.path
+    assert len(hub) == asked
+    with pytest.raises(BundleError, match=r"^630k-fusion-best cannot be exported: This needs .*fetching it failed: .*404"):
+        claprt.load("630k-fusion-best")
 
 
 # what the exporter says of files that are no checkpoints
