@@ -137,7 +137,9 @@ def many(value: bytes, megabytes: int) -> bytes:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/v1/embeddings", b'{"input": %s}' % many(b"0", 32), 400),
+        ("/v1/embeddings", b'{"input": %s}' % many(b"0", 32), 422),
+        ("/v1/embeddings", b'{"modality": "audio", "input": "data:,%s"}' % (b"%zz" * 10_000_000), 400),
+        ("/v1/embeddings", b'{"modality": "audio", "input": "%s"}' % (b"AA " * 10_000_000), 400),
         ("/v1/embeddings", b'{"input": %s}' % many(b'"a"', 32), 400),
         ("/v1/embeddings", b'{"input": %s}' % many(b'"\\""', 32), 400),
         ("/classify", b'{"audio": "AAAA", "labels": %s}' % json.dumps([f"{n:x}" for n in range(120_000)]).encode(), 400),
@@ -151,7 +153,10 @@ def many(value: bytes, megabytes: int) -> bytes:
             400,
         ),
     ],
-    ids=["numbers", "texts", "quotes", "labels", "objects", "a field that is none", "template", "many places"],
+    ids=[
+        "numbers", "percent signs", "spaces", "texts", "quotes", "labels", "objects", "a field that is none", "template",
+        "many places",
+    ],
 )  # fmt: skip
 def test_a_large_body_holds_nobody_up(service: Process, path: str, body: bytes, status: int) -> None:
     """Whatever is in it, it is answered soon, others are meanwhile, and it takes little more memory than itself."""
