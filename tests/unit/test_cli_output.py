@@ -105,7 +105,7 @@ def test_a_table_of_many_files_fits(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_bytes(Path(sample_path()).read_bytes())
         files.append(str(path))
-    status, shown = on_a_terminal(["similarity", *files], columns=70)
+    status, shown = on_a_terminal(["similarity", *files, "-q"], columns=70)
     lines = shown.replace("\r\n", "\n").splitlines()
     assert status == 0
     assert max(map(cells, lines)) <= 70
