@@ -24,6 +24,7 @@ _IN_ENTRY = 1 << 10
 _BOXES = 1 << 18
 _EDITS = 256
 _PIECE = 1 << 20
+_REFERENCES = {0x616C6973, 0x75726C20}  # "alis" and "url "
 
 
 def check_mp4(name: str, file: BinaryFile) -> None:
@@ -85,8 +86,8 @@ class _Tables:
     They are found by name and not by place, as a demuxer takes them from places where they do not belong.
     """
 
-    _NAMES = re.compile(rb"cmov|stsz|stz2|stsc|stco|co64|elst|trun|stts")
-    _LENGTH = 20  # of a name and what is read behind it
+    _NAMES = re.compile(rb"cmov|dref|stsz|stz2|stsc|stco|co64|elst|trun|stts")
+    _LENGTH = 24  # of a name and what is read behind it
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
@@ -99,17 +100,21 @@ class _Tables:
             piece = file.read_at(at, min(_PIECE + self._LENGTH, end - at))
             for found in self._NAMES.finditer(piece, 0, _PIECE + 3):
                 if found.start() < _PIECE:
-                    behind = piece[found.end() : found.start() + self._LENGTH].ljust(16, b"\0")
-                    self._take(found[0], *struct.unpack(">4I", behind))
+                    behind = piece[found.end() : found.start() + self._LENGTH].ljust(20, b"\0")
+                    self._take(found[0], *struct.unpack(">5I", behind))
                     if found[0] == b"stsc":
                         self._take_chunks(file, at + found.end() + 8, end)
 
-    def _take(self, kind: bytes, flags: int, first: int, second: int, third: int) -> None:
+    def _take(self, kind: bytes, flags: int, first: int, second: int, third: int, fourth: int) -> None:
         del flags
         match kind:
             case b"cmov":
                 raise AudioDecodeError(
                     f"{self._name} cannot be decoded: its header is compressed (cmov). Rewrite it (ffmpeg -i FILE out.wav)."
+                )
+            case b"dref" if first and second > 13 and third in _REFERENCES and not fourth & 1:
+                raise AudioDecodeError(
+                    f"{self._name} refers to another file for its sound, which is not opened. Give that one."
                 )
             case b"stsz" if first:
                 self._of_one_size.append(second)

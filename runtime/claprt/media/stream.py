@@ -14,6 +14,7 @@ from av.stream import Discard
 
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError, AudioError, AudioShapeError, EmptyAudioError
+from claprt.media.formats import CONTIGUOUS, GAP, NOTHING_BEHIND, SHORT, SHORT_OF, STATES_LENGTH, TAGS, WITHOUT_TIMES
 from claprt.media.refusals import REWRITE, damaged
 from claprt.media.samples import DECODERS, mono_samples
 from claprt.media.source import Source
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 16
 _MOST_CHANNELS = 64
 _PADDING = 1 << 13  # samples that an encoder may have added to fill its last packets
-_GAP = 0.1  # seconds between packets of one sound: browsers state their times within some tens of milliseconds
-_SHORT = 0.1  # seconds that a decoder may keep to itself
-_SHORT_OF = {"asf": 0.25, "xwma": 0.25}
-
-_STATES_LENGTH = {
-    *("mov", "ogg", "flac", "wv", "tta", "ape", "mpc", "mpc8", "tak", "dsf", "iff", "asf", "xwma"),
-    *("caf", "aiff", "wav", "w64", "au", "voc", "nistsphere", "sds", "ircam", "pvf", "paf"),
-}
-"""Formats that state how long their sound is; in others FFmpeg guesses it from the bit rate."""
-
-_CONTIGUOUS = {"aac", "ac3", "eac3", "dts", "amr", "flac", "mp3", "wv", "tta"}
-"""Formats that are nothing but packets, one behind the other."""
-
-_WITHOUT_TIMES = {"avi", "mpeg", "rm", "mp3", "aac", "ac3", "eac3", "dts"}
-
 _UNKNOWN_ORDERS: list[object] = []  # see `Stream._check_orders`
 
 
@@ -181,24 +167,28 @@ class Stream:
         return AudioDecodeError(f"{self._name} cannot be decoded: its AAC has channels in an unknown order.")
 
     def _check_packet(self, packet: Any) -> None:
-        if packet.is_corrupt:
-            raise AudioDecodeError(
-                f"{self._name} is truncated or damaged: a packet after {self._seconds:.2f} s is not whole. Get the whole "
-                f"file, or {REWRITE}."
-            )
-        if self._format in _CONTIGUOUS:
+        self._check_whole(packet)
+        if self._format in CONTIGUOUS:
             if self._next_byte is not None and packet.pos is not None and packet.pos != self._next_byte:
                 raise damaged(self._name, self._next_byte)
             self._next_byte = None if packet.pos is None else packet.pos + packet.size
         if self._codec == "aac" and packet.has_sidedata("new_extradata"):
             raise AudioDecodeError(f"{self._name} cannot be decoded: its coding changes after {self._seconds:.2f} s.")
 
+    def _check_whole(self, part: Any) -> None:
+        if part.is_corrupt:
+            raise AudioDecodeError(
+                f"{self._name} is truncated or damaged: what comes after {self._seconds:.2f} s is not whole. Get the whole "
+                f"file, or {REWRITE}."
+            )
+
     def _taken(self, frame: AudioFrame) -> Frame:
+        self._check_whole(frame)
         rate = frame.rate
         if rate <= 0:
             raise AudioDecodeError(f"{self._name} cannot be decoded: it states a rate of {rate} Hz.")
         seconds = frame.samples / rate
-        if frame.pts is not None and frame.time_base is not None and self._format not in _WITHOUT_TIMES:
+        if frame.pts is not None and frame.time_base is not None and self._format not in WITHOUT_TIMES:
             begin = float(frame.pts * frame.time_base)
             self._check_time(begin)
             self._due = begin + seconds
@@ -213,7 +203,7 @@ class Stream:
 
     def _check_time(self, begin: float) -> None:
         gap = 0.0 if self._due is None else begin - self._due
-        if gap > _GAP or (gap < -_GAP and self._format != "ogg"):  # in Ogg another sound may follow, with times of its own
+        if gap > GAP or (gap < -GAP and self._format != "ogg"):  # in Ogg another sound may follow, with times of its own
             what = f"{gap:.2f} s are missing" if gap > 0 else f"it goes back by {-gap:.2f} s"
             raise AudioDecodeError(
                 f"{self._name} is not one sound: after {self._seconds:.2f} s {what}. Get the whole file, or {REWRITE}."
@@ -222,8 +212,12 @@ class Stream:
     def _check_end(self) -> None:
         if self._referred:
             raise self._referring()
+        if self._format in NOTHING_BEHIND and self._next_byte is not None:
+            behind = self._source.read_at(self._next_byte, 16)
+            if behind and not behind.startswith(TAGS):
+                raise damaged(self._name, self._next_byte)
         stated = self._stated_seconds()
-        if stated - self._seconds > max(_SHORT, _SHORT_OF.get(self._format, 0.0)):
+        if stated - self._seconds > max(SHORT, SHORT_OF.get(self._format, 0.0)):
             kind = AudioDecodeError if self._seconds else EmptyAudioError
             raise kind(
                 f"{self._name} is truncated or damaged: it states {stated:.2f} s, and {self._seconds:.2f} s could be "
@@ -232,7 +226,7 @@ class Stream:
 
     def _stated_seconds(self) -> float:
         stream = self._stream
-        if self._format in _STATES_LENGTH and stream.duration and stream.time_base:
+        if self._format in STATES_LENGTH and stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         if self._format == "matroska" and len(self._container.streams) == 1 and self._container.duration:
             return self._container.duration / av.time_base
