@@ -28,6 +28,9 @@ def readable_as(name: str) -> Generator[None]:
         raise AudioDecodeError(f"{name} cannot be read: {reason}.") from error
 
 
+_CHUNK = 1 << 17
+
+
 class BinaryFile:
     """A binary file that can seek, for libraries whose callbacks cannot raise.
 
@@ -40,6 +43,7 @@ class BinaryFile:
         self.size = size
         """[bytes]"""
         self._position = 0
+        self._chunk, self._chunk_at = b"", 0
 
     def _read_at(self, offset: int, count: int) -> bytes:
         raise NotImplementedError
@@ -61,10 +65,14 @@ class BinaryFile:
         return content
 
     def readinto(self, buffer: Any) -> int:
-        """As a file object reads into memory that is there."""
-        target = memoryview(buffer).cast("B")
-        content = self.read(len(target))
-        target[: len(content)] = content
+        """As a file object reads into memory that is there. Libraries ask for a few bytes at a time, so more are kept."""
+        count = len(buffer)
+        inside = self._position - self._chunk_at
+        if not 0 <= inside <= len(self._chunk) - count:
+            self._chunk, self._chunk_at, inside = self.read_at(self._position, max(count, _CHUNK)), self._position, 0
+        content = self._chunk[inside : inside + count]
+        buffer[: len(content)] = content
+        self._position += len(content)
         return len(content)
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -83,7 +83,11 @@ def recognise(head: bytes) -> Container | None:
 def _by_shape(head: bytes) -> Container | None:
     """Kinds without a word of their own: a few bits, repeated, or text."""
     if (text := _text(head)) is not None:
-        return next((container for pattern, container in TEXTS if pattern.match(text)), TEXT) if text else None
+        return (
+            next((container for pattern, container in TEXTS if re.match(pattern, text, re.IGNORECASE)), TEXT)
+            if text
+            else None
+        )
     return (_frames(head) if head[:1] == b"\xff" else None) or next((kind for fits, kind in _SHAPES if fits(head)), None)
 
 

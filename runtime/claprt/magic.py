@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -168,19 +167,16 @@ FORM = {b"AIFF": AIFF, b"AIFC": AIFF, b"8SVX": SVX, b"16SV": SVX, b"ILBM": not_s
 ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof", b"sidx"}
 PICTURES = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 
-TEXTS: tuple[tuple[re.Pattern[str], Container], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), container)
-    for pattern, container in (
-        (
-            r"version https://(?:git-lfs\.github\.com|hawser\.github\.com)",
-            not_sound("a git-lfs pointer, not the file it stands for; run git lfs pull"),
-        ),
-        (r"<!doctype html|<html|<head\b|<body\b", not_sound("an HTML page (an error page of a download, often)")),
-        (r"<svg\b|<\?xml[^>]*>\s*(?:<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", not_sound("an SVG picture")),
-        (r"<\?xml[^>]*>.{0,400}<(?:html|!doctype html)", not_sound("an HTML page (an error page of a download, often)")),
-        (r"<\?xml|<[a-z][\w:-]*[\s>/]", not_sound("an XML document (an error message of a download, often)")),
-        (r"#EXTM3U|\[playlist\]", not_sound("a playlist; give the sounds that it names")),
-        (r"data:[\w.+-]+/[\w.+-]+[;,]", not_sound("a data: URI; give the bytes that it encodes")),
-        (r"[\[{]", not_sound("a JSON text (an error message of a download, often)")),
-    )
+TEXTS: tuple[tuple[str, Container], ...] = (
+    (
+        r"version https://(?:git-lfs\.github\.com|hawser\.github\.com)",
+        not_sound("a git-lfs pointer, not the file it stands for; run git lfs pull"),
+    ),
+    (r"<!doctype html|<html|<head\b|<body\b", not_sound("an HTML page (an error page of a download, often)")),
+    (r"<svg\b|<\?xml[^>]*>\s*(?:<!--[\s\S]*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", not_sound("an SVG picture")),
+    (r"<\?xml[^>]*>[\s\S]{0,400}<(?:html|!doctype html)", not_sound("an HTML page (an error page of a download, often)")),
+    (r"<\?xml|<[a-z][\w:-]*[\s>/]", not_sound("an XML document (an error message of a download, often)")),
+    (r"#EXTM3U|\[playlist\]", not_sound("a playlist; give the sounds that it names")),
+    (r"data:[\w.+-]+/[\w.+-]+[;,]", not_sound("a data: URI; give the bytes that it encodes")),
+    (r"[\[{]", not_sound("a JSON text (an error message of a download, often)")),
 )
