@@ -233,20 +233,29 @@ def _counted(content: bytes, header: MpegHeader) -> int | None:
 
 def _part(window: _Window, stream: _Stream, heard: int) -> Part:
     """The frames, with a count that is right: libmpg123 stops at it, and libsndfile at an estimate where there is none."""
-    if not stream.counted:
-        first = window.header(stream.pieces[0][0])
+    begin, length = stream.pieces[0]
+    if not stream.counted or window.at(begin + 36, 4) == b"VBRI":  # which libmpg123 does not know
         if heard == 1 and stream.info is None:  # libmpg123 believes in a frame if another follows
             return Part(Spliced(window.file, stream.pieces * 2), limit=stream.samples)
-        size = heard * (window.size(first, stream.pieces[0][0]) if first else 0) * 17 // 16
+        first = window.header(begin)
+        size = heard * (window.size(first, begin) if first else 0) * 17 // 16
         return Part(_Overstated(Spliced(window.file, stream.pieces), size))
-    if stream.counted >= heard or stream.info is None:
-        return Part(Spliced(window.file, stream.pieces))
+    tag = _true_tag(window, stream, heard)
+    return Part(Spliced(window.file, [tag, (begin + len(tag), length - len(tag)), *stream.pieces[1:]]))
+
+
+def _true_tag(window: _Window, stream: _Stream, heard: int) -> bytes:
+    """The beginning of the frame with the encoder's tag, which may state less than there is, and another size."""
+    if stream.info is None:
+        return b""
     offset, header = stream.info
-    at = 50 if window.at(offset + 36, 4) == b"VBRI" else header.info_at + 8
-    counted = window.at(offset, at) + heard.to_bytes(4, "big")
-    begin, length = stream.pieces[0]
-    pieces = [counted, (begin + len(counted), length - len(counted)), *stream.pieces[1:]]
-    return Part(Spliced(window.file, pieces))
+    at = header.info_at + 8
+    tag = bytearray(window.at(offset, at + 8))
+    if stream.counted and stream.counted < heard:
+        tag[at : at + 4] = heard.to_bytes(4, "big")
+    if tag[at - 1] & 2:
+        tag[at + 4 : at + 8] = min(sum(size for _, size in stream.pieces), 0xFFFF_FFFF).to_bytes(4, "big")
+    return bytes(tag)
 
 
 class _Overstated(BinaryFile):

@@ -1,4 +1,7 @@
-"""How many samples headers state in formats where libsndfile takes what is there: NIST, VOC, AVR, MAT5, MPC2K, WVE, SDS."""
+"""How many samples the headers of older formats state, where libsndfile takes what is there.
+
+NIST, VOC, AVR, MATLAB 5, MPC 2000, Psion WVE, MIDI sample dumps and XI. IRCAM, PVF and PAF state none.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from claprt.binary import BinaryFile
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError
-from claprt.magic import AVR, MAT5, MPC2K, NIST, VOC, WVE
+from claprt.magic import AVR, MAT5, MPC2K, NIST, SDS, VOC, WVE, XI
 
 
 def stated_samples(name: str, container: Container, file: BinaryFile) -> int | None:
@@ -60,10 +63,7 @@ def _voc(name: str, file: BinaryFile) -> int | None:
         if kind == 0:
             break
         if at + 4 + size > file.size:
-            raise AudioDecodeError(
-                f"{name} is truncated: its header states {size} and {max(0, file.size - at - 4)} are there (bytes of a "
-                "block). Get the whole file, or rewrite it (sox FILE out.wav) if what is left is all you want."
-            )
+            _refuse_short(name, at + 4 + size, file.size)
         sounds += kind in {1, 2, 3, 9}
         at += 4 + size
     if sounds > 1:
@@ -74,6 +74,32 @@ def _voc(name: str, file: BinaryFile) -> int | None:
     return None
 
 
+def _sds(name: str, file: BinaryFile) -> int | None:
+    """Packets of 127 bytes; libsndfile fills up with zeros what is missing."""
+    head = file.read_at(0, 21)
+    if len(head) < 21 or not head[6]:
+        return None
+    samples = head[10] | head[11] << 7 | head[12] << 14
+    needed = 21 + 127 * -(-samples // (120 // -(-head[6] // 7)))
+    _refuse_short(name, needed, file.size)
+    return samples
+
+
+def _xi(name: str, file: BinaryFile) -> int | None:
+    count = int.from_bytes(file.read_at(296, 2), "little")
+    sizes = sum(int.from_bytes(file.read_at(298 + 40 * number, 4), "little") for number in range(min(count, 64)))
+    _refuse_short(name, 298 + 40 * count + sizes if sizes else 0, file.size)
+    return None
+
+
+def _refuse_short(name: str, needed: int, size: int) -> None:
+    if size < needed:
+        raise AudioDecodeError(
+            f"{name} is truncated: its header states {needed} and {size} are there (bytes). Get the whole file, or rewrite "
+            "it (sox FILE out.wav) if what is left is all you want."
+        )
+
+
 _LOOK: dict[Container, Callable[[str, BinaryFile], int | None]] = {
-    NIST: _nist, AVR: _avr, MAT5: _mat5, MPC2K: _mpc2k, WVE: _wve, VOC: _voc,
+    NIST: _nist, AVR: _avr, MAT5: _mat5, MPC2K: _mpc2k, WVE: _wve, VOC: _voc, SDS: _sds, XI: _xi,
 }  # fmt: skip
