@@ -99,17 +99,16 @@ def chunks(
         found.append((kind, at + head.size, size))
         if kind[:4] in {b"data", b"SSND", b"BODY"} or size < 0:
             break
-        at += head.size + size
-        at += -at % align
+        at += head.size + size + -size % align
     return found
 
 
 def only_chunks(file: BinaryFile, at: int, form: str, *, inclusive: bool = False, align: int = 2) -> bool:
     """Whether nothing but chunks, a tag or padding follows. Some programs leave out the byte that makes sizes even."""
-    return any(_arechunks(file, begin, form, inclusive, align) for begin in {at, at + (-at % align)})
+    return any(_are_chunks(file, begin, form, inclusive, align) for begin in {at, at + (-at % align)})
 
 
-def _arechunks(file: BinaryFile, at: int, form: str, inclusive: bool, align: int) -> bool:
+def _are_chunks(file: BinaryFile, at: int, form: str, inclusive: bool, align: int) -> bool:
     head = struct.Struct(form)
     for number in range(_MANY_CHUNKS):
         rest = file.size - at
@@ -127,5 +126,5 @@ def _arechunks(file: BinaryFile, at: int, form: str, inclusive: bool, align: int
         at += head.size + size
         if at >= file.size:  # the last may be cut off: the samples are whole
             return at <= file.size + align or kind[:4] in _EXTRA_CHUNKS
-        at += -at % align
+        at += -size % align
     return False

@@ -111,7 +111,7 @@ def test_standard_input(tmp_path: Path, source: str, kind: str) -> None:
             output = subprocess.run(command, stdin=file, capture_output=True, check=True).stdout
     else:
         ours, theirs = socket.socketpair()
-        with theirs, subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE) as process:
+        with theirs, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
             with ours:
                 ours.sendall(content)
             output = process.communicate(timeout=60)[0]
@@ -243,7 +243,7 @@ def test_an_asynchronous_upload() -> None:
 
 def test_a_memoryview_of_numbers_is_no_file() -> None:
     with pytest.raises(AudioTypeError, match=r"embed_audio\(numpy\.asarray\(view\), sample_rate\)"):
-        samples(memoryview(NOISE))
+        samples(memoryview(NOISE.tobytes()).cast("f"))
 
 
 # what is no sound, under any name and in any form
