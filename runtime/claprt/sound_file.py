@@ -79,7 +79,7 @@ def _open(name: str, file: BinaryFile) -> Opened:
                 return open_parts(name, parts, container)
             except UndecodableError as error:
                 if container.media_format is None or not (error.unimplemented or _may_be_media(container)):
-                    raise
+                    raise AudioDecodeError(str(error)) from error.__cause__
     return _open_media(name, file, container)
 
 

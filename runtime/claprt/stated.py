@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
+
 from claprt.binary import BinaryFile
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError
@@ -75,13 +77,18 @@ def _voc(name: str, file: BinaryFile) -> int | None:
 
 
 def _sds(name: str, file: BinaryFile) -> int | None:
-    """Packets of 127 bytes; libsndfile fills up with zeros what is missing."""
+    """Packets of 127 bytes. libsndfile fills up with zeros what is missing, and prints what is damaged."""
     head = file.read_at(0, 21)
-    if len(head) < 21 or not head[6]:
-        return None
+    if len(head) < 21 or not 1 <= head[6] <= 28:
+        raise AudioDecodeError(f"{name} begins as a MIDI sample dump, and its header is damaged or cut off.")
     samples = head[10] | head[11] << 7 | head[12] << 14
-    needed = 21 + 127 * -(-samples // (120 // -(-head[6] // 7)))
-    _refuse_short(name, needed, file.size)
+    packets = -(-samples // (120 // -(-head[6] // 7)))
+    _refuse_short(name, 21 + 127 * packets, file.size)
+    data = np.frombuffer(file.read_at(21, 127 * packets), np.uint8).reshape(-1, 127)
+    whole = (data[:, 0] == 0xF0) & (data[:, 1] == 0x7E) & (data[:, 3] == 2) & (data[:, 126] == 0xF7)
+    whole &= (np.bitwise_xor.reduce(data[:, 1:125], axis=1) & 0x7F) == data[:, 125]
+    if not whole.all():
+        raise AudioDecodeError(f"{name} is damaged: {packets - int(whole.sum())} of {packets} packets of its sample dump.")
     return samples
 
 
