@@ -42,7 +42,8 @@ def open_binary(name: str, source: object) -> BinaryFile:
         if isinstance(source, str | os.PathLike):
             return _open_path(name, Path(cast("str", source)))
         if isinstance(source, bytes | bytearray | memoryview):
-            return _in_memory(name, memoryview(source))
+            content = memoryview(source)
+            return Memory(content.cast("B") if content.contiguous else memoryview(content.tobytes()))
         if hasattr(source, "read"):
             return _file_object(name, cast("IO[bytes]", source))
     raise AudioTypeError(
@@ -68,15 +69,6 @@ def _open_path(name: str, path: Path) -> BinaryFile:
         return WholeFile(file, close=file.close)
     with file:
         return _spool(name, file)
-
-
-def _in_memory(name: str, content: memoryview) -> BinaryFile:
-    if content.itemsize != 1:
-        raise AudioTypeError(
-            f"{name} is a memoryview of numbers ({content.format}), not of the bytes of a file; samples go in as an array: "
-            "embed_audio(numpy.asarray(view), sample_rate)."
-        )
-    return Memory(content.cast("B") if content.contiguous else memoryview(bytes(content)))
 
 
 def _file_object(name: str, file: IO[bytes]) -> BinaryFile:

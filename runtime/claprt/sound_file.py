@@ -10,7 +10,7 @@ vector. docs/formats.md has the rules of each format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from claprt import magic
 from claprt.binary import BinaryFile, Part
@@ -84,12 +84,9 @@ def _open(name: str, file: BinaryFile) -> Opened:
 
 
 def _open_media(name: str, file: BinaryFile, container: Container) -> Opened:
-    try:
-        from claprt.media import open_media  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-    except ModuleNotFoundError as error:
-        raise AudioDecodeError(f"{name} is {container.name}, which takes pip install 'claprt[media]'.") from error
-    file.seek(0)
-    return open_media(name, cast("IO[bytes]", file), container)
+    from claprt.media import open_media
+
+    return open_media(name, file, container)
 
 
 def _may_be_media(container: Container) -> bool:
