@@ -87,7 +87,7 @@ def _channels_first(name: str, array: NDArray[Any]) -> NDArray[Any]:
 def _to_float(name: str, array: NDArray[Any], *, trust_levels: bool) -> Samples:
     """float64 stays float64, every other dtype becomes float32; integers are scaled to [-1, 1)."""
     if array.dtype.kind == "f":
-        return array if array.dtype == np.float64 else array.astype(np.float32)
+        return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
     if array.dtype.kind in "iu":
         wide = array.dtype.itemsize > 2 and not trust_levels
         full_scale = 2.0 ** ((_width(name, array) if wide else 8 * array.dtype.itemsize) - 1)

@@ -24,7 +24,7 @@ from claprt.arrays import Embedding, Embeddings, IsLonger, LogMels
 from claprt.audio import AudioSource, source_name
 from claprt.clip import View
 from claprt.engine import Engine
-from claprt.errors import ArrayError, AudioError
+from claprt.errors import ArrayError, AudioError, ProviderError
 from claprt.results import EmbeddedSound
 
 MANY = 32
@@ -65,11 +65,18 @@ class _Sound:
 
 
 def pooled(windows: Embeddings) -> Embedding:
-    """Mean of unit vectors [windows, dim], brought back to length 1. One window is returned as it is."""
+    """Mean of unit vectors [windows, dim], brought back to length 1. One window is returned as it is.
+
+    Raises:
+        ProviderError: the mean has no direction.
+    """
     if len(windows) == 1:
         return windows[0]
     mean = windows.mean(axis=0, dtype=np.float64)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    length = np.linalg.norm(mean)
+    if not length > 1e-6:
+        raise ProviderError(f"The vectors of {len(windows)} windows cancel each other out: their mean has no direction.")
+    return (mean / length).astype(np.float32)
 
 
 def embedded(

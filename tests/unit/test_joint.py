@@ -12,7 +12,9 @@ import pytest
 import claprt
 from claprt.errors import EmptyAudioError, FingerprintError, OptionError, TextError
 from claprt.joint import JointEmbedding, Vectors, unit_rows
+from claprt.scores import as_cosines, fits
 from claprt.synthetic import SOUNDS
+from claprt.tagging import tagging
 
 RATE = 48_000
 TEXTS = ["a tone", "drums", "rain"]
@@ -144,3 +146,27 @@ def test_a_model_by_its_folder_is_loaded_once(bundle: Path, sound: Any) -> None:
 
     claprt.embed(audio=sound, model=bundle)
     assert loaded(bundle) is loaded(str(bundle))
+
+
+@pytest.mark.parametrize("scale", [1.000001, -1.000001])
+def test_a_cosine_never_leaves_its_range(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
+    """Vectors of length 1 have products that rounding leaves just outside."""
+    row = np.full(512, 512**-0.5, np.float32)
+    other = (row * np.float32(scale)).astype(np.float32)
+    assert abs(float(row @ other)) > 1
+    monkeypatch.setattr(type(clap), "embed_audio", lambda self, sources, *_: other if isinstance(sources, bytes) else row)
+    expected = 1.0 if scale > 0 else -1.0
+    assert claprt.similarity(b"other", "row", model=clap) == expected
+    both = JointEmbedding(audio_embedding=other[None].view(Vectors), text_embedding=row[None].view(Vectors))
+    assert np.abs(np.asarray(both.similarity)).max() <= 1
+    assert abs(both.cosine_similarity(JointEmbedding(audio_embedding=row[None].view(Vectors)))) <= 1
+    for found in fits(other, row[None], 100.0)[0], as_cosines(np.einsum("ad,bd->ab", row[None], other[None])):
+        assert np.arccos(found).item() == pytest.approx(0 if scale > 0 else np.pi)
+    tags = tagging(clap.manifest, other, row[None], row[None], ("a",))
+    assert tags.similarities[0] == expected
+
+
+def test_similarity_of_a_sound_with_itself(clap: claprt.Clap) -> None:
+    sounds = [make(RATE // 2, RATE) for make in SOUNDS.values()]
+    cosines = claprt.similarity(sounds, sounds, model=clap, sample_rate=RATE)
+    assert np.isfinite(np.arccos(np.asarray(cosines))).all()

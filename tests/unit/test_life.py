@@ -215,3 +215,9 @@ def test_a_vector_that_is_none_is_never_given_out(
 def test_faults_of_vectors() -> None:
     assert vectors_fault(np.eye(2, dtype=np.float32), 2, 2) is None
     assert vectors_fault(None, 1, 2) == "nothing instead of float32 [1, 2]"
+
+
+def test_windows_that_cancel_have_no_mean() -> None:
+    row = np.eye(1, 512, dtype=np.float32)
+    with pytest.raises(ProviderError, match="2 windows cancel"):
+        many.pooled(np.concatenate([row, -row]))

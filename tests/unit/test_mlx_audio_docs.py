@@ -197,3 +197,16 @@ def test_results() -> None:
     print(result.probabilities)  # list[float]
     print(result.threshold)  # float
     assert result.threshold == 0.5
+
+
+def test_what_only_its_code_has() -> None:
+    """`metadata` and the keys of `to_dict`; `tags` is all tags here, as on the page, where its code has the active ones."""
+    found: Any = ma.classify("audio.wav", labels=["dog", "rain"])
+    assert found.metadata["method"] == "zero_shot"
+    assert found.to_dict()["class_names"] == ["dog", "rain"]
+    found = ma.tag("audio.wav", tags=["dog", "rain"], threshold=1.0)
+    assert found.metadata["method"] == "zero_shot"
+    assert found.to_dict()["tag_names"] == list(found.tags) == list(found.tag_names) == ["dog", "rain"]
+    assert found.to_dict()["top_5"] == found.top_k(5)
+    assert found.active_tags == []
+    assert ma.embed(text="rain").metadata["fingerprint"]

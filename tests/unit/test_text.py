@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 import claprt
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
+from claprt.synthetic import SOUNDS
 from claprt.text import Tokenizer, batches_by_length, pad
+
+SOUND = SOUNDS["rain"](48_000, 48_000)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,38 @@ def test_not_a_string(clap: claprt.Clap, text: Any) -> None:
         clap.embed_text([text])
     with pytest.raises(TypeError):
         clap.embed_text(["fine", text])
+
+
+def test_bytes_are_named_as_such(clap: claprt.Clap) -> None:
+    bytes_of_any_kind: list[Any] = [b"dog", bytearray(b"dog"), [b"dog"], ["fine", b"dog"]]
+    for texts in bytes_of_any_kind:
+        for take in (clap.embed_text, clap.embed_labels):
+            with pytest.raises(TextTypeError, match=r"got byte.*b'dog'.*Decode it first: text.decode"):
+                take(texts)
+    with pytest.raises(TextTypeError, match=r"bytes was found \(b'dog'\).*label.decode"):
+        claprt.classify("a.wav", labels=["cat", b"dog"], model=clap)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
+def test_missing_texts_are_named_as_such(clap: claprt.Clap, missing: Any) -> None:
+    with pytest.raises(TextTypeError, match="Leave missing values out"):
+        clap.embed_text(["fine", missing])
+
+
+def test_texts_in_any_collection(clap: claprt.Clap) -> None:
+    words = ["a dog", "rain"]
+    rows = clap.embed_text(words)
+    for kind in (tuple(words), np.array(words), np.array(words, object), dict.fromkeys(words), dict.fromkeys(words).keys()):
+        for take in (clap.embed_text, clap.embed_labels):
+            assert np.allclose(take(kind), rows, atol=1e-6)
+    assert np.allclose(clap.embed_labels(word for word in words), rows, atol=1e-6)
+    assert clap.embed_text({"a dog"}).shape == (1, 512)
+    assert clap.embed_text(np.str_("a dog")).shape == clap.embed_text(np.array("a dog")).shape == (512,)  # type: ignore[arg-type]
+    assert clap.embed_labels("a dog").shape == (1, 512)  # and not one row a letter
+    for labels in (words, np.array(words), (word for word in words)):
+        found = claprt.classify(SOUND, labels=labels, model=clap, sample_rate=48_000)  # type: ignore[arg-type]
+        assert found.class_names == ("a dog", "rain")
+        assert {type(name) for name in found.class_names} == {str}
 
 
 @pytest.mark.parametrize("texts", [None, 3, 1.5])
