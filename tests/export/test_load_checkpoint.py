@@ -117,7 +117,7 @@ def test_a_service_that_is_ended_while_it_exports(laion_file: Path, tmp_path: Pa
             time.sleep(0.05)
         assert len(exports(tmp_path)) == 1
         service.tell(15)
-        service.ended()
+        assert service.ended() == 0
     finally:
         if service.popen is not None and service.popen.poll() is None:
             service.popen.kill()

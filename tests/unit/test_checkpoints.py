@@ -129,7 +129,7 @@ def test_a_file_is_exported_once(stand_in: StandIn, file: Path, capfd: pytest.Ca
     assert claprt.load(str(file)).bundle.path == first.bundle.path
     assert stand_in.exported == [str(file)]
     assert capfd.readouterr().err == ""
-    assert first.embed_audio(np.zeros(9)).shape == (512,)
+    assert first.embed_audio(np.zeros(9), 48_000).shape == (512,)
 
 
 def test_exports_are_for_their_owner_alone(stand_in: StandIn, file: Path) -> None:
@@ -526,3 +526,34 @@ def test_commands(
     assert "tiny" in said.out
     assert "claprt: exporting" in said.err
     assert stand_in.exported == [str(file)]
+
+
+def test_a_quiet_command(stand_in: StandIn, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed", "--text", "rain", "--quiet", "--bundle", str(file)]) == 0
+    assert capfd.readouterr().err == ""
+    assert stand_in.exported == [str(file)]
+    stand_in.mode("refuse")
+    assert main(["embed", "--text", "rain", "--quiet", "--bundle", str(write_pt(file.with_name("y.pt"), "y"))]) == 1
+    assert capfd.readouterr().err == "claprt: y cannot be exported: the weights do not fit. Take others.\n"
+
+
+@pytest.mark.parametrize("named", ["x.pt", "630k-audioset-best"])
+def test_a_calibration_is_kept_in_bundles_alone(
+    stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert main(["calibrate", "--dataset", str(file.parent), "--bundle", named]) == 1
+    assert f"{named} is not the folder of a bundle, which is where a calibration is kept" in capsys.readouterr().err
+    assert not stand_in.calls
+
+
+def test_a_triton_repository(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient", reason="needs tritonclient")
+    assert main(["triton", "--checkpoint", str(file), "--out", str(tmp_path / "repository")]) == 0
+    assert list((tmp_path / "repository").glob("*/1/model.onnx"))
+
+
+def test_the_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAPRT_BUNDLE", "triton://localhost:8001")
+    with pytest.raises(OptionError, match="threads is the server's own with triton://localhost:8001"):
+        claprt.load(threads=1)
