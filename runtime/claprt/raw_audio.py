@@ -115,12 +115,13 @@ def _identified(data: bytes, samples: Waveform) -> bytes | Waveform:
     swapped = samples.byteswap()
     if not _strange(swapped).any() and 1e-6 < np.abs(swapped).max() < 1e3:
         raise AudioDecodeError(f"{_misread(loud)} They look like big-endian float32. {_ADVICE}")
-    if _is_int16(words) and strange.sum() > 0.1 * np.count_nonzero(words):
+    bits = _integer_bits(data, words) if strange.sum() > 0.1 * np.count_nonzero(words) else None
+    if bits is not None:
         raise AudioDecodeError(
-            f"{_misread(strange)} They look like 16-bit integers: divide them by 32768 and send float32, or send the bytes "
-            "of the whole WAV file."
+            f"{_misread(strange)} They look like {bits}-bit integers: divide them by {1 << (bits - 1)} and send float32, "
+            "or send the bytes of the whole WAV file."
         )
-    raise AudioDecodeError(f"{_misread(loud)} They may be integers, or compressed sound. {_ADVICE}")
+    raise AudioDecodeError(f"{_misread(loud)} They may be integers of another size, or compressed sound. {_ADVICE}")
 
 
 def _strange(samples: Waveform) -> NDArray[np.bool_]:
@@ -189,6 +190,20 @@ def _is_double(doubles: NDArray[np.float64], words: NDArray[np.uint32]) -> bool:
         return True
     beyond = bool((upper > 1).all()) or (kinds >= _ENOUGH and peak > 2.0**-6 and bool((upper > 0.2).all()))
     return bool(beyond and sounding.mean() > 0.5)
+
+
+def _integer_bits(data: bytes, words: NDArray[np.uint32]) -> int | None:
+    """The size of integers whose first bytes are distributed unlike their last ones, as those of sounds are; or None."""
+    unlike: dict[int, float] = {}
+    for size in (2, 3) if _is_int16(words) else (3, 4):
+        groups = np.frombuffer(data[: len(data) // size * size], np.uint8).reshape(-1, size)
+        groups = groups[groups.any(axis=1)]
+        # by the upper half of a byte, and by whether there is nothing in it but the sign
+        kinds = (groups >> 4) + 16 * np.isin(groups, (0, 255))
+        first, last = (np.bincount(kinds[:, place], minlength=32) / max(1, len(groups)) for place in (0, size - 1))
+        unlike[size] = float(np.abs(first - last).sum())
+    size = max(unlike, key=lambda size: unlike[size])
+    return 8 * size if unlike[size] > 0.25 else None
 
 
 def _is_int16(words: NDArray[np.uint32]) -> bool:

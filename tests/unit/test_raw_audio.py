@@ -100,12 +100,21 @@ def test_integers_are_named(name: str, level: int) -> None:
     assert "16-bit integers" in named(samples.tobytes())
     assert "something else" in named(samples[:-1].tobytes())
     assert "16-bit integers" in named(np.stack([samples, samples], 1).tobytes())
-    assert "something else" in named((samples.astype("<i4") << 16).tobytes())
+    large = np.rint(HEARD[name] * level * 2.0**15).astype("<i4")
+    assert "32-bit integers" in named(large.tobytes())
+    if level > 40:
+        assert "24-bit integers" in named((large >> 8).view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
 
 
 @pytest.mark.parametrize("name", HEARD)
 def test_samples_of_another_order_are_named(name: str) -> None:
     assert "big-endian" in named(HEARD[name].astype(">f4").tobytes())
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_bytes_of_eight_bits_are_not_called_another_size(name: str) -> None:
+    for data in ((HEARD[name] * 127 + 128).astype(np.uint8), np.rint(HEARD[name] * 127).astype(np.int8)):
+        assert "integers of another size" in named(data.tobytes())
 
 
 def test_coarse_integers_are_named() -> None:

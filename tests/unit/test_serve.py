@@ -176,7 +176,9 @@ class TestClapSocket:
         files = [wav(sound, "FLOAT"), wav(sound, "DOUBLE"), sound.astype("<f8").tobytes()]
         with client.websocket_connect("/clap") as socket:
             for data in files:
-                for message in (data, json.dumps({"audio_buffer": base64_of(data), "sample_rate": RATE})):
+                uri = f"data:audio/wav;base64,{base64_of(data)}"
+                in_json = [json.dumps({"audio_buffer": text, "sample_rate": RATE}) for text in (base64_of(data), uri)]
+                for message in (data, *in_json):
                     send(socket, message)
                     vector = np.asarray(socket.receive_json()["embedding"], np.float32)
                     assert np.abs(vector - expected).max() < 1e-6

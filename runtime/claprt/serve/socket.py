@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from claprt.audio import MAX_RATE, MIN_RATE
 from claprt.errors import AudioDecodeError, AudioError, ClaprtError, OptionError, SampleRateError
 from claprt.raw_audio import raw_source
-from claprt.serve.encoding import from_base64
+from claprt.serve.encoding import from_base64, from_uri
 from claprt.serve.reading import Given
 from claprt.serve.service import Service
 
@@ -127,7 +127,8 @@ def from_json(text: str, rate: int) -> Given:
     if stated is None:
         near = msgspec.json.decode(text, type=_Near)
         _refuse_other_names(name for name in _NEARLY if bytes(getattr(near, name)) != b"null")
-    data = from_base64(message.audio_buffer, "audio_buffer")
+    buffer = message.audio_buffer
+    data = from_uri(buffer) if buffer[:5].lower() == "data:" else from_base64(buffer, "audio_buffer")
     return Given(raw_source(data), stated_rate(stated, rate))
 
 
