@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import struct
 from collections import OrderedDict, deque
@@ -90,7 +91,7 @@ class Recall:
         vector = (
             np.frombuffer(value, "<f4").astype(np.float32, copy=False) if len(value) % 4 == 0 else np.empty(0, np.float32)
         )
-        if len(vector) != (self._dim or len(vector)) or not len(vector) or not np.isfinite(vector).all():
+        if len(vector) != (self._dim or len(vector)) or not len(vector) or not _is_finite(vector):
             self.cache.drop(key)
             return None
         return vector
@@ -186,7 +187,7 @@ def _unpacked(value: bytes, name: str, fingerprint: str, expected_dim: int | Non
     starts = np.frombuffer(value, "<f8", windows, _HEAD.size)
     rows: Any = np.frombuffer(value, "<f4", dim * (windows + 1), _HEAD.size + 8 * windows).reshape(windows + 1, dim)
     rows = rows.astype(np.float32)  # a copy that may be written to
-    if not np.isfinite(rows).all() or not np.isfinite(starts).all():
+    if not _is_finite(rows) or not _is_finite(starts):
         return None
     return EmbeddedSound(
         source=name,
@@ -195,3 +196,8 @@ def _unpacked(value: bytes, name: str, fingerprint: str, expected_dim: int | Non
         starts_s=tuple(starts.tolist()),
         fingerprint=fingerprint,
     )
+
+
+def _is_finite(numbers: np.ndarray[Any, Any]) -> bool:
+    """Whether all numbers are finite, and none so large that its square is not."""
+    return math.isfinite(np.vdot(numbers, numbers))

@@ -122,6 +122,16 @@ def test_a_panic_is_said_in_words(bundle: Path, monkeypatch: pytest.MonkeyPatch)
         Tokenizer(bundle / "tokenizer.json", FACTS)
 
 
+def test_a_panic_of_the_library_itself(content: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A table that leads nowhere; the library writes of it to stderr, which cannot be helped."""
+    content |= {"normalizer": {"type": "Precompiled", "precompiled_charsmap": table(b"a")}}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleCorruptError, match=r"fails on a text: .* Export the bundle again"):
+        Tokenizer(path, FACTS).encode(["a dog"])
+    assert "panicked" in capfd.readouterr().err
+
+
 def test_an_interrupt_is_none_of_that(bundle: Path) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
