@@ -357,6 +357,10 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"claprt: -o {link} cannot be written: No space left on device".encode() in done.stderr
     assert b"Traceback" not in done.stderr
+    done = shell(f"{CLAPRT} embed missing.wav {sample_path()} --on-error skip 2>/dev/full")  # what is only remarked
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert shell(f"{CLAPRT} embed {sample_path()} 2>/dev/full").returncode == 0
 
 
 def test_warnings_of_this_package_are_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

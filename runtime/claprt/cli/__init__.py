@@ -24,7 +24,7 @@ from claprt.cli import (
     triton,
 )
 from claprt.cli.parsing import CommandParser, Parser
-from claprt.cli.terminal import discard_output, prepare_streams, printable
+from claprt.cli.terminal import discard_output, prepare_streams, printable, say
 from claprt.errors import ClaprtError
 
 _EPILOG = (
@@ -52,10 +52,10 @@ def _run(options: argparse.Namespace) -> int:
         status = int(options.run(options))
         sys.stdout.flush()
     except ClaprtError as error:
-        print(f"claprt: {printable(str(error))}", file=sys.stderr)
+        say(f"claprt: {printable(str(error))}")
         return 1
     except KeyboardInterrupt:
-        print("claprt: interrupted", file=sys.stderr)
+        say("claprt: interrupted")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         discard_output()
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
         what = (
             "the output cannot be written" if error.filename is None else f"{printable(str(error.filename))} cannot be used"
         )
-        print(f"claprt: {what}: {printable(error.strerror or str(error))}", file=sys.stderr)
+        say(f"claprt: {what}: {printable(error.strerror or str(error))}")
         discard_output()
         return 1
     return status
@@ -75,7 +75,7 @@ def _warning_printer(default: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if category.__module__.partition(".")[0] == "claprt":
-            print(f"warning: {printable(str(message))}", file=sys.stderr)
+            say(f"warning: {printable(str(message))}")
         else:
             default(message, category, *where)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from typing import Any
 
 from claprt.cli.options import add_model_options, load_model
+from claprt.cli.terminal import say
 from claprt.errors import OptionError
 from claprt.latency import STAGES, Latency, Percentiles, measure_latency
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     def progress(name: str) -> None:
         if not options.quiet:
-            print(f"measuring {name} …", file=sys.stderr)
+            say(f"measuring {name} …")
 
     latency = measure_latency(clap, target_ms=options.target_ms, trials=options.trials, progress=progress)
     print(json.dumps(latency.to_dict(), indent=2) if options.json else table(latency))

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from claprt.audio import AudioSource
-from claprt.cli.terminal import printable
+from claprt.cli.terminal import printable, say
 from claprt.containers import HEAD_BYTES, Reader, recognise
 from claprt.errors import OptionError
 from claprt.model import Clap
@@ -122,7 +122,7 @@ def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) ->
                 raise sound.error
             progress.done(file)
             if sound.error is not None:
-                print(f"skipped: {printable(str(sound.error))}", file=sys.stderr)
+                say(f"skipped: {printable(str(sound.error))}")
             yield file, sound
 
 

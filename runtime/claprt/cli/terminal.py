@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -62,16 +63,22 @@ def discard_output() -> None:
         return
 
 
+def say(line: str) -> None:
+    """Print a line on standard error; one that cannot be written, as on a full disk, does not end the command."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
+
+
 def note(options: argparse.Namespace, text: str) -> None:
     """Print a remark on standard error, unless `--quiet` was given."""
     if not options.quiet:
-        print(f"note: {printable(text)}", file=sys.stderr)
+        say(f"note: {printable(text)}")
 
 
 def report_written(options: argparse.Namespace, path: str | os.PathLike[str], what: str = "") -> None:
     """Say on standard error which file was written and what it holds, unless `--quiet` was given."""
     if not options.quiet:
-        print(f"wrote {printable(os.fspath(path))}{what and f': {what}'}", file=sys.stderr)
+        say(f"wrote {printable(os.fspath(path))}{what and f': {what}'}")
 
 
 def printable(text: str) -> str:
