@@ -25,7 +25,6 @@ _MANY_PAGES = 10_000_000
 class _Link:
     """A part of a chain, with one sound."""
 
-    begin: int
     codec: str
     serial: bytes
     end: int = 0
@@ -35,7 +34,9 @@ class _Link:
     """Of the page that came last."""
     has_sound: bool = False
     others: int = 0
-    """Streams beside the sound."""
+    """Streams beside it that are more than a skeleton."""
+    pages: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Its pages (offset, length), those that follow each other as one."""
     bodies: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """What the pages hold (offset, length), for FLAC."""
 
@@ -65,10 +66,8 @@ def streams(name: str, file: BinaryFile) -> list[Part] | None:
             if part is None:
                 return None
             parts.append(part)
-        elif len(links) == 1:
-            parts.append(Part(file))
         else:
-            parts.append(Part(Spliced(file, [(link.begin, link.end - link.begin)])))
+            parts.append(Part(file if len(links) == len(link.pages) == 1 else Spliced(file, link.pages)))
     return parts
 
 
@@ -81,6 +80,7 @@ def _without_mapping(bodies: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def _links(name: str, file: BinaryFile) -> list[_Link]:
     links: list[_Link] = []
     link: _Link | None = None
+    aside: set[bytes] = set()  # the numbers of streams beside the sound
     at = _next_page(file, 0)
     while at is not None:
         head = file.read_at(at, _HEADER + 255)
@@ -90,34 +90,37 @@ def _links(name: str, file: BinaryFile) -> list[_Link]:
             break  # cut within this page
         flags, serial, count = head[5], head[14:18], int.from_bytes(head[18:22], "little")
         if flags & _FIRST:
-            link = _begin(links, link, at, serial, file.read_at(body, 8))
-        elif link is not None and serial == link.serial:
+            packet = file.read_at(body, 8)
+            codec = next((codec for word, codec in _SOUNDS.items() if packet.startswith(word)), None)
+            if codec is not None and (link is None or link.has_sound or link.closed):
+                link = _Link(codec, serial)
+                links.append(link)
+            else:
+                aside.add(serial)
+                if link is not None:
+                    link.others += not packet.startswith(b"fishead")
+        elif link is not None and serial == link.serial and not (link.closed and length):
             if count not in {link.count, link.count + 1} and link.has_sound and not link.closed:
                 raise AudioDecodeError(
                     f"{name} lacks pages {link.count + 1} to {count - 1} of its Ogg stream, at {at} of {file.size} bytes: "
                     "a part of the sound is missing. Get the whole file."
                 )
             link.has_sound = link.has_sound or 0 < int.from_bytes(head[6:14], "little") < 1 << 63
+        elif serial not in aside:
+            raise AudioDecodeError(
+                f"{name} holds pages of an Ogg stream without its beginning, at {at} of {file.size} bytes: headers are "
+                "missing. Get the whole file."
+            )
         if link is not None and serial == link.serial:
             link.count, link.end = count, body + length
             link.closed = link.closed or bool(flags & _LAST)
+            if link.pages and sum(link.pages[-1]) == at:
+                at, _ = link.pages.pop()
+            link.pages.append((at, body + length - at))
             if link.codec == "FLAC":
                 link.bodies.append((body, length))
         at = _next_page(file, body + length)
     return links
-
-
-def _begin(links: list[_Link], link: _Link | None, at: int, serial: bytes, packet: bytes) -> _Link | None:
-    """The link that a first page belongs to: a new one, or the one whose other streams have just begun."""
-    codec = next((codec for word, codec in _SOUNDS.items() if packet.startswith(word)), None)
-    goes_on = link is not None and not link.has_sound and not link.closed and link.count == 0
-    if goes_on and link is not None:
-        link.others += codec is not None or not packet.startswith(b"fishead")
-        return link
-    if codec is None:  # a skeleton in front, or nothing that sounds
-        return link if links and not packet.startswith(b"fishead") else None
-    links.append(_Link(at, codec, serial))
-    return links[-1]
 
 
 def _next_page(file: BinaryFile, at: int) -> int | None:

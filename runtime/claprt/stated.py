@@ -1,6 +1,6 @@
 """How many samples the headers of older formats state, where libsndfile takes what is there.
 
-NIST, VOC, AVR, MATLAB 5, MPC 2000, Psion WVE, MIDI sample dumps and XI. IRCAM, PVF and PAF state none.
+NIST, VOC, AVR, MATLAB 4 and 5, MPC 2000, Psion WVE, MIDI sample dumps and XI. IRCAM, PVF and PAF state none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from claprt.binary import BinaryFile
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError
-from claprt.magic import AVR, MAT5, MPC2K, NIST, SDS, VOC, WVE, XI
+from claprt.magic import AVR, MAT4, MAT5, MPC2K, NIST, SDS, VOC, WVE, XI
+
+_MANY_MATRICES = 64
 
 
 def stated_samples(name: str, container: Container, file: BinaryFile) -> int | None:
@@ -83,7 +85,7 @@ def _sds(name: str, file: BinaryFile) -> int | None:
         raise AudioDecodeError(f"{name} begins as a MIDI sample dump, and its header is damaged or cut off.")
     samples = head[10] | head[11] << 7 | head[12] << 14
     packets = -(-samples // (120 // -(-head[6] // 7)))
-    _refuse_short(name, 21 + 127 * packets, file.size)
+    _refuse_other(name, 21 + 127 * packets, file.size)
     data = np.frombuffer(file.read_at(21, 127 * packets), np.uint8).reshape(-1, 127)
     whole = (data[:, 0] == 0xF0) & (data[:, 1] == 0x7E) & (data[:, 3] == 2) & (data[:, 126] == 0xF7)
     whole &= (np.bitwise_xor.reduce(data[:, 1:125], axis=1) & 0x7F) == data[:, 125]
@@ -92,11 +94,37 @@ def _sds(name: str, file: BinaryFile) -> int | None:
     return samples
 
 
+def _mat4(name: str, file: BinaryFile) -> int | None:
+    """Two matrices: the sample rate, and the sound. Others may follow; the rest of the sound may not."""
+    order = "little" if file.read_at(0, 4) == bytes(4) else "big"
+    at = 0
+    for number in range(_MANY_MATRICES):
+        fields = [int.from_bytes(file.read_at(at + 4 * field, 4), order) for field in range(5)]
+        kind, rows, columns, imaginary, name_size = fields
+        width = (8, 4, 4, 2, 2, 1)[min(kind // 10 % 10, 5)]
+        is_matrix = kind < 5_000 and kind % 10 < 3 and imaginary < 2 and 0 < name_size < 256
+        if number > 1 and not is_matrix:
+            _refuse_other(name, at, file.size)
+        at += 20 + name_size + rows * columns * width * (1 + imaginary)
+        if at >= file.size:
+            break
+    return None
+
+
 def _xi(name: str, file: BinaryFile) -> int | None:
     count = int.from_bytes(file.read_at(296, 2), "little")
     sizes = sum(int.from_bytes(file.read_at(298 + 40 * number, 4), "little") for number in range(min(count, 64)))
     _refuse_short(name, 298 + 40 * count + sizes if sizes else 0, file.size)
     return None
+
+
+def _refuse_other(name: str, needed: int, size: int) -> None:
+    _refuse_short(name, needed, size)
+    if size > needed + 1:
+        raise AudioDecodeError(
+            f"{name} states {needed} bytes and {size} are there, so that a part would be taken for the whole. Its header "
+            "is wrong, or something was appended: rewrite it, or cut the rest."
+        )
 
 
 def _refuse_short(name: str, needed: int, size: int) -> None:
@@ -108,5 +136,5 @@ def _refuse_short(name: str, needed: int, size: int) -> None:
 
 
 _LOOK: dict[Container, Callable[[str, BinaryFile], int | None]] = {
-    NIST: _nist, AVR: _avr, MAT5: _mat5, MPC2K: _mpc2k, WVE: _wve, VOC: _voc, SDS: _sds, XI: _xi,
+    NIST: _nist, AVR: _avr, MAT5: _mat5, MPC2K: _mpc2k, WVE: _wve, VOC: _voc, MAT4: _mat4, SDS: _sds, XI: _xi,
 }  # fmt: skip

@@ -110,6 +110,25 @@ def test_a_page_that_is_missing(tmp_path: Path, codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", OGG)
+def test_a_part_without_its_headers(tmp_path: Path, codec: str) -> None:
+    other = pages(encoded("OGG", codec, OTHER))
+    for content in (b"".join(other[2:]), b"".join(other[2:]) + OGG[codec], OGG[codec] + b"".join(other[1:])):
+        for source in both(tmp_path, content):
+            with pytest.raises(AudioDecodeError, match="pages of an Ogg stream without its beginning"):
+                samples(source)
+
+
+def test_a_skeleton_beside_the_sound(tmp_path: Path) -> None:
+    """Metadata in a stream of its own, in front and behind the first page of the sound."""
+    rows = pages(OGG["VORBIS"])
+    skeleton = [page([b"fishead\0" + bytes(56)], 2, 0, 0, 99), page([b"fisbone\0" + bytes(44)], 0, 0, 1, 99)]
+    skeleton.append(page([b""], 4, 0, 2, 99))
+    content = skeleton[0] + rows[0] + skeleton[1] + rows[1] + skeleton[2] + b"".join(rows[2:])
+    for source in both(tmp_path, content):
+        assert np.array_equal(samples(source), samples(OGG["VORBIS"]))
+
+
+@pytest.mark.parametrize("codec", OGG)
 def test_a_page_that_is_damaged(tmp_path: Path, codec: str) -> None:
     """Its checksum is wrong, so that libogg drops it."""
     rows = pages(OGG[codec])

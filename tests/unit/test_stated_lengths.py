@@ -284,6 +284,42 @@ def test_sixty_percent_of_a_file(tmp_path: Path, form: str, subtype: str, channe
             samples(source)
 
 
+@pytest.mark.parametrize("form", ["MAT4", "SDS"])
+def test_more_than_an_older_header_states(tmp_path: Path, form: str) -> None:
+    content = bytearray(encoded(form, "PCM_16"))
+    if form == "SDS":
+        content[10:13] = bytes([10_000 & 127, 10_000 >> 7 & 127, 0])
+    else:
+        at = content.index(b"wavedata") - 12
+        assert content[at : at + 4] == PCM.size.to_bytes(4, "little")
+        content[at : at + 4] = (PCM.size // 2).to_bytes(4, "little")
+    for source in both(tmp_path, bytes(content)):
+        with pytest.raises(AudioDecodeError, match=r"states \d+ bytes and \d+ are there"):
+            samples(source)
+
+
+@pytest.mark.parametrize("form", ["NIST", "AVR", "MPC2K", "MAT5", "WVE", "AIFF"])
+def test_more_than_a_header_states_is_heard(form: str) -> None:
+    """libsndfile goes by the size of the file there."""
+    content = bytearray(encoded(form, "ALAW" if form == "WVE" else "PCM_16"))
+    second = 136 + int.from_bytes(content[132:136], "little")
+    at, stated = {
+        "NIST": (content.find(b"sample_count -i 20000") + 16, b"20000"), "AVR": (26, PCM.size.to_bytes(4, "big")),
+        "MPC2K": (30, PCM.size.to_bytes(4, "little")), "MAT5": (second + 36, PCM.size.to_bytes(4, "little")),
+        "WVE": (18, PCM.size.to_bytes(4, "big")), "AIFF": (22, PCM.size.to_bytes(4, "big")),
+    }[form]  # fmt: skip
+    assert content[at : at + len(stated)] == stated
+    content[at : at + len(stated)] = _half(stated)
+    assert samples(bytes(content)).size == PCM.size
+
+
+def _half(stated: bytes) -> bytes:
+    if stated.isdigit():
+        return b"10000"
+    order = "big" if stated[0] == 0 else "little"
+    return (PCM.size // 2).to_bytes(4, order)
+
+
 def test_voc_of_several_blocks() -> None:
     content = encoded("VOC", "PCM_U8")
     block = content[26:-1]
