@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from claprt.cli import main
 from claprt.synthetic import SOUNDS
 from tests.serve.process import Process
 
@@ -36,6 +37,18 @@ def test_readme_examples_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.M
         exec(compile(block, "README.md", "exec"), namespace)
     assert np.asarray(namespace["sounds"]).shape == np.asarray(namespace["texts"]).shape == (2, 512)
     assert np.asarray(namespace["vector"]).shape == (512,)
+
+
+def test_the_first_answer_is_the_real_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the README shows of `claprt demo`, number for number."""
+    shown = re.findall(r"^    (.+ cosine [+−-][\d.]+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert main(["demo"]) == 0
+    printed = capsys.readouterr().out
+    assert len(shown) == 5
+    # bars are as wide as the terminal allows
+    assert [re.sub("█+", "█", line) for line in shown] == [
+        re.sub("█+", "█", line) for line in printed.splitlines() if " cosine " in line
+    ]
 
 
 def test_examples_of_tasks_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
