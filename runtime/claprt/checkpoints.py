@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from claprt.bundle import bundle_folder
 from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
 from claprt.graph_cache import GraphCache, default_cache
+from claprt.graphs import Precision
 from claprt.manifest import MANIFEST_FILE
 from claprt.published import published_name, similar_names
 from claprt.triton.address import refuse_address
@@ -29,16 +31,18 @@ TOKENIZER_VARIABLE = "CLAPRT_TOKENIZER"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
 _BESIDE = ("config.json", "preprocessor_config.json", *_TOKENIZER)
+_LOWERED = frozenset(Precision) - {Precision.FP32}
 _FILES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
 
 
-def find_bundle(named: str | os.PathLike[str], *, quiet: bool = False) -> Path:
+def find_bundle(named: str | os.PathLike[str], *, precision: str | None = None, quiet: bool = False) -> Path:
     """The folder of the bundle that a name means.
 
     Args:
         named: a bundle's folder; a checkpoint, which is exported where it has not been: a `.pt` file, a folder that
             transformers saved, or a published name such as `630k-audioset-best` or `laion/clap-htsat-fused`, which is
             downloaded; or `mini`.
+        precision: one to export beside fp32, where a checkpoint is exported; None, fp32 and `auto` add none.
         quiet: says nothing on standard error while it exports.
 
     Raises:
@@ -53,7 +57,10 @@ def find_bundle(named: str | os.PathLike[str], *, quiet: bool = False) -> Path:
         from claprt.exporting import exported  # and what is there to start processes, for checkpoints alone
 
         cache = default_cache()
-        return exported(_found(str(named), path, cache), cache, quiet=quiet)
+        checkpoint = _found(str(named), path, cache)
+        if precision in _LOWERED:
+            checkpoint = replace(checkpoint, precision=precision)
+        return exported(checkpoint, cache, quiet=quiet)
     except OSError as error:
         if isinstance(error, BundleError):
             raise

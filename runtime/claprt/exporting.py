@@ -47,17 +47,20 @@ class Checkpoint:
     """The file or folder; None for a published checkpoint, which the exporter fetches by its name."""
     depends: Mapping[str, str]
     """What the result depends on, beside the exporter."""
+    precision: str | None = None
+    """One that it shall have beside fp32."""
 
     @property
     def key(self) -> str:
         """The name of the export's folder."""
-        everything = {**self.depends, "exporter": _exporter()}
+        everything = {**self.depends, "exporter": _exporter(), "precision": self.precision or ""}
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def arguments(self) -> list[str]:
         """What tells the exporter to export it."""
-        return [self.name] if self.path is None else ["--checkpoint", str(self.path)]
+        precision = [] if self.precision is None else ["--precision", f"fp32,{self.precision}"]
+        return [*([self.name] if self.path is None else ["--checkpoint", str(self.path)]), *precision]
 
 
 def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = False) -> Path:
@@ -98,7 +101,8 @@ def _announcement(checkpoint: Checkpoint, place: Path, *, kept: bool) -> str:
     where = f"it is kept in {place}"
     if not kept:
         where = f"no cache folder can be written ({CACHE_VARIABLE}), so it is kept for this process alone, in {place}"
-    return f"{what} once, about a minute's work; {where}"
+    work = "about a minute's work" if checkpoint.precision is None else f"with {checkpoint.precision}, some minutes' work"
+    return f"{what} once, {work}; {where}"
 
 
 def _say(line: str) -> None:

@@ -102,7 +102,7 @@ def load(
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
-        found = replace(read_bundle(find_bundle(named)), verified=verify)
+        found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
     projecting = None if projection is None else _projecting(projection, found)

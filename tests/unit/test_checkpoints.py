@@ -361,6 +361,21 @@ def test_the_exporter_ends_with_its_process(stand_in: StandIn, file: Path, numbe
     assert len(stand_in.calls) == 2
 
 
+def test_a_precision_is_exported_too(stand_in: StandIn, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plain = find_bundle(file)
+    assert [find_bundle(file, precision=one) for one in ("fp32", "auto", None)] == [plain] * 3
+    lowered = find_bundle(file, precision="int8")
+    assert lowered != plain
+    assert "with int8, some minutes' work" in capfd.readouterr().err
+    with pytest.raises(OptionError, match="holds fp32"):  # the stand-in's
+        claprt.load(file, precision="int8")
+    assert main(["embed", "--text", "a", "--bundle", str(file), "--precision", "int8"]) == 1
+    assert [call[0][:-3] for call in stand_in.calls] == [
+        ["--checkpoint", str(file)],
+        ["--checkpoint", str(file), "--precision", "fp32,int8"],
+    ]
+
+
 # what is said where it cannot be
 
 

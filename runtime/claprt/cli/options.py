@@ -68,7 +68,11 @@ def bundle_path(options: argparse.Namespace) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallModelWarning)
             named = default_bundle()
-    return str(named) if is_address(named) else str(find_bundle(named, quiet=options.quiet))
+    return (
+        str(named)
+        if is_address(named)
+        else str(find_bundle(named, precision=getattr(options, "precision", None), quiet=options.quiet))
+    )
 
 
 def bundle_folder_path(options: argparse.Namespace) -> str:
