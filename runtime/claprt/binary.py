@@ -137,6 +137,10 @@ class WholeFile(BinaryFile):
         if self._close is not None:
             self._close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_close", None) is not None:  # opened, and never read to its end
+            self.close()
+
 
 class Memory(BinaryFile):
     """Bytes that are in memory, without another copy of them."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import io
 import lzma
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -289,6 +291,19 @@ def test_a_file_is_closed_by_whoever_opened_it(tmp_path: Path) -> None:
             except AudioError:
                 pass
     assert len(list(descriptors.iterdir())) == before
+
+
+def test_a_file_that_is_opened_and_never_read(tmp_path: Path) -> None:
+    """Its descriptor is closed, without a ResourceWarning."""
+    path = tmp_path / "sound"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for content in SOUNDS.values():
+            path.write_bytes(content)
+            open_sound(path, None, 48_000)
+            open_sound(Once(content), None, 48_000)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_bytes_are_not_copied() -> None:
