@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import warnings
 
 _given: set[str] = set()
-_lock = threading.Lock()
 
 
 def warn_once(key: str, message: str, category: type[Warning]) -> None:
@@ -15,10 +13,14 @@ def warn_once(key: str, message: str, category: type[Warning]) -> None:
 
     Where a filter turns the warning into an error, it is raised here, and again the next time.
     """
-    with _lock:
-        if key not in _given:
-            warnings.warn(message, category, stacklevel=frames_to_the_caller())
-            _given.add(key)
+    if key in _given:
+        return
+    _given.add(key)
+    try:
+        warnings.warn(message, category, stacklevel=frames_to_the_caller())
+    except Warning:
+        _given.discard(key)
+        raise
 
 
 def was_given(key: str) -> bool:

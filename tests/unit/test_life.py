@@ -11,6 +11,7 @@ import threading
 import weakref
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,33 @@ def test_windows_that_cancel_have_no_mean() -> None:
     row = np.eye(1, 512, dtype=np.float32)
     with pytest.raises(ProviderError, match="2 windows cancel"):
         many.pooled(np.concatenate([row, -row]))
+
+
+def test_a_connection_is_ended_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tritonclient", reason="needs tritonclient")
+    from claprt.triton import engine as triton
+
+    ended: list[str] = []
+    transport = SimpleNamespace(
+        register=None, unregister=lambda name: None, abandon=lambda: None, close=lambda: ended.append("closed")
+    )
+    made = claprt.load(bundle)
+    served = SimpleNamespace(manifest=made.manifest, precision="fp32", audio_precision="fp32", text_precision="fp32")
+    served.max_batch, served.max_texts = {"audio_tower": 8, "text_tower": 8}, 8
+    monkeypatch.setattr(triton, "connect", lambda *_: transport)
+    monkeypatch.setattr(triton.TritonEngine, "_read", lambda self: served)
+    server = triton.TritonEngine("triton://localhost:8001")
+    clap = Clap(made.bundle, server, recipe=made.recipe, long=made.long, tokenizer=server)
+    with clap:
+        assert clap.provider == "triton"
+    clap.close()
+    assert ended == ["closed"]
+    with pytest.raises(ClosedError, match="was closed"):
+        clap.embed_text("rain")
+    for call in (
+        lambda: server.encode(["rain"]),
+        lambda: server.audio(np.zeros((1, 1, 1001, 64), np.float32), None),
+        lambda: server.text(np.ones((1, 3), np.int64), np.ones((1, 3), np.int64)),
+    ):
+        with pytest.raises(ClosedError, match="localhost:8001 was closed. Connect again"):
+            call()
