@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from claprt.binary import Memory, WholeFile
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError, AudioShapeError, EmptyAudioError, NonFiniteAudioError
 from claprt.media import open_media
-from tests.media import RATE, container_of, decoded, encoded, likeness, tones
+from tests.media import RATE, container_of, decoded, encoded, likeness, replaced, tones
 
 av = pytest.importorskip("av", reason="needs the media extra (PyAV)")
 
@@ -94,6 +95,26 @@ def test_delay_and_padding_of_the_encoder_are_cut_where_a_table_states_them() ->
         mono = decoded(encoded(form, codec, wave))[2]
         assert mono.size == wave.shape[1]
         assert likeness(mono, wave.mean(axis=0)) > 0.99
+
+
+def edits(*entries: tuple[int, int]) -> bytes:
+    """An edit list of (duration [ms], begin in the track [samples], -1 for silence)."""
+    return struct.pack(">II", 0, len(entries)) + b"".join(struct.pack(">IiI", *entry, 1 << 16) for entry in entries)
+
+
+def test_edits_of_a_track_are_followed() -> None:
+    content = encoded("ipod", "aac", tones(2.0))
+    whole = decoded(content)[2]
+
+    def edited(*entries: tuple[int, int]) -> Any:
+        return decoded(replaced(content, "moov/trak/edts/elst", edits(*entries)))[2]
+
+    part = edited((500, 1_024 + 24_000))
+    assert part.size == 24_000
+    assert likeness(part, whole[24_000:]) > 0.999
+    late = edited((300, -1), (1_000, 1_024))  # a track that starts later
+    np.testing.assert_array_equal(late, whole[:48_000])
+    assert edited((500, 1_024), (500, 1_024 + 48_000)).size == 48_000
 
 
 def test_speech_codec() -> None:
@@ -216,15 +237,6 @@ def test_nothing_is_written_to_stderr() -> None:
     done = subprocess.run([sys.executable, "-c", code % sys.path], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout
     assert not done.stderr
-
-
-def test_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = encoded("ipod", "aac")
-    for module in [name for name in sys.modules if name.startswith("claprt.media.")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioDecodeError, match=r"sound is MPEG-4 .*read with PyAV.*not installed: pip install .*media"):
-        open_media("sound", Memory(memoryview(content)), container_of(content))
 
 
 def test_a_reader_that_fails_is_quoted() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
-from av.stream import Discard
+from av.stream import Discard, Disposition
 
 from claprt.containers import Container
 from claprt.errors import AudioDecodeError, AudioError, AudioShapeError, EmptyAudioError
@@ -55,6 +55,7 @@ class Stream:
         self._format = container.media_format or ""
         self._referred: list[str] = []
         self._seconds = 0.0  # decoded so far
+        self._begin = 0.0  # when the first frame begins: a track may start later than the file
         self._due: float | None = None  # when the next frame should begin
         self._next_byte: int | None = None
         self._container = self._open(container)
@@ -95,10 +96,10 @@ class Stream:
     def _chosen(self, container: Container) -> AudioStream:
         streams = self._container.streams
         if not streams.audio:
-            pictures = any(not stream.disposition & stream.disposition.attached_pic for stream in streams.video)
+            pictures = any(not stream.disposition & Disposition.attached_pic for stream in streams.video)
             what = "a video without sound" if pictures else f"{container.name} without sound"
             raise AudioDecodeError(f"{self._name} is {what}; there is nothing to embed.")
-        return next((stream for stream in streams.audio if stream.disposition & 1), streams.audio[0])
+        return next((stream for stream in streams.audio if stream.disposition & Disposition.default), streams.audio[0])
 
     def _prepared(self) -> str:
         """Name of the decoder, which is ready to start."""
@@ -191,6 +192,7 @@ class Stream:
         if frame.pts is not None and frame.time_base is not None and self._format not in WITHOUT_TIMES:
             begin = float(frame.pts * frame.time_base)
             self._check_time(begin)
+            self._begin = begin if self._due is None else self._begin
             self._due = begin + seconds
         self._seconds += seconds
         return Frame(rate, frame.layout.nb_channels, mono_samples(self._name, frame))
@@ -217,7 +219,7 @@ class Stream:
             if behind and not behind.startswith(TAGS):
                 raise damaged(self._name, self._next_byte)
         stated = self._stated_seconds()
-        if stated - self._seconds > max(SHORT, SHORT_OF.get(self._format, 0.0)):
+        if stated - max(self._seconds, self._due or 0.0) > max(SHORT, SHORT_OF.get(self._format, 0.0)):
             kind = AudioDecodeError if self._seconds else EmptyAudioError
             raise kind(
                 f"{self._name} is truncated or damaged: it states {stated:.2f} s, and {self._seconds:.2f} s could be "
@@ -237,7 +239,7 @@ class Stream:
         stream = self._stream
         if self._format != "mov" or not stream.frames or not stream.duration or not stream.time_base:
             return None
-        return round(stream.duration * stream.time_base * rate)
+        return max(0, round((float(stream.duration * stream.time_base) - self._begin) * rate))
 
     def blocks(self, first: Frame) -> Iterator[Samples]:
         """All samples, a second or more at a time.
