@@ -8,10 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _LINE = re.compile(r"^serving .* and ws://[^/]+:(?P<port>\d+)/clap, fingerprint (?P<fingerprint>\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request took."""
+
+    took_s: float
+    cpu_s: float
+    memory_mb: float
+    """At its peak, above what the service had, 10^6 bytes."""
 
 
 class Process:
@@ -52,6 +67,30 @@ class Process:
         assert self.popen is not None
         status = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="utf-8")
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024 / 1e6
+
+    def peak_mb(self) -> float:
+        """The most resident memory since `forget_peak`, 10^6 bytes."""
+        assert self.popen is not None
+        status = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="utf-8")
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+
+    def forget_peak(self) -> None:
+        """Lets the peak begin anew."""
+        assert self.popen is not None
+        Path(f"/proc/{self.popen.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def cpu_s(self) -> float:
+        """Processor time of all its threads so far."""
+        assert self.popen is not None
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cost_of(self, ask: Callable[[], T]) -> tuple[T, Cost]:
+        """What a request is answered, and what the service has taken for it. Nothing else may be asked meanwhile."""
+        self.forget_peak()
+        memory, cpu, started = self.rss_mb(), self.cpu_s(), time.perf_counter()
+        answer = ask()
+        return answer, Cost(time.perf_counter() - started, self.cpu_s() - cpu, max(0.0, self.peak_mb() - memory))
 
     def tell(self, signal_number: int) -> None:
         assert self.popen is not None

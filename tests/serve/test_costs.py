@@ -20,7 +20,6 @@ import soundfile
 from websockets.asyncio.client import connect as connect_async
 
 from tests.serve.process import Process
-from tests.serve.test_bounds import peak_mb
 from tests.serve.wire import PING, frame, upgrade
 
 JSON = {"Content-Type": "application/json"}
@@ -98,12 +97,11 @@ def attacked(served_bundle: Path, logs: Path) -> Iterator[Process]:
 def test_memory_is_bounded_by_what_is_sent(attacked: Process, kind: str) -> None:
     """Above what the service has: six times the request and 64 MB."""
     body = HOSTILE[kind]()
-    assert attacked.popen is not None
-    Path(f"/proc/{attacked.popen.pid}/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = attacked.rss_mb()
-    reply = httpx.post(attacked.url("/v1/embeddings"), content=body, headers=JSON, timeout=300)
+    reply, cost = attacked.cost_of(
+        lambda: httpx.post(attacked.url("/v1/embeddings"), content=body, headers=JSON, timeout=300)
+    )
     assert reply.status_code == 200, reply.text[:300]
-    assert peak_mb(attacked) < before + 6 * len(body) / 1e6 + 64
+    assert cost.memory_mb < 6 * len(body) / 1e6 + 64
 
 
 def test_honest_clients_beside_hostile_ones(attacked: Process) -> None:

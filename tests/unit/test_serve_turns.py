@@ -19,13 +19,14 @@ pytest.importorskip("fastapi", reason="needs the service's packages (pip install
 from starlette.testclient import TestClient
 
 import claprt
-from claprt.errors import ClaprtError, ProviderError
+from claprt.errors import AudioShapeError, ClaprtError, ProviderError
+from claprt.resample import KaiserResampler, Samples
 from claprt.serve.app import create_app
 from claprt.serve.batcher import Batcher
 from claprt.serve.faults import ServiceFault, ShuttingDownError
 from claprt.serve.limits import Limits
 from claprt.serve.readers import Readers, Reading
-from claprt.serve.reading import Given
+from claprt.serve.reading import Given, read
 from claprt.serve.turns import Shares, Turn, stand_as
 from tests.unit.test_serve_batcher import SOUND, Tower, until
 
@@ -220,6 +221,22 @@ def test_a_sound_that_has_been_begun_is_given_up(clap: claprt.Clap, how: str) ->
 
     at_once, later = with_batcher(clap, work)
     assert at_once == later
+
+
+def test_what_is_too_long_is_refused_before_it_is_resampled(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hours: half a minute of them, at most, is."""
+    made: list[int] = []
+
+    class Resampler(KaiserResampler):
+        def __call__(self, block: Samples, *, last: bool) -> Samples:
+            made.append(block.size)
+            return super().__call__(block, last=last)
+
+    monkeypatch.setattr("claprt.preprocess.KaiserResampler", Resampler)
+    file = io.BytesIO(flac(5 * 3600, 1_000))
+    with pytest.raises(AudioShapeError):
+        list(read(clap, Given(file), Limits()))
+    assert sum(made) <= 31_000
 
 
 class SlowTexts:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import statistics
 import threading
 import time
 from collections import deque
@@ -338,7 +339,7 @@ class Batcher:
 
     def _most(self) -> int:
         """Windows in a run: as many as it does side by side, more where they are done in a moment."""
-        quick = int(_RUN_S / min(self._window_s)) if self._window_s else 0
+        quick = int(_RUN_S / statistics.median(self._window_s)) if self._window_s else 0
         return min(_LARGEST_BATCH, max(self._at_once, quick))
 
     def _answer(self, batch: list[tuple[_Asked, View]]) -> None:

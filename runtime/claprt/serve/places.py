@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from claprt.serve.faults import OverloadedError, ShuttingDownError
 from claprt.serve.limits import Limits
+from claprt.serve.turns import whose
 
 
 class Crowd:
@@ -63,6 +64,7 @@ class Places:
             OverloadedError: too many requests wait already.
         """
         self._admit(size)
+        whose().brings(size)
         self.bytes += size
         try:
             with self._crowd.joined():

@@ -6,6 +6,7 @@ as they pass, where somebody wants to see them.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,8 @@ from claprt.resample import Samples
 from claprt.serve.limits import Limits
 
 _STRETCH = 16
+_COUNTED_S = 30
+"""Seconds of a file after which the rest is counted before it is resampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,16 @@ def read(
         within = _bounded(at_most(limits.windows, blocks, opened.rate, facts), limits.samples)
         return _in_pieces(within, piece, pause)
 
-    sound = replace(opened, blocks=bounded(opened.blocks), again=None if again is None else lambda: bounded(again()))
+    def counted() -> Iterator[Samples]:
+        passed = 0
+        for block in bounded(opened.blocks):
+            if passed <= _COUNTED_S * opened.rate < passed + block.size and (copy := _copy(given.source)) is not None:
+                for _ in bounded(open_sound(copy, given.sample_rate, clap.sample_rate).blocks):
+                    pass  # what is too long is refused before more of it is resampled
+            passed += block.size
+            yield block
+
+    sound = replace(opened, blocks=counted(), again=None if again is None else lambda: bounded(again()))
     if outline is not None:
         outline.clear()
         sound = replace(sound, blocks=outline.watched(sound))
@@ -116,6 +128,13 @@ def read(
         if number == limits.windows:
             raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")
         yield view
+
+
+def _copy(source: AudioSource) -> bytes | None:
+    """The bytes of a file in memory, to be opened once more; None for arrays, whose length is known."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()
+    return source if isinstance(source, bytes) else None
 
 
 def _in_pieces(blocks: Iterator[Samples], size: int, pause: Callable[[], None]) -> Iterator[Samples]:

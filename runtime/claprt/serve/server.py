@@ -29,6 +29,7 @@ _LINGER_S = 5.0  # for what a client still sends after its answer
 _CLOSING_S = 5  # for connections that are left after a shutdown's answers
 _LAST_S = 15.0  # beyond the time for a shutdown, for connections and the application's threads
 _PING_S = 20.0
+_SWITCH_S = 0.001  # after which a thread that computes lets the event loop go on; Python's own is five times that
 _OWN_FILES = 192  # besides connections: those that are refused, libraries, graphs, sounds that are decoded
 
 
@@ -224,6 +225,7 @@ def serve(
     _allow_files(bounds.connections + _OWN_FILES)
     if access_log:
         access.switch_on()
+    sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
         app,
         loop="asyncio",

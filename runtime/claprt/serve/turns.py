@@ -1,8 +1,8 @@
 """Which client comes next where several wait for the same thing: a reader, the audio tower, the text tower.
 
-Whoever has had least so far. A new client starts level with the one that has had least of those that wait; one that was
-served before keeps what it has had. So a client that asks for little is served within a turn of its arrival, whatever
-others ask for, and nobody is held up for ever.
+Whoever has had least so far, for what it sends. A new client starts level with the one that has had least of those that
+wait; one that was served before keeps what it has had. So a client that asks for little is served within a turn of its
+arrival, whatever others ask for, and nobody is held up for ever.
 """
 
 from __future__ import annotations
@@ -18,8 +18,19 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+_REFERENCE_BYTES = 1 << 16
+_LEAST, _MOST = 1 / 16, 4.0
+
+
 class Turn:
     """One client, in every queue that it stands in: a connection where there is one, else a request."""
+
+    weight: float = 1.0
+    """What it has is divided by this: who sends more may have more, so that nobody has much for few bytes."""
+
+    def brings(self, size: int) -> None:
+        """Weighs it by the bytes of its latest request, from 4 KB to 256 KB; a second of float32 at 16 kHz has 64."""
+        self.weight = min(max(size / _REFERENCE_BYTES, _LEAST), _MOST)
 
 
 _current: ContextVar[Turn | None] = ContextVar("turn", default=None)
@@ -52,7 +63,7 @@ class Shares:
 
     def charge(self, turn: Turn, cost: float) -> None:
         """Adds to what a client has had."""
-        self._had[turn] = self.had(turn) + cost
+        self._had[turn] = self.had(turn) + cost / turn.weight
 
     def first(self, turns: Iterable[Turn]) -> Turn | None:
         """The one that has had least, the earlier one of equals; None if there are none."""
