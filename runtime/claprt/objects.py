@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import array
 import inspect
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import AudioDecodeError, AudioTypeError
+
+if TYPE_CHECKING:
+    import array
+
+    from typing_extensions import TypeIs
 
 BYTE_FORMATS = frozenset({"B", "b", "c", "<B", "<b", "@B", "@b"})
 """Formats of memory that holds a file rather than samples."""
@@ -28,6 +32,11 @@ def is_missing(value: object) -> bool:
     """Whether this is None, NaN, or what pandas has for them."""
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def is_typed(value: object) -> TypeIs[array.array[Any]]:
+    """Whether this is an array of the standard library, whose module takes a millisecond to import."""
+    return named(value, "array")
 
 
 def is_number(value: object) -> bool:
@@ -46,7 +55,7 @@ def is_samples(value: object) -> bool:
     if isinstance(value, list | tuple | deque):
         items = cast("Sequence[Any]", value)
         return not items or is_number(items[0]) or is_samples(items[0])
-    if isinstance(value, array.array | range):
+    if isinstance(value, range) or is_typed(value):
         return True
     return (hasattr(value, "__array__") or hasattr(value, "__dlpack__")) and not is_known_object(value)
 

@@ -7,7 +7,6 @@ refused with the call that would be right.
 
 from __future__ import annotations
 
-import array
 import itertools
 import os
 from collections import deque
@@ -28,6 +27,7 @@ from claprt.objects import (
     is_missing,
     is_number,
     is_samples,
+    is_typed,
     named,
     unwrap_object,
 )
@@ -70,7 +70,7 @@ class PlainSource:
 
 def is_one_source(sources: object) -> TypeIs[AudioSource]:
     """Whether an argument is one source rather than an iterable of them. Looks at the first element at most."""
-    if isinstance(sources, str | os.PathLike | bytes | bytearray | memoryview | Mapping | array.array):
+    if isinstance(sources, str | os.PathLike | bytes | bytearray | memoryview | Mapping) or is_typed(sources):
         return True
     if isinstance(sources, list | tuple | deque | range):
         return bool(sources) and (is_number(sources[0]) or _is_pair(cast("Sequence[Any]", sources)))
@@ -103,7 +103,7 @@ def source_name(source: object) -> str:  # noqa: PLR0911 - one for each kind
     if isinstance(source, Mapping):
         named_by = name_of(cast("Mapping[Any, Any]", source))
         return "dictionary" if named_by is None else source_name(named_by)
-    if isinstance(source, list | tuple | deque | range | array.array):
+    if isinstance(source, list | tuple | deque | range) or is_typed(source):
         items = cast("Sequence[Any]", source)
         if _is_pair(items):
             return source_name(items[1] if is_number(items[0]) else items[0])
@@ -171,7 +171,7 @@ def _unwrap(source: object, rate: object) -> tuple[Any, Any]:  # noqa: PLR0911 -
     if isinstance(source, Mapping):
         inner, stated = unwrap_mapping(cast("Mapping[Any, Any]", source))
         return _unwrap(inner, stated)
-    if isinstance(source, array.array):
+    if is_typed(source):
         return (source.tobytes(), rate) if source.typecode == "B" else _unwrap(as_array(source), rate)
     if isinstance(source, list | tuple | deque | range):
         items = cast("Sequence[Any]", source)
