@@ -17,8 +17,8 @@ from claprt.binary import BinaryFile
 from claprt.errors import AudioDecodeError
 from claprt.media.refusals import damaged, joined, overstated, truncated
 
-_ENTRIES = 1 << 22
-"""Packets that a table may have: a day of AAC. The demuxer holds 24 bytes for each."""
+_ENTRIES = 1 << 21
+"""Packets that a table may have: half a day of AAC. The demuxer holds up to 36 bytes for each."""
 _IN_ENTRY = 1 << 10
 """Raw samples that the demuxer takes as one packet."""
 _BOXES = 1 << 18
@@ -148,7 +148,7 @@ class _Tables:
             if count > _ENTRIES and self._raw.count(count) < self._of_one_size.count(count):
                 raise overstated(self._name, "packets", count)
         packets = max((self._packets, *(count for count in self._of_one_size if count <= _ENTRIES)))
-        self._at_most("packets in edits", self._edits * packets, 2 * _ENTRIES)
+        self._at_most("packets in edits", self._edits * packets, _ENTRIES)
 
     def _at_most(self, what: str, count: int, most: int) -> None:
         if count > most:

@@ -30,5 +30,5 @@ def joined(name: str, where: int) -> AudioDecodeError:
 
 
 def overstated(name: str, what: str, count: int) -> AudioDecodeError:
-    """A header states more of something than a sound has."""
-    return AudioDecodeError(f"{name} cannot be decoded: its header states {count} {what}, which is more than a sound has.")
+    """A header states more of something than is taken."""
+    return AudioDecodeError(f"{name} cannot be decoded: its header states {count} {what}; so many are not read.")

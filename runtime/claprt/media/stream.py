@@ -85,7 +85,7 @@ class Stream:
             )
         except Exception as error:  # PyAV has one for each of FFmpeg's errors, and raises built-in ones too
             self._source.raise_error(self._name)
-            raise self._undecodable(error, f"is no {container.name} that can be decoded") from error
+            raise self._undecodable(error, f"begins as {container.name} and cannot be decoded") from error
         return cast("InputContainer", opened)
 
     def _note_reference(self, url: str, flags: int, options: object) -> io.BytesIO:
@@ -159,6 +159,10 @@ class Stream:
         if self._referred:
             return self._referring()
         reason = str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")
+        if isinstance(error, MemoryError):
+            reason = "it has too many streams, or asks for too much memory"
+        elif isinstance(error, BlockingIOError) or reason.startswith("Error number"):  # what decoders return without a word
+            reason = "Invalid data found when processing input"
         return AudioDecodeError(f"{self._name} {what}: {reason}.")
 
     def _referring(self) -> AudioDecodeError:
