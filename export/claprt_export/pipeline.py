@@ -27,6 +27,7 @@ from claprt.manifest import (
     TextFacts,
     parse_manifest,
 )
+from claprt.published import published_name
 from claprt_export.architecture import TextArchitecture
 from claprt_export.checkpoint import Checkpoint, read_checkpoint
 from claprt_export.compact import compact
@@ -117,10 +118,13 @@ class _Loaded:
 
 
 def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report: Report) -> _Loaded:
+    stated = os.environ.get(CHECKPOINT_VARIABLE)
+    if path is None and row is None and stated and published_name(stated) and not Path(stated).exists():
+        row, stated = variant(stated), None
     if row is not None and row.layout == "seeded" and path is None:
         return _load_seeded(row, tokenizer, report)
-    if path is None and os.environ.get(CHECKPOINT_VARIABLE):
-        path = Path(os.environ[CHECKPOINT_VARIABLE])
+    if path is None and stated:
+        path = Path(stated)
     if path is None and row is None:
         raise ExportError(
             f"Nothing to export: name a variant, or a file with --checkpoint or {CHECKPOINT_VARIABLE}. "

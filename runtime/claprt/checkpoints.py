@@ -112,6 +112,8 @@ def _no_bundle(folder: Path) -> str:
         )
     elif inside:
         more = f"It holds {', '.join(inside[:3])}{' …' if len(inside) > 3 else ''}: name that file, {folder / inside[0]}."
+    elif (folder / "snapshots").is_dir():
+        more = f"It is a repository in the Hugging Face cache: name the folder of a version in {folder / 'snapshots'}."
     else:
         more = (
             "A bundle is the folder that `claprt-export` writes; a checkpoint's folder holds " + " or ".join(_WEIGHTS) + "."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import re
 import signal
@@ -56,7 +57,7 @@ def run_exporter(arguments: list[str], name: str, *, quiet: bool = False) -> Non
 def _environment() -> dict[str, str]:
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
     environment.pop("CLAP_CHECKPOINT_PATH", None)  # which the exporter would take instead of a published checkpoint
-    if sys.stderr is not None and sys.stderr.isatty():
+    if sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty():
         environment["TQDM_POSITION"] = "-1"  # huggingface_hub shows its bars on a terminal only, or where this is set
     return environment
 
@@ -71,8 +72,9 @@ def _relayed(child: subprocess.Popen[bytes], *, quiet: bool) -> str:
         for line in lines:
             said = (said + line)[-20_000:]
             if sys.stderr is not None and not quiet and not _is_verdict(said):
-                sys.stderr.write(line)
-                sys.stderr.flush()
+                with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+                    sys.stderr.write(line)
+                    sys.stderr.flush()
     return said + pending
 
 

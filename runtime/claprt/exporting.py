@@ -75,7 +75,7 @@ def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = 
         BundleError: the export failed; the message says why.
         MissingDependencyError: it has to be exported, and the packages for that are not installed.
     """
-    kept = None if cache is None else cache.folder / "exports"
+    kept = None if cache is None else cache.folder.absolute() / "exports"
     if kept is not None and _is_trusted(kept) and _is_whole(kept / checkpoint.key, cache):
         return _used(kept / checkpoint.key)
     _check_exporter(checkpoint)
@@ -108,8 +108,9 @@ def _announcement(checkpoint: Checkpoint, place: Path, *, kept: bool) -> str:
 def _say(line: str) -> None:
     if sys.stderr is not None:
         shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
-        sys.stderr.write(f"claprt: {shown}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+            sys.stderr.write(f"claprt: {shown}\n")
+            sys.stderr.flush()
 
 
 def _say_nothing(line: str) -> None:

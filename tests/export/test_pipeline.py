@@ -381,9 +381,12 @@ def test_the_variable_names_a_checkpoint(
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(laion_file))
     assert export_bundle(tmp_path / "one", tokenizer=tokenizer_file).source.name == "small"
     assert loaded("630k-best", None, tokenizer_file).name == "small"
+    for name in ("mini", "untrained-tiny"):
+        monkeypatch.setenv("CLAP_CHECKPOINT_PATH", name)
+        assert loaded(None, None, None).name == name
 
 
-def loaded(name: str | None, path: Path | None, tokenizer: Path) -> Source:
+def loaded(name: str | None, path: Path | None, tokenizer: Path | None) -> Source:
     """What a bundle would say of its origin."""
     row = variant(name) if name else None
     return pipeline._load(row, path, tokenizer, lambda line: None).source  # pyright: ignore[reportPrivateUsage]

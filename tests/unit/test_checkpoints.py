@@ -501,6 +501,29 @@ def test_names_that_lead_nowhere(
     assert not stand_in.calls
 
 
+def test_a_repository_of_the_hubs_cache(stand_in: StandIn, tmp_path: Path) -> None:
+    folder = tmp_path / "models--laion--clap-htsat-fused"
+    (folder / "snapshots").mkdir(parents=True)
+    with pytest.raises(
+        BundleNotFoundError, match=r"in the Hugging Face cache: name the folder of a version in .*snapshots"
+    ):
+        claprt.load(folder)
+
+
+def test_without_standard_error(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - closed at once
+    closed.close()
+    for number, stream in enumerate((None, closed)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert claprt.load(write_pt(file.with_name(f"{number}.pt"))).dim == 512
+
+
+def test_a_relative_cache_folder(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLAPRT_CACHE", "here")
+    assert find_bundle(file).parent == tmp_path / "here" / "exports"
+
+
 def test_an_address_where_files_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
     for given in ("triton://localhost:8001", Path("triton://localhost:8001")):
         with pytest.raises(OptionError, match=r"^triton://localhost:8001 is the address of a server"):
