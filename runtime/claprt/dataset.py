@@ -12,7 +12,10 @@ from claprt.errors import DatasetError
 
 _FILE_COLUMNS = ("file", "filename", "file_name", "path", "audio")
 _LABEL_COLUMNS = ("label", "category", "class", "class_name")
-_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf"})
+_SUFFIXES = frozenset({
+    ".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf",
+    ".m4a", ".aac", ".webm", ".wma", ".wv",  # with the extra `media`
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,14 @@ def test_tables_longer_than_a_sound(box: str, payload: bytes) -> None:
     assert time.process_time() - begin < 1
 
 
+def test_a_codec_whose_name_is_no_text() -> None:
+    """The name of the description of AAC is not needed where the description says what it is."""
+    content = encoded("ipod", "aac")
+    np.testing.assert_array_equal(decoded(content.replace(b"mp4a", b"mp\xf7a"))[2], decoded(content)[2])
+    with pytest.raises(AudioDecodeError, match="coded in an unknown way"):
+        decoded(encoded("mov", "pcm_s16le").replace(b"sowt", b"so\xf7t"))
+
+
 def test_more_tracks_than_a_file_has() -> None:
     content = encoded("ipod", "aac")
     begin = content.index(b"trak") - 4

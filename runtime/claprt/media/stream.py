@@ -62,9 +62,12 @@ class Stream:
         try:
             self._stream = self._chosen(container)
             self._codec = self._prepared()
-        except BaseException:
+        except AudioError:
             self._container.close()
             raise
+        except Exception as error:  # see `_open`
+            self._container.close()
+            raise self._undecodable(error, f"begins as {container.name} and cannot be decoded") from error
         self._frames = self._decoded()
 
     def _open(self, container: Container) -> InputContainer:
@@ -110,7 +113,7 @@ class Stream:
                 f"{self._name} cannot be decoded: its sound is coded in {codec}, which is not read here. Convert it first "
                 "(ffmpeg -i FILE out.wav)."
             )
-        if context.codec_tag in {"enca", "drms"}:
+        if _is_encrypted(context):
             raise AudioDecodeError(f"{self._name} cannot be decoded: its sound is encrypted.")
         layout = context.layout
         channels = layout.nb_channels
@@ -284,6 +287,13 @@ class Stream:
             if sum(map(len, behind)) > _PADDING:  # the table states less than there is
                 yield from behind
                 left = None
+
+
+def _is_encrypted(context: Any) -> bool:
+    try:
+        return context.codec_tag in {"enca", "drms"}
+    except UnicodeDecodeError:  # a number, as AVI and ASF have it
+        return False
 
 
 def _is_unnamed(layout: Any) -> bool:
