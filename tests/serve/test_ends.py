@@ -19,6 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from claprt.cli import main
+from claprt.errors import ProviderError
+from claprt.serve.batcher import Batcher
 from tests.serve.case import samples
 from tests.serve.process import Process
 from tests.serve.wire import http_reply, request
@@ -112,6 +114,26 @@ def test_a_token_of_the_environment_that_is_none(
     said = capsys.readouterr().err
     assert said.startswith("claprt: CLAPRT_TOKEN holds no token")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", [ProviderError("The GPU is gone."), MemoryError()])
+def test_a_model_that_cannot_be_run_keeps_it_from_starting(
+    fault: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a sentence of ours; another error is one of the program, which says so by its traceback."""
+
+    def prepare(_: Batcher) -> None:
+        raise fault
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Batcher, "prepare", prepare)
+    if isinstance(fault, ProviderError):
+        assert main(["serve", "--port", "0", "--bundle", "mini"]) == 1
+        assert "claprt: The GPU is gone." in capsys.readouterr().err
+    else:
+        with pytest.raises(MemoryError):
+            main(["serve", "--port", "0", "--bundle", "mini"])
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claprt.serve.batcher._RUN_S", 60)  # the first run takes as long as the tower is closed
+    monkeypatch.setattr("claprt.serve.tower._RUN_S", 60)  # the first run takes as long as the tower is closed
     rows = [SOUNDS["rain"](RATE, RATE) * np.float32(1 - n / 50) for n in range(24)]
     expected = clap.embed_audio(rows, RATE)
     tower = Tower(clap)
@@ -132,7 +132,7 @@ def test_a_lone_sound_is_not_kept_waiting(clap: claprt.Clap) -> None:
 
 
 def test_readers_pause_while_many_windows_wait(clap: claprt.Clap, tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claprt.serve.batcher._AHEAD", 6)
+    monkeypatch.setattr("claprt.serve.tower._AHEAD", 6)
     tower.open.clear()
     long = np.ones(480_000 * 4, np.float32)
 
