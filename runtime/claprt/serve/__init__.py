@@ -5,5 +5,6 @@ the command. `gate` lets HTTP requests in, `conversation` holds a WebSocket; `ht
 endpoints, `socket` and `projection` the protocols, `page` the page. All of them ask `service`, which `questions` and
 `analysis` belong to; below it `batcher` merges what arrives together: `readers` are its threads that read sounds (`reading`
 makes windows of one, `asked` is one on its way), `tower` and `texts` those that run the towers, and `turns` says who comes
-next. `limits` and `places` say how much there may be, `access` is the log of requests, `faults` what is said when there is no answer, `metrics` what Prometheus is told.
+next. `limits` and `places` say how much there may be, `access` is the log of requests,
+`faults` what is said when there is no answer, `metrics` what Prometheus is told.
 """
