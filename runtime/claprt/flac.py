@@ -10,6 +10,7 @@ from __future__ import annotations
 from claprt.binary import BinaryFile, Part, Spliced
 from claprt.mpeg import id3_size
 
+_MANY_TAGS = 10
 _TOTAL_AT = 21  # of four bits and four bytes, counted from "fLaC"
 _OTHER_BITS = set(range(4, 33)) - {8, 16, 24}  # which FLAC has and libsndfile does not decode
 
@@ -17,8 +18,8 @@ _OTHER_BITS = set(range(4, 33)) - {8, 16, 24}  # which FLAC has and libsndfile d
 def flac(file: BinaryFile) -> Part | None:
     """The stream of a FLAC file, behind ID3 tags if there are any; None where libsndfile decodes no such depth."""
     begin = 0
-    while size := id3_size(file.read_at(begin, 10)):
-        begin += size
+    for _ in range(_MANY_TAGS):
+        begin += id3_size(file.read_at(begin, 10))
     return native(Spliced(file, [(begin, _end(file) - begin)]) if begin or _end(file) != file.size else file)
 
 

@@ -8,6 +8,7 @@ holds fewer frames than its encoder counted is refused.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from claprt.binary import BinaryFile, Part, Spliced
@@ -15,9 +16,11 @@ from claprt.errors import AudioDecodeError
 from claprt.mpeg import MpegHeader, id3_size, is_damaged, mpeg_header
 
 SEARCHED_BYTES = 1 << 20
-"""How far into a file of unknown kind the first frame is looked for."""
+"""How far into a file of unknown kind the first frame is looked for, and how much junk may lie between frames."""
 
 _WINDOW = 1 << 18
+_MANY_TAGS = 100
+_HEADER = re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef])", re.DOTALL)
 _FREE_FRAME_BYTES = 1 << 13
 _FIRST_CHAIN, _RESYNC_CHAIN, _UNKNOWN_CHAIN = 2, 3, 8  # frames in a row that make a beginning
 _TOLERATED_FRAMES = 2  # encoders count the first or the last frame differently
@@ -104,16 +107,12 @@ class _Window:
         """Where the next such row of frames begins."""
         while offset < end:
             content = self.at(offset, min(4096, self.end - offset))
-            inside = content.find(b"\xff")
-            if not content:
+            for found in _HEADER.finditer(content):
+                if offset + found.start() < end and self.chain(offset + found.start(), frames):
+                    return offset + found.start()
+            if len(content) < 4096:
                 return None
-            if inside < 0:
-                offset += len(content)
-                continue
-            offset += inside
-            if self.chain(offset, frames):
-                return offset
-            offset += 1
+            offset += len(content) - 3
         return None
 
 
@@ -140,7 +139,7 @@ def streams(name: str, file: BinaryFile, begin: int = 0, end: int | None = None)
         AudioDecodeError: there are no frames, or fewer than the encoder counted.
     """
     window = _Window(file, file.size if end is None else end)
-    found = _scan(window, _behind_tags(window, begin))
+    found = _scan(name, window, _behind_tags(window, begin))
     parts: list[Part] = []
     for stream in found:
         counted = stream.counted
@@ -168,7 +167,10 @@ def streams(name: str, file: BinaryFile, begin: int = 0, end: int | None = None)
 
 
 def _behind_tags(window: _Window, offset: int) -> int:
-    while size := id3_size(window.at(offset, 10)) or _ape_size(window.at(offset, 32)):
+    for _ in range(_MANY_TAGS):
+        size = id3_size(window.at(offset, 10)) or _ape_size(window.at(offset, 32))
+        if not size:
+            break
         offset += size
     return offset
 
@@ -181,16 +183,23 @@ def _ape_size(head: bytes) -> int:
     return 32 if footer_only else 32 + int.from_bytes(head[12:16], "little")
 
 
-def _scan(window: _Window, offset: int) -> list[_Stream]:
+def _scan(name: str, window: _Window, offset: int) -> list[_Stream]:
     found: list[_Stream] = []
     stream: _Stream | None = None
-    end = window.end
+    end, junk = window.end, 0
     while offset < end - 3:
         header = window.header(offset)
         usual = stream is not None and header is not None and header.kind == stream.kind
         begins = _FIRST_CHAIN if stream is None else _RESYNC_CHAIN
         if header is None or not window.size(header, offset) or not (usual or window.chain(offset, begins)):
-            following = _skip(window, offset)
+            behind = _behind_tag(window, offset)
+            following = behind or window.find(offset + 1, _RESYNC_CHAIN, min(end, offset + SEARCHED_BYTES - junk))
+            junk += 0 if behind else (following or end) - offset
+            if junk >= SEARCHED_BYTES:
+                raise AudioDecodeError(
+                    f"{name} is damaged: 1 MB of it, up to {min(end, offset + SEARCHED_BYTES)} of {end} bytes, are not "
+                    "frames of MPEG audio. Get it again."
+                )
             if following is None:
                 break
             offset = following
@@ -209,14 +218,12 @@ def _scan(window: _Window, offset: int) -> list[_Stream]:
     return found
 
 
-def _skip(window: _Window, offset: int) -> int | None:
-    """Where the next frames may begin: behind a tag, or behind junk."""
+def _behind_tag(window: _Window, offset: int) -> int | None:
+    """Where what follows a tag begins, or None where there is no tag."""
     behind = _behind_tags(window, offset)
     if behind == offset and window.at(offset, 3) == b"TAG":
         behind = offset + 128
-    if behind > offset:
-        return behind
-    return window.find(offset + 1, _RESYNC_CHAIN, window.end)
+    return behind if behind > offset else None
 
 
 def _counted(content: bytes, header: MpegHeader) -> int | None:

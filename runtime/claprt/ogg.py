@@ -18,7 +18,8 @@ _HEADER = 27
 _WINDOW = 1 << 16
 _SOUNDS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC"}
 _FIRST, _LAST = 2, 4  # flags of a page
-_MANY_PAGES = 10_000_000
+_MANY_PAGES = 100_000
+_SMALL_PAGE = 64  # [bytes]; that many of them are not a sound
 
 
 @dataclass(slots=True)
@@ -77,12 +78,18 @@ def _without_mapping(bodies: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(offset + 9, length - 9), *bodies[1:]]
 
 
-def _links(name: str, file: BinaryFile) -> list[_Link]:
+def _links(name: str, file: BinaryFile) -> list[_Link]:  # noqa: PLR0912 - one turn for each page
     links: list[_Link] = []
     link: _Link | None = None
     aside: set[bytes] = set()  # the numbers of streams beside the sound
     at = _next_page(file, 0)
+    number = 0
     while at is not None:
+        number += 1
+        if number > _MANY_PAGES and at < number * _SMALL_PAGE:
+            raise AudioDecodeError(
+                f"{name} is damaged: {number} pages of its Ogg stream in {at} bytes hold next to nothing."
+            )
         head = file.read_at(at, _HEADER + 255)
         segments = head[_HEADER : _HEADER + head[26]] if len(head) > 26 else b""
         body, length = at + _HEADER + len(segments), sum(segments)

@@ -16,6 +16,7 @@ from claprt.errors import AudioDecodeError
 from claprt.magic import AVR, MAT4, MAT5, MPC2K, NIST, SDS, VOC, WVE, XI
 
 _MANY_MATRICES = 64
+_MANY_BLOCKS = 4096
 
 
 def stated_samples(name: str, container: Container, file: BinaryFile) -> int | None:
@@ -62,7 +63,10 @@ def _wve(_: str, file: BinaryFile) -> int | None:
 def _voc(name: str, file: BinaryFile) -> int | None:
     """Blocks, each with its length. libsndfile decodes one block of samples, so a second is refused."""
     at, sounds = int.from_bytes(file.read_at(20, 2), "little"), 0
-    while head := file.read_at(at, 4):
+    for _ in range(_MANY_BLOCKS):
+        head = file.read_at(at, 4)
+        if not head:
+            break
         kind, size = head[0], int.from_bytes(head[1:4], "little")
         if kind == 0:
             break

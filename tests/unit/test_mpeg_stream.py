@@ -194,3 +194,10 @@ def test_flac_behind_a_long_tag(tmp_path: Path) -> None:
     content = b"ID3\4\0\0\0\0\x7f\x00" + bytes(0x7F << 7) + file.getvalue()
     for source in both(tmp_path, content):
         assert samples(source).size == NOISE.size
+
+
+@pytest.mark.parametrize("junk", [b"\xff", b"\xff\xfb\x90\x64", b"\0"])
+def test_megabytes_of_junk_are_given_up(junk: bytes) -> None:
+    """Behind the frames, where nothing else could be: at once, and not after a look at every byte."""
+    with pytest.raises(AudioDecodeError, match="1 MB of it, up to .* are not frames of MPEG audio"):
+        samples(MP3 + junk * (8_000_000 // len(junk)))
