@@ -76,7 +76,8 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
         ValueError: it is not.
     """
     if not least <= value <= most:
-        raise ValueError(f"{name} must be {least} to {most}, and is {value:.6g}")
+        shown = f"{value:.6g}" if abs(value) < 1e300 else "far beyond"  # integers of JSON may be larger than any float
+        raise ValueError(f"{name} must be {least} to {most}, and is {shown}")
 
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

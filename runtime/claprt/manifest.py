@@ -24,6 +24,8 @@ SCHEMA = 1
 MAX_LOGIT_SCALE = 1e6
 """Largest factor on cosines; training ends at 100."""
 MANIFEST_BYTES = 4_000_000
+_DTYPES = frozenset({"float16", "float32", "float64", "int32", "int64", "bool"})
+"""Of the inputs and outputs of graphs."""
 
 __all__ = [
     "MANIFEST_BYTES",
@@ -178,6 +180,8 @@ class Manifest:
                     raise ValueError(f"{graph.file} does not give vectors of {self.embedding_dim}")
         for graph in self.graph_files().values():
             for tensor in (*graph.inputs, *graph.outputs):
+                if tensor.dtype not in _DTYPES:
+                    raise ValueError(f"{tensor.name} in {graph.file} has the dtype {tensor.dtype!r:.60}")
                 for length in tensor.shape:
                     if isinstance(length, int):
                         check_range(f"a length of {tensor.name} in {graph.file}", length, 0, 2**31)
@@ -274,7 +278,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise BundleCorruptError(f"{path} is not a valid manifest: {error}. Export the bundle again.") from error
     for name in manifest.listed_files():
         if Path(name).name != name:

@@ -182,6 +182,9 @@ def _layer(facts: Any) -> Any:
     [
         (lambda facts: facts["audio"]["mel"].update(mels=10**9), "mels must be 1 to 1024, and is 1e"),
         (lambda facts: facts["audio"]["mel"].update(mels=10**40), "mels must be 1 to 1024"),
+        (lambda facts: facts["audio"]["mel"].update(hop=-(10**400)), "must be positive"),
+        (lambda facts: facts["audio"]["mel"].update(hop=10**400), "hop must be 1 to 32768, and is far beyond"),
+        (lambda facts: facts["audio"]["mel"].update(sample_rate=10**400), "too large for a float"),
         (lambda facts: facts["audio"].update(window_samples=10**12), "window_samples must be 1 to"),
         (lambda facts: facts["audio"]["mel"].update(sample_rate=10**9), "sample_rate must be 1 to 768000"),
         (lambda facts: facts["audio"]["mel"].update(n_fft=400_000), "n_fft must be 4 to"),
@@ -197,6 +200,9 @@ def _layer(facts: Any) -> Any:
         (lambda facts: facts.update(opset=10**9), "opset must be"),
         (lambda facts: _layer(facts).update(shape=["batch", 1, 10**12, 64]), "a length of log_mels in audio.fp32.onnx"),
         (lambda facts: _layer(facts).update(shape=["batch", 1, -1, 64]), "a length of log_mels in audio.fp32.onnx"),
+        (lambda facts: _layer(facts).update(shape=["batch", 1, 10**400, 64]), "a length of log_mels in audio.fp32.onnx"),
+        (lambda facts: _layer(facts).update(dtype="int64int64"), "log_mels in audio.fp32.onnx has the dtype 'int64int64'"),
+        (lambda facts: _layer(facts).update(dtype="V2000000000"), "log_mels in audio.fp32.onnx has the dtype"),
     ],
 )
 def test_numbers_beyond_every_checkpoint(copy: Path, change: Any, words: str) -> None:
