@@ -53,6 +53,8 @@ GROWTH_MB = 60
 _GRACE_S = 8.0
 """After a fault, in which failed requests are the fault's."""
 _FAULT_EVERY_S = 12.0
+_PAUSE_S = 0.5
+"""The longest pause of a client between two requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ async def client(soak: Soak) -> None:
         try:
             await ask(soak)
             soak.counts["requests"] += 1
+            await asyncio.sleep(soak.random.uniform(0, _PAUSE_S))
         except (OSError, RuntimeError, WebSocketException, httpx.HTTPError, TimeoutError, EOFError) as error:
             if began > soak.calm_from and time.monotonic() > soak.calm_from and not soak.over:
                 soak.failed.append(f"{ask.__name__}: {type(error).__name__} {str(error)[:200]}")
