@@ -80,6 +80,8 @@ def _open(name: str, file: BinaryFile) -> Opened:
             except UndecodableError as error:
                 if container.media_format is None or not (error.unimplemented or _may_be_media(container)):
                     raise AudioDecodeError(str(error)) from error.__cause__
+        what = f"{container.name} with a codec or a depth that libsndfile does not decode"
+        container = Container(what, Reader.MEDIA, container.media_format)
     return _open_media(name, file, container)
 
 
