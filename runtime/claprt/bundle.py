@@ -15,8 +15,6 @@ from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.graphs import FileFacts, Precision, Stage
 from claprt.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
-from claprt.onnx_file import check_self_contained
-from claprt.published import published_name
 from claprt.triton.address import is_address, refuse_address
 
 if TYPE_CHECKING:
@@ -79,6 +77,8 @@ class Bundle:
 
     def _checked(self, names: Sequence[str]) -> dict[str, str]:
         """Digests by name; of graphs that are what the manifest says only if they hold all their weights."""
+        from claprt.onnx_file import check_self_contained
+
         digests = self._digests(names)
         for name, facts in self.manifest.graph_files().items():
             if digests.get(name) == facts.sha256:
@@ -113,6 +113,8 @@ def default_bundle() -> str | Path:
     """
     named = os.environ.get(BUNDLE_VARIABLE)
     if named:
+        from claprt.published import published_name
+
         if is_address(named) or published_name(named) is not None or os.path.lexists(bundle_folder(named)):
             return named
         raise BundleNotFoundError(

@@ -12,10 +12,12 @@ import threading
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from claprt.cache_file import VectorFile
 from claprt.errors import OptionError
+
+if TYPE_CHECKING:
+    from claprt.cache_file import VectorFile
 
 _ENTRY_BYTES = 120
 """What an entry in memory costs beside its value, roughly."""
@@ -45,7 +47,7 @@ class VectorCache:
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes, self._limit = 0, int(memory_mb * 1e6)
         self._lock = threading.Lock()
-        self._disk = None if folder is None else VectorFile(Path(folder), int(disk_mb * 1e6))
+        self._disk = None if folder is None else _opened(Path(folder), int(disk_mb * 1e6))
         self.hits = 0
         """Vectors that were found."""
         self.misses = 0
@@ -100,3 +102,9 @@ class VectorCache:
     def __repr__(self) -> str:
         where = "memory" if self._disk is None else str(self._disk.path.parent)
         return f"<VectorCache in {where}: {self.hits} hits, {self.misses} misses>"
+
+
+def _opened(folder: Path, limit: int) -> VectorFile:
+    from claprt.cache_file import VectorFile  # and SQLite, for caches with a folder alone
+
+    return VectorFile(folder, limit)

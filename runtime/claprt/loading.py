@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from claprt.bundle import Bundle, default_bundle, read_bundle
 from claprt.cache import VectorCache
-from claprt.checkpoints import find_bundle
 from claprt.clip import long_clips, whole_number
 from claprt.errors import FingerprintError, OptionError
-from claprt.graph_cache import default_cache
 from claprt.graphs import Precision
 from claprt.model import Clap
 from claprt.preprocess import recipe
-from claprt.providers import choose
 from claprt.triton.address import is_address
 
 if TYPE_CHECKING:
@@ -102,6 +99,8 @@ def load(
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
+        from claprt.checkpoints import find_bundle
+
         found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
     policy = long_clips(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
@@ -171,7 +170,9 @@ def _in_process(
     found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int
 ) -> InProcessEngine:
     """The engine that runs the bundle here."""
+    from claprt.graph_cache import default_cache
     from claprt.inprocess import InProcessEngine, this_machine
+    from claprt.providers import choose
 
     choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
     cache = default_cache()

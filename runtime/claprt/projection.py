@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +21,9 @@ from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderE
 from claprt.forks import abandon_in_children
 from claprt.graphs import PROJECTION_INPUT, ProjectionFacts
 from claprt.manifest import MANIFEST_FILE
-from claprt.onnx_file import check_self_contained
-from claprt.providers import ORT_NAMES, Provider
-from claprt.session import Load, OrtSession, Runner
+
+if TYPE_CHECKING:
+    from claprt.session import Runner
 
 _ROWS = 16_384
 """Rows that are run together: enough to be fast, few enough that the layers between stay below some tens of megabytes."""
@@ -86,6 +87,10 @@ class Projection:
             raise ProviderError(f"{self.facts.graph.file} could not be run: {error}") from error
 
     def _create(self) -> Runner:
+        from claprt.onnx_file import check_self_contained
+        from claprt.providers import ORT_NAMES, Provider
+        from claprt.session import Load, OrtSession
+
         graph = self.facts.graph
         path = self._bundle.path / graph.file
         if not path.is_file() or sha256_of(path) != graph.sha256:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio import AudioSource, is_one_source, split_sources
 from claprt.bundle import default_bundle
-from claprt.checkpoints import find_bundle
 from claprt.clip import whole_number
 from claprt.errors import OptionError
 from claprt.joint import JointEmbedding, Vectors
@@ -283,6 +282,8 @@ def loaded(model: Model = None) -> Clap:
     """The model that is meant: itself, or loaded once, from whatever `claprt.load` takes, and kept."""
     if isinstance(model, Clap):
         return model
+    from claprt.checkpoints import find_bundle
+
     named = default_bundle() if model is None else model
     path = named if is_address(named) else find_bundle(named)
     key = path.resolve() if isinstance(path, Path) else str(path)

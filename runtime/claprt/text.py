@@ -16,7 +16,6 @@ from claprt.arrays import AttentionMask, TokenIds
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
 from claprt.objects import is_missing
-from claprt.tokenizer_file import check_tokenizer_file
 
 
 class TextEncoder(Protocol):
@@ -43,6 +42,8 @@ class Tokenizer:
                 exported, or has ids that the text tower has no embedding for.
         """
         import tokenizers
+
+        from claprt.tokenizer_file import check_tokenizer_file
 
         self._path, self._facts = path, facts
         try:

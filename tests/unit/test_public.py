@@ -37,14 +37,23 @@ def test_the_error_tree_in_the_docstring_is_the_tree() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
+    """The packages that are imported, and the modules of this one."""
     program = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return {part for name in done.stdout.split() for part in (name, name.partition(".")[0])}
 
 
 def test_import_brings_neither_torch_nor_onnxruntime() -> None:
     brought = modules_after("import claprt, claprt.cli")
     assert not brought & {"torch", "onnxruntime", "onnx", "transformers", "scipy", "librosa", "claprt_export"}
+
+
+def test_what_only_some_need_is_imported_when_it_is_used() -> None:
+    """Models that are loaded, checkpoints, caches on disk and files each bring their own modules."""
+    brought = modules_after("import claprt")
+    assert not brought & {"sqlite3", "soundfile", "soxr", "tokenizers"}
+    later = {"cache_file", "checkpoints", "graph_cache", "onnx_file", "providers", "published", "session", "sound_file"}
+    assert not brought & {f"claprt.{name}" for name in later}
 
 
 def test_using_it_brings_no_torch(bundle: Path) -> None:
