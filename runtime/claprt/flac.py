@@ -7,6 +7,10 @@ What libFLAC finds behind the stated samples and does not understand (tags, padd
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator
+
 from claprt.binary import BinaryFile, Part, Spliced
 from claprt.mpeg import id3_size
 
@@ -14,19 +18,40 @@ _MANY_TAGS = 10
 _TOTAL_AT = 21  # of four bits and four bytes, counted from "fLaC"
 _OTHER_BITS = set(range(4, 33)) - {8, 16, 24}  # which FLAC has and libsndfile does not decode
 
+_BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_PIECE = 1 << 20
 
-def flac(file: BinaryFile) -> Part | None:
-    """The stream of a FLAC file, behind ID3 tags if there are any; None where libsndfile decodes no such depth."""
-    begin = 0
+
+def flac(file: BinaryFile) -> list[Part] | None:
+    """The streams of a FLAC file, behind ID3 tags if there are any; None where libsndfile decodes no such depth.
+
+    There are several where files were joined (`cat a.flac b.flac`); libFLAC would pass over all but the first.
+    """
+    begin, end = 0, _end(file)
     for _ in range(_MANY_TAGS):
         begin += id3_size(file.read_at(begin, 10))
-    return native(Spliced(file, [(begin, _end(file) - begin)]) if begin or _end(file) != file.size else file)
+    bounds = [begin, *_others(file, begin + 1, end), end]
+    parts: list[Part] = []
+    for at, following in itertools.pairwise(bounds):
+        part = native(file if following - at == file.size else Spliced(file, [(at, following - at)]))
+        if part is None:
+            return None
+        parts.append(part)
+    return parts
+
+
+def _others(file: BinaryFile, at: int, end: int) -> Iterator[int]:
+    """Where further streams begin."""
+    while at < end:
+        piece = file.read_at(at, min(_PIECE + 7, end - at))
+        yield from (at + found.start() for found in _BEGIN.finditer(piece))
+        at += _PIECE
 
 
 def native(file: BinaryFile) -> Part | None:
     """A stream that begins with "fLaC", with an open number of samples; None where libsndfile decodes no such depth."""
     head = file.read_at(0, 42)
-    if head[:4] != b"fLaC" or head[4] & 0x7F or len(head) < 42:
+    if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 0x7F:
         return Part(file)
     bits = ((head[20] & 1) << 4 | head[21] >> 4) + 1
     if bits in _OTHER_BITS:
@@ -39,7 +64,7 @@ def native(file: BinaryFile) -> Part | None:
 def _end(file: BinaryFile) -> int:
     """Where the tags at the end begin: ID3v1, APE."""
     end = file.size
-    if file.read_at(end - 128, 3) == b"TAG":
+    if end > 128 and file.read_at(end - 128, 3) == b"TAG":
         end -= 128
     footer = file.read_at(end - 32, 32) if end > 32 else b""
     if footer[:8] == b"APETAGEX":

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from claprt.audio import open_sound
-from claprt.errors import AudioDecodeError
+from claprt.errors import AudioDecodeError, AudioError
 
 RATE = 48_000
 NOISE = np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32)
@@ -187,6 +187,29 @@ def test_what_stands_behind_the_frames(tmp_path: Path, behind: bytes) -> None:
     for content in (FLAC + behind, FLAC + ape):
         for source in both(tmp_path, content):
             assert np.array_equal(samples(source), samples(FLAC))
+
+
+@pytest.mark.parametrize("between", [b"", b"TAG" + bytes(125), bytes(2_000)])
+@pytest.mark.parametrize("total", [NOISE.size, 0])
+def test_joined_files_are_heard_whole(tmp_path: Path, between: bytes, total: int) -> None:
+    """`cat a.flac b.flac c.flac`."""
+    one, other = with_total(FLAC, total), with_total(encoded("FLAC", "PCM_16", OTHER), OTHER.size)
+    if between and not total:
+        between = b""  # nothing says where the frames of an open stream end
+    heard = [samples(FLAC), samples(other), samples(FLAC)]
+    for source in both(tmp_path, one + between + other + one):
+        assert np.array_equal(samples(source), np.concatenate(heard))
+    with pytest.raises(AudioDecodeError, match="44100 and 48000 Hz|48000 and 44100 Hz"):
+        samples(FLAC + encoded("FLAC", "PCM_16", OTHER, 44_100))
+    with pytest.raises(AudioDecodeError, match="breaks off|could be decoded"):
+        samples(FLAC + other[: len(other) // 2])
+
+
+@pytest.mark.parametrize("size", [4, 5, 8, 21, 41, 42])
+def test_a_file_that_ends_within_its_header(tmp_path: Path, size: int) -> None:
+    for source in both(tmp_path, FLAC[:size]):
+        with pytest.raises(AudioError, match="begins as FLAC and cannot be decoded|0 of 192000 samples"):
+            samples(source)
 
 
 def in_ogg(content: bytes, serial: int = 7) -> bytes:
