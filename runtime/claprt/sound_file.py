@@ -74,14 +74,17 @@ def _open(name: str, file: BinaryFile) -> Opened:
 
         parts = _parts(name, file, container, begin)
         file.raise_error(name)
+        is_damaged = False
         if parts is not None:
             try:
                 return open_parts(name, parts, container)
             except UndecodableError as error:
                 if container.media_format is None or not (error.unimplemented or _may_be_media(container)):
                     raise AudioDecodeError(str(error)) from error.__cause__
-        what = f"{container.name} with a codec or a depth that libsndfile does not decode"
-        container = Container(what, Reader.MEDIA, container.media_format)
+                is_damaged = not error.unimplemented
+        if not is_damaged:
+            what = f"{container.name} with a codec or a depth that libsndfile does not decode"
+            container = Container(what, Reader.MEDIA, container.media_format)
     return _open_media(name, file, container)
 
 
