@@ -12,20 +12,25 @@ import re
 from collections.abc import Iterator
 
 from claprt.binary import BinaryFile, Part, Spliced
+from claprt.errors import AudioDecodeError
 from claprt.mpeg import id3_size
 
 _MANY_TAGS = 10
 _TOTAL_AT = 21  # of four bits and four bytes, counted from "fLaC"
 _OTHER_BITS = set(range(4, 33)) - {8, 16, 24}  # which FLAC has and libsndfile does not decode
 
+_HEADER = 42  # "fLaC" and STREAMINFO
 _BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _PIECE = 1 << 20
 
 
-def flac(file: BinaryFile) -> list[Part] | None:
+def flac(name: str, file: BinaryFile) -> list[Part] | None:
     """The streams of a FLAC file, behind ID3 tags if there are any; None where libsndfile decodes no such depth.
 
     There are several where files were joined (`cat a.flac b.flac`); libFLAC would pass over all but the first.
+
+    Raises:
+        AudioDecodeError: it ends within a header.
     """
     begin, end = 0, _end(file)
     for _ in range(_MANY_TAGS):
@@ -33,6 +38,8 @@ def flac(file: BinaryFile) -> list[Part] | None:
     bounds = [begin, *_others(file, begin + 1, end), end]
     parts: list[Part] = []
     for at, following in itertools.pairwise(bounds):
+        if following - at < _HEADER:
+            raise AudioDecodeError(f"{name} is truncated: it ends within the header of FLAC. Get the whole file.")
         part = native(file if following - at == file.size else Spliced(file, [(at, following - at)]))
         if part is None:
             return None
@@ -50,15 +57,15 @@ def _others(file: BinaryFile, at: int, end: int) -> Iterator[int]:
 
 def native(file: BinaryFile) -> Part | None:
     """A stream that begins with "fLaC", with an open number of samples; None where libsndfile decodes no such depth."""
-    head = file.read_at(0, 42)
-    if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 0x7F:
+    head = file.read_at(0, _HEADER)
+    if len(head) < _HEADER or head[:4] != b"fLaC" or head[4] & 0x7F:
         return Part(file)
     bits = ((head[20] & 1) << 4 | head[21] >> 4) + 1
     if bits in _OTHER_BITS:
         return None
     total = (head[_TOTAL_AT] & 0x0F) << 32 | int.from_bytes(head[_TOTAL_AT + 1 : _TOTAL_AT + 5], "big")
     opened = head[:_TOTAL_AT] + bytes([head[_TOTAL_AT] & 0xF0]) + bytes(4) + head[_TOTAL_AT + 5 :]
-    return Part(Spliced(file, [opened, (42, file.size - 42)]), total or None, open_end=True)
+    return Part(Spliced(file, [opened, (_HEADER, file.size - _HEADER)]), total or None, open_end=True)
 
 
 def _end(file: BinaryFile) -> int:

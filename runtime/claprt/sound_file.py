@@ -127,7 +127,7 @@ def _parts(name: str, file: BinaryFile, container: Container, begin: int) -> lis
     if container is magic.FLAC:
         from claprt.flac import flac
 
-        return flac(file)
+        return flac(name, file)
     if container in _chunked():
         found = _chunked()[container](name, file)
         return [Part(file)] if found is None else _in_chunks(name, file, *found)
