@@ -23,6 +23,8 @@ _RANGE = 2.0**-50
 """Nearly all samples of a sound are more than this share of the largest one, or zero."""
 _SUBNORMAL = 2.0**-126
 _INAUDIBLE = 2.0**-40
+_NOTHING = 2.0**-100
+"""What most samples are below where the first byte is one of the last bits of floats of the other byte order."""
 _LOW_BITS = np.uint32(0x1FFFFFFF)
 """Those of the lower half of a float64 that are empty where the samples were float32 or integers before."""
 _QUIET_NAN = np.uint32(0x003FFFFF)
@@ -88,6 +90,9 @@ def _is_ordinary(samples: Waveform, head: bytes) -> bool:
         return True
     if not _INAUDIBLE <= peak < LOUDEST or 0 < first < _SUBNORMAL or head[:4] in _WORDS:
         return False
+    begin = np.abs(samples[:_GLANCE])
+    if 2 * np.count_nonzero((begin > 0) & (begin < _NOTHING)) > np.count_nonzero(begin):
+        return False
     lower = samples.view(np.uint32)[::2]
     if not (lower[:_GLANCE] & _LOW_BITS).any() and not (lower & _LOW_BITS).any():
         return False
@@ -109,17 +114,21 @@ def _identified(data: bytes, samples: Waveform) -> bytes | Waveform:
     if _is_double(doubles, words):
         return doubles.astype(np.float32)
     loud = ~(np.abs(samples) < LOUDEST)
+    quiet = (np.abs(samples) < _INAUDIBLE) & (samples != 0)
+    is_nothing = not loud.any() and 2 * np.count_nonzero(quiet) > np.count_nonzero(samples)
+    if is_nothing:  # a few levels say nothing
+        is_nothing = np.unique(samples[: 64 * _ENOUGH]).size > 8
     quiet_integers = not loud.any() and np.abs(samples).max(initial=0) < _INAUDIBLE and _is_int16(words)
-    if _is_scaled(samples) if loud.any() else not quiet_integers:
+    width = _swapped_width(data, samples) if loud.any() or is_nothing else None
+    if width is None and (_is_scaled(samples) if loud.any() else not quiet_integers):
         return samples
-    swapped = samples.byteswap()
-    if not _strange(swapped).any() and 1e-6 < np.abs(swapped).max() < 1e3:
-        raise AudioDecodeError(f"{_misread(loud)} They look like big-endian float32. {_ADVICE}")
-    bits = _integer_bits(data, words) if strange.sum() > 0.1 * np.count_nonzero(words) else None
-    if bits is not None:
+    if width is not None:
+        raise AudioDecodeError(f"{_misread(strange)} They look like big-endian float{width}. {_ADVICE}")
+    bits, divisor = _integer_bits(data, words) if strange.sum() > 0.1 * np.count_nonzero(words) else (0, 0)
+    if bits:
         raise AudioDecodeError(
-            f"{_misread(strange)} They look like {bits}-bit integers: divide them by {1 << (bits - 1)} and send float32, "
-            "or send the bytes of the whole WAV file."
+            f"{_misread(strange)} They look like {bits}-bit integers: divide them by {divisor} and send float32, or send "
+            "the bytes of the whole WAV file."
         )
     raise AudioDecodeError(f"{_misread(loud)} They may be integers of another size, or compressed sound. {_ADVICE}")
 
@@ -177,7 +186,7 @@ def _is_double(doubles: NDArray[np.float64], words: NDArray[np.uint32]) -> bool:
         return False
     level = np.abs(doubles)
     peak, sounding = float(level.max()), level > 0
-    if not 2.0**-60 < peak < 64:
+    if not 2.0**-60 < peak < 2.0**31:
         return False
     lower, upper = words[::2], np.abs(words[1::2].view(np.float32))[sounding]
     if _strange(lower.view(np.float32))[sounding].mean() > 0.1:
@@ -186,14 +195,32 @@ def _is_double(doubles: NDArray[np.float64], words: NDArray[np.uint32]) -> bool:
         return False
     kinds = np.unique(level[sounding][: 64 * _ENOUGH]).size
     steps = level * 2.0**15
-    if kinds >= 8 and bool((steps == np.rint(steps)).all()):
+    if kinds >= 8 and peak < 64 and bool((steps == np.rint(steps)).all()):
         return True
     beyond = bool((upper > 1).all()) or (kinds >= _ENOUGH and peak > 2.0**-6 and bool((upper > 0.2).all()))
     return bool(beyond and sounding.mean() > 0.5)
 
 
-def _integer_bits(data: bytes, words: NDArray[np.uint32]) -> int | None:
-    """The size of integers whose first bytes are distributed unlike their last ones, as those of sounds are; or None."""
+def _swapped_width(data: bytes, samples: Waveform) -> int | None:
+    """How wide floats of the other byte order are, where it makes sound of the bytes; or None."""
+    if len(data) % 8 == 0:
+        doubles = np.frombuffer(data, ">f8").astype("<f8")
+        if _is_double(doubles, doubles.view(np.uint32)):
+            return 64
+    swapped = samples.byteswap()
+    return 32 if not _strange(swapped).any() and 1e-6 < np.abs(swapped).max() < 1e5 else None
+
+
+def _integer_bits(data: bytes, words: NDArray[np.uint32]) -> tuple[int, int]:
+    """The size of integers and what they are to be divided by; or zeros.
+
+    The first bytes of integers are distributed unlike their last ones, as those of sounds are. Narrow ones in wider ones
+    have nothing in the upper half but the sign.
+    """
+    for size in (8, 4):
+        wide = np.frombuffer(data, f"<i{size}") if len(data) % size == 0 else np.empty(0, np.int64)
+        if wide.size >= _ENOUGH and wide.any() and wide.min() >= -(1 << 15) and wide.max() < 1 << 15:
+            return 8 * size, 1 << 15
     unlike: dict[int, float] = {}
     for size in (2, 3) if _is_int16(words) else (3, 4):
         groups = np.frombuffer(data[: len(data) // size * size], np.uint8).reshape(-1, size)
@@ -203,12 +230,12 @@ def _integer_bits(data: bytes, words: NDArray[np.uint32]) -> int | None:
         first, last = (np.bincount(kinds[:, place], minlength=32) / max(1, len(groups)) for place in (0, size - 1))
         unlike[size] = float(np.abs(first - last).sum())
     size = max(unlike, key=lambda size: unlike[size])
-    return 8 * size if unlike[size] > 0.25 else None
+    return (8 * size, 1 << (8 * size - 1)) if unlike[size] > 0.25 else (0, 0)
 
 
 def _is_int16(words: NDArray[np.uint32]) -> bool:
     """Whether the two halves of words are distributed alike, as neighbouring samples are; those of float32 never are."""
-    if words.size < _ENOUGH or (words[: 64 * _ENOUGH] == words[0]).all():
+    if words.size < _ENOUGH or ((words == words[0])[: 64 * _ENOUGH].all() and (words == words[0]).all()):
         return False
     halves = words.view(np.int16).reshape(-1, 2)
     levels = np.abs(halves.astype(np.int32)).mean(axis=0)

@@ -107,8 +107,28 @@ def test_integers_are_named(name: str, level: int) -> None:
 
 
 @pytest.mark.parametrize("name", HEARD)
-def test_samples_of_another_order_are_named(name: str) -> None:
-    assert "big-endian" in named(HEARD[name].astype(">f4").tobytes())
+def test_float64_with_the_values_of_integers_is_taken(name: str) -> None:
+    """`wavfile.read(...)[1].astype(float)`; a recipe that divides by the peak hears it right."""
+    samples = np.rint(HEARD[name] * 32_767)
+    assert (as_float(samples.astype("<f8").tobytes()) == samples.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_narrow_integers_in_wide_ones_are_named(name: str) -> None:
+    samples = np.rint(HEARD[name] * 32_767)
+    assert "32-bit integers: divide them by 32768" in named(samples.astype("<i4").tobytes())
+    assert "64-bit integers: divide them by 32768" in named(samples.astype("<i8").tobytes())
+    after_silence = np.concatenate([np.zeros(RATE), samples])
+    assert "16-bit integers: divide them by 32768" in named(after_silence.astype("<i2").tobytes())
+
+
+@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("steps", [0, 2**15, 32])
+def test_samples_of_another_order_are_named(name: str, steps: int) -> None:
+    """Those of 16-bit integers have empty low bytes, which the other order makes numbers next to nothing of."""
+    samples = np.rint(HEARD[name] * steps) / steps if steps else HEARD[name]
+    assert "big-endian float32" in named(samples.astype(">f4").tobytes())
+    assert "big-endian float64" in named(samples.astype(">f8").tobytes())
 
 
 @pytest.mark.parametrize("name", HEARD)
