@@ -439,6 +439,11 @@ class TestBodies:
         data = np.random.default_rng(0).bytes(1_000_000)
         assert from_base64(base64.encodebytes(data).decode()) == data
         assert from_uri("data:audio/flac;base64,AAAA") == b"\0\0\0"
+        for head in ("data:audio/wav; base64 ,", "  data:audio/wav;name=a.wav;BASE64,", "DATA:AUDIO/WAV;base64,"):
+            assert from_uri(head + "AAAA") == b"\0\0\0"
+        assert from_base64("-__-AA==") == from_base64("+//+AA==") == base64.urlsafe_b64decode("-__-AA==")
+        with pytest.raises(AudioDecodeError, match="its end or its padding is missing"):
+            from_base64("AAAAAA")
         assert from_uri("//uQ") == b"\xff\xfb\x90"  # an MP3 begins so
         assert from_base64(" \r\n".join(base64_of(data[:9999]))) == data[:9999]
         for text in ("", "%", "%4", "%41", "%%41", "%zz%4g%", "a%2", "%C3%a9,x", "%41" * 90_000 + "%" * 5):

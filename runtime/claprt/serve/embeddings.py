@@ -30,7 +30,7 @@ from claprt.text import Tokenizer
 
 Modality = Literal["text", "audio"]
 
-_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[^,]{0,200},", re.IGNORECASE)
+_URI = re.compile(r"\s{0,60}data:([\w.+-]+/[\w.+-]+)?[^,]{0,200},", re.IGNORECASE)
 _ADDRESS = re.compile(r"(https?|file|s3|gs|ftp|blob)://\S+\Z", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64}")
 _SOUNDS = ("audio/", "video/", "application/octet-stream", "application/ogg")
@@ -108,7 +108,7 @@ def _modality(given: list[str]) -> Modality:
 
 def _kind(text: str) -> str:
     """`text`, `audio`, or what else an input looks like."""
-    if (uri := _URI.match(text[:300])) is not None and (uri[1] or ";base64," in uri[0].lower()):
+    if (uri := _URI.match(text[:300])) is not None and (uri[1] or "base64" in uri[0].lower()):
         stated = (uri[1] or _SOUNDS[0]).lower()
         return "audio" if stated.startswith(_SOUNDS) else f"a data: URI of {stated}"
     if len(text) < 4096 and _ADDRESS.match(text):

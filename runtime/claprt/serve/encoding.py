@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,8 @@ from claprt.errors import AudioDecodeError
 
 _PIECE = 1 << 18  # characters, a multiple of four: half a millisecond
 _SPACES = b" \t\r\n\f\v"
+_OF_URLS = bytes.maketrans(b"-_", b"+/")
+_BASE64 = re.compile(r";\s*base64\s*\Z", re.IGNORECASE)
 _HEX = np.full(256, -1, np.int16)
 for _digit in b"0123456789abcdefABCDEF":
     _HEX[_digit] = int(chr(_digit), 16)
@@ -27,7 +30,7 @@ class Base64Error(AudioDecodeError):
 
 
 def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
-    """The bytes that base64 stands for; white space in it does not count.
+    """The bytes that base64 stands for, also that of URLs; white space in it does not count.
 
     Args:
         text: what holds the base64.
@@ -44,7 +47,7 @@ def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
     found, rest, ended = io.BytesIO(), b"", False
     try:
         for piece in _pieces(text, start):
-            rest += piece.translate(None, _SPACES)
+            rest += piece.translate(_OF_URLS, _SPACES)
             if ended and rest:
                 raise ValueError("padding in the middle")
             whole = len(rest) // 4 * 4
@@ -57,7 +60,9 @@ def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
 
 
 def _reason(error: ValueError) -> str:
-    return "it holds a character beyond ASCII" if isinstance(error, UnicodeError) else str(error)
+    if isinstance(error, UnicodeError):
+        return "it holds a character beyond ASCII"
+    return "its end or its padding is missing" if str(error) == "Incorrect padding" else str(error)
 
 
 def _pieces(text: str, start: int) -> Iterator[bytes]:
@@ -81,11 +86,11 @@ def from_uri(text: str) -> bytes:
         >>> from_uri("data:audio/wav;base64,AAE=").hex(), from_uri("data:,%00%01").hex()
         ('0001', '0001')
     """
-    if text[:5].lower() == "data:":
+    if text[:64].lstrip()[:5].lower() == "data:":
         comma = text.find(",")
         if comma < 0:
             raise AudioDecodeError("The data: URI has no comma before its content; send data:audio/wav;base64,… instead.")
-        is_base64 = text[:comma].lower().rstrip().endswith(";base64")
+        is_base64 = _BASE64.search(text[:comma], max(0, comma - 64))
         return from_base64(text, start=comma + 1) if is_base64 else _unquoted(text, comma + 1)
     try:
         return from_base64(text)  # tried first: that of an MP3 begins with a slash, as paths do

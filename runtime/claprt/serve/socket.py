@@ -27,7 +27,11 @@ from claprt.serve.service import Service
 DEFAULT_RATE = 16_000
 _NUMBER = re.compile(r"\s*([0-9]{1,9})(?:\.0*)?\s*")
 _MISSING = "Missing audio_buffer in request"  # the original's words
-_NEARLY = ("samplerate", "sampling_rate", "samplingRate", "samplingrate", "frame_rate", "rate", "sr", "fs")
+_NEARLY = (
+    *("samplerate", "sampling_rate", "samplingRate", "samplingrate", "frame_rate", "frameRate", "rate", "sr", "fs", "hz"),
+    *("SAMPLE_RATE", "SampleRate", "Sample-Rate", "sample-rate", "sampling-rate", "sample_rate_hz", "sampleRateHz"),
+    *("sample_rate_hertz", "sampleRateHertz", "SR", "Rate"),
+)
 """What a rate is called elsewhere. Passed over, the sound would be heard at the default rate, and nobody would notice."""
 
 
@@ -39,7 +43,8 @@ class _Message(msgspec.Struct):
     camel_case: float | str | None = msgspec.field(default=None, name="sampleRate")
 
 
-_Near = msgspec.defstruct("_Near", [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in _NEARLY])
+_FIELDS = {f"field_{number}": name for number, name in enumerate(_NEARLY)}
+_Near = msgspec.defstruct("_Near", [(field, msgspec.Raw, msgspec.Raw(b"null")) for field in _FIELDS], rename=_FIELDS)
 
 
 class Kromosynth:
@@ -126,9 +131,9 @@ def from_json(text: str, rate: int) -> Given:
     stated = message.camel_case if message.sample_rate is None else message.sample_rate
     if stated is None:
         near = msgspec.json.decode(text, type=_Near)
-        _refuse_other_names(name for name in _NEARLY if bytes(getattr(near, name)) != b"null")
+        _refuse_other_names(name for field, name in _FIELDS.items() if bytes(getattr(near, field)) != b"null")
     buffer = message.audio_buffer
-    data = from_uri(buffer) if buffer[:5].lower() == "data:" else from_base64(buffer, "audio_buffer")
+    data = from_uri(buffer) if buffer[:64].lstrip()[:5].lower() == "data:" else from_base64(buffer, "audio_buffer")
     return Given(raw_source(data), stated_rate(stated, rate))
 
 
