@@ -157,7 +157,6 @@ class VectorFile:
             try:
                 return work(self._connection())
             except Exception as error:  # noqa: BLE001 - a damaged file leads to nearly any
-                self._roll_back()
                 if _code(error) in _PASSING:
                     return None
             try:
@@ -185,11 +184,6 @@ class VectorFile:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
 
-    def _roll_back(self) -> None:
-        with contextlib.suppress(Exception):
-            if self._local.database.in_transaction:
-                self._local.database.execute("ROLLBACK")
-
     def _read(self, database: sqlite3.Connection, key: bytes) -> bytes | None:
         row = database.execute("SELECT value, used FROM vectors WHERE key = ?", (key,)).fetchone()
         if row is None:
@@ -202,14 +196,14 @@ class VectorFile:
         now = int(time.time())
         if abs(now - used) > _REFRESH_S:
             try:
-                database.execute("UPDATE vectors SET used = ? WHERE key = ?", (now, key))
+                self._change(database, "UPDATE vectors SET used = ? WHERE key = ?", (now, key))
             except sqlite3.Error as error:
                 if _code(error) not in _PASSING:
                     raise
         return value
 
     def _delete(self, database: sqlite3.Connection, key: bytes) -> None:
-        database.execute("DELETE FROM vectors WHERE key = ?", (key,))
+        self._change(database, "DELETE FROM vectors WHERE key = ?", (key,))
 
     def _write(self, database: sqlite3.Connection, key: bytes, value: bytes) -> None:
         self._stored += 1
@@ -218,24 +212,31 @@ class VectorFile:
             self._prepare()
             database = self._connection()
         while True:
-            database.execute("BEGIN IMMEDIATE")
-            if self._wal_bytes() > self._wal_limit:
-                database.execute("ROLLBACK")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                if self._wal_bytes() > self._wal_limit:
-                    return  # somebody reads for long
-                continue
             try:
-                database.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (key, value, int(time.time())))
-                database.execute("COMMIT")
+                self._change(database, "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (key, value, int(time.time())))
+                return
             except sqlite3.Error as error:
-                if _code(error) != sqlite3.SQLITE_FULL:
+                if _code(error) != sqlite3.SQLITE_FULL or not self._let_go(database):
                     raise
-                self._roll_back()
-            else:
-                return
-            if not self._let_go(database):
-                return
+
+    def _change(self, database: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
+        """Runs a statement if the write-ahead log has room, seen with the lock of writers held. Returns whether it has."""
+        while True:
+            database.execute("BEGIN IMMEDIATE")
+            if self._wal_bytes() <= self._wal_limit:
+                break
+            database.execute("ROLLBACK")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._wal_bytes() > self._wal_limit:
+                return False  # somebody reads for long
+        try:
+            database.execute(statement, values)
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")  # where SQLite has not done so itself
+            raise
+        return True
 
     def _wal_bytes(self) -> int:
         try:
@@ -243,12 +244,12 @@ class VectorFile:
         except OSError:
             return 0
 
-    def _let_go(self, database: sqlite3.Connection) -> int:
-        """Deletes the thirtieth part of the entries that was not used for longest, and returns how many those were."""
+    def _let_go(self, database: sqlite3.Connection) -> bool:
+        """Deletes the thirtieth part of the entries that was not used for longest. Returns whether any could go."""
         (entries,) = database.execute("SELECT COUNT(*) FROM vectors").fetchone()
         oldest = "SELECT key FROM vectors ORDER BY used LIMIT ?"
-        database.execute(f"DELETE FROM vectors WHERE key IN ({oldest})", (entries // 30 + 1,))
-        return entries
+        delete = f"DELETE FROM vectors WHERE key IN ({oldest})"
+        return entries > 0 and self._change(database, delete, (entries // 30 + 1,))
 
     def _shrink(self, database: sqlite3.Connection) -> None:
         """Brings a file that was written under a larger bound under this one."""
