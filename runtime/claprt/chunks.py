@@ -27,6 +27,9 @@ _EXTRA_CHUNKS = {  # what follows the samples in files that people have
     b"ANNO", b"(c) ", b"AESD", b"CHAN", b"basc", b"trns", b"cate", b"FVER", b"COMM", b"CSET", b"levl", b"slnt", b"ltxt",
 }  # fmt: skip
 
+_FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff\x2e\x91", b"FORM", b"caff", b".snd", b"dns.", b"fLaC", b"OggS")
+"""How other files begin, which are no chunks of this one."""
+
 
 @dataclass(slots=True)
 class SampleData:
@@ -81,6 +84,12 @@ def extent(name: str, file: BinaryFile, header: SampleData, ends: Callable[[int]
     wrapped = stated + ((available - stated) >> 32 << 32)
     if wraps and wrapped > stated and is_all(wrapped):
         return wrapped
+    for end in range(header.begin + stated, header.begin + stated + 8):  # sizes are made even, or multiples of 8
+        if file.read_at(end, 6).startswith(_FILES):
+            raise AudioDecodeError(
+                f"{name} is several files in one: another begins at byte {end}. Give them one by one, or join their samples "
+                "(ffmpeg -f concat)."
+            )
     raise AudioDecodeError(
         f"{name} states {stated} bytes of samples and {available} follow, so that a part would be taken for the whole. Its "
         "header is wrong, or something was appended: rewrite it (ffmpeg -ignore_length 1 -i FILE out.wav), or cut the rest."
@@ -115,6 +124,8 @@ def _are_chunks(file: BinaryFile, at: int, form: str, inclusive: bool, align: in
         if number and rest < head.size:  # less than another chunk
             return True
         begin = file.read_at(at, head.size)
+        if begin.startswith(_FILES):
+            return False
         if rest < head.size or begin[:4] == bytes(4):
             return rest <= _PADDING_BYTES and not any(file.read_at(at, rest))
         if begin.startswith((b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")):

@@ -158,6 +158,23 @@ def bw64(content: bytes) -> bytes:
     return b"BW64" + content[4:]
 
 
+@pytest.mark.parametrize("kind", FIELDS)
+def test_joined_files_are_several(tmp_path: Path, kind: str) -> None:
+    """`cat a.wav b.wav`: the second would be a chunk of the first."""
+    content = FIELDS[kind][0]
+    for second in (content, FIELDS["WAV"][0], encoded("FLAC")):
+        for source in both(tmp_path, content + second):
+            with pytest.raises(AudioDecodeError, match=f"several files in one: another begins at byte {len(content)}"):
+                samples(source)
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "MS_ADPCM"), ("W64", "MS_ADPCM"), ("W64", "IMA_ADPCM")])
+def test_joined_files_of_codecs(form: str, subtype: str) -> None:
+    content = encoded(form, subtype)
+    with pytest.raises(AudioDecodeError, match="several files in one"):
+        samples(content * 2)
+
+
 def test_bw64_is_rf64_by_another_name(tmp_path: Path) -> None:
     for source in both(tmp_path, bw64(encoded("RF64"))):
         assert np.array_equal(samples(source), PCM)
