@@ -26,6 +26,8 @@ _PCM_AIFF = {
 }
 _PCM_CAF = {b"lpcm", b"alaw", b"ulaw"}
 _MPEG_TAGS = {0x50, 0x55}
+_FOREIGN_TAGS = {0x20, 0x5346, 0xFF, 0x1600, 0x1610, 0x2000, 0x2001, 0xF1AC}
+"""ADPCM of Yamaha and Flash, AAC, AC-3, DTS, FLAC."""
 
 
 def wav(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
@@ -75,7 +77,7 @@ def _wav_format(header: SampleData, fmt: bytes, order: str) -> None:
     tag, channels, _, _, block, bits = struct.unpack(f"{order}HHIIHH", fmt[:16])
     if tag == 0xFFFE and len(fmt) >= 26:
         tag = int.from_bytes(fmt[24:26], "little" if order == "<" else "big")
-    header.is_mpeg = tag in _MPEG_TAGS
+    header.is_mpeg, header.is_foreign = tag in _MPEG_TAGS, tag in _FOREIGN_TAGS
     header.is_pcm = tag in _PCM_TAGS and block > 0 and block == channels * ((bits + 7) // 8)
     header.frame = block if header.is_pcm else 1
 

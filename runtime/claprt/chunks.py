@@ -43,6 +43,8 @@ class SampleData:
     """Bytes of one sample of all channels; 1 where a codec packs them."""
     is_pcm: bool = False
     is_mpeg: bool = False
+    is_foreign: bool = False
+    """Whether it is a codec that libsndfile takes for a malformed header."""
     open_end: bool = False
     """Whether the header says that the samples reach to the end of the file."""
 
@@ -87,8 +89,8 @@ def extent(name: str, file: BinaryFile, header: SampleData, ends: Callable[[int]
     for end in range(header.begin + stated, header.begin + stated + 8):  # sizes are made even, or multiples of 8
         if file.read_at(end, 6).startswith(_FILES):
             raise AudioDecodeError(
-                f"{name} is several files in one: another begins at byte {end}. Give them one by one, or join their samples "
-                "(ffmpeg -f concat)."
+                f"{name} is several files in one: another begins at byte {end}. Give them one by one, or join "
+                "their samples (ffmpeg -f concat)."
             )
     raise AudioDecodeError(
         f"{name} states {stated} bytes of samples and {available} follow, so that a part would be taken for the whole. Its "
@@ -124,15 +126,13 @@ def _are_chunks(file: BinaryFile, at: int, form: str, inclusive: bool, align: in
         if number and rest < head.size:  # less than another chunk
             return True
         begin = file.read_at(at, head.size)
-        if begin.startswith(_FILES):
-            return False
         if rest < head.size or begin[:4] == bytes(4):
             return rest <= _PADDING_BYTES and not any(file.read_at(at, rest))
         if begin.startswith((b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")):
             return True
         kind, size = head.unpack(begin)
         size -= head.size if inclusive else 0
-        if size < 0 or not all(0x20 <= letter < 0x7F for letter in kind[:4]):
+        if size < 0 or begin.startswith(_FILES) or not all(0x20 <= letter < 0x7F for letter in kind[:4]):
             return False
         at += head.size + size
         if at >= file.size:  # the last may be cut off: the samples are whole

@@ -17,7 +17,7 @@ from claprt.resample import Samples
 _BLOCK_SAMPLES = 1 << 18
 _BEYOND_SAMPLES = 1 << 12  # what is asked for where a stream should have ended
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile says 2^63 - 1 where it cannot know
-_UNIMPLEMENTED = 18
+_UNIMPLEMENTED = {4, 18}
 _UNDECODED = {1, 7, 161}  # not recognised, no frames of MPEG, FLAC that libFLAC does not begin with
 _STATED_LOGS = re.compile(
     r"File seems to be truncated. (?P<found>\d+) <--> (?P<stated>\d+)",  # MAT4
@@ -61,13 +61,13 @@ def _open(name: str, part: Part, container: Container) -> Any:
         part.file.raise_error(name)
         reason = str(error).rpartition(": ")[2].rstrip(".")
         code = getattr(error, "code", None)
-        kind = UndecodableError if code in {*_UNDECODED, _UNIMPLEMENTED} else AudioDecodeError
+        kind = UndecodableError if code in _UNDECODED | _UNIMPLEMENTED else AudioDecodeError
         refusal = kind(
             f"{name} begins as {container.name} and cannot be decoded: {reason}. It may be cut off or damaged; if a player "
             "plays it, convert it first (ffmpeg -i FILE out.wav)."
         )
         if isinstance(refusal, UndecodableError):
-            refusal.unimplemented = code == _UNIMPLEMENTED
+            refusal.unimplemented = code in _UNIMPLEMENTED
         raise refusal from error
     try:
         part.file.raise_error(name)

@@ -145,7 +145,9 @@ def _chunked() -> dict[Container, Callable[[str, BinaryFile], tuple[SampleData, 
     }  # fmt: skip
 
 
-def _in_chunks(name: str, file: BinaryFile, header: SampleData, part: Part) -> list[Part]:
+def _in_chunks(name: str, file: BinaryFile, header: SampleData, part: Part) -> list[Part] | None:
+    if header.is_foreign:
+        return None
     if header.is_mpeg:
         from claprt.mpeg_stream import streams
 

@@ -89,6 +89,22 @@ def test_lossy(form: str, codec: str, options: dict[str, Any]) -> None:
     assert likeness(mono[max(0, delay) :], expected[max(0, -delay) :]) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [("wav", "flac"), ("caf", "flac"), ("wav", "ac3"), ("caf", "ac3"), ("wav", "adpcm_yamaha"), ("w64", "libmp3lame")],
+)
+def test_codecs_in_containers_of_libsndfile(form: str, codec: str) -> None:
+    wave = tones(channels=2, rate=44_100)
+    content = encoded(form, codec, wave, rate=44_100)
+    sound = open_sound(content, None, 48_000)
+    mono = np.concatenate(list(sound.blocks)).astype("f4")
+    begin = max(0, mono.size - wave.shape[1])
+    assert sound.rate == 44_100
+    assert any(likeness(mono[delay:], wave.mean(axis=0)) > 0.97 for delay in range(begin + 1))
+    with pytest.raises(AudioDecodeError):
+        list(open_sound(content[: len(content) // 2], None, 48_000).blocks)
+
+
 def test_delay_and_padding_of_the_encoder_are_cut_where_a_table_states_them() -> None:
     for form, codec in (("ipod", "aac"), ("webm", "libopus")):
         wave = tones(0.987)
