@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 REFERENCE := .venv-reference
 TRITON := .venv-triton
+RELEASE := .venv-release
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
 BUNDLES := build/bundles
@@ -14,7 +15,7 @@ FILES ?=
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak dist clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,9 +55,16 @@ test: $(VENV)/.complete ## run the tests (offline, no accelerator), on a Triton 
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.complete ## format, lint and types
+check: $(VENV)/.complete ## format, lint, types, workflows and templates
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
+	$(BIN)/zizmor --quiet --offline .github
 	$(BIN)/pyright
 
 parity: $(REFERENCE)/.complete | build ## hold everything against laion-clap, transformers and the golden numbers
@@ -148,6 +156,17 @@ install-check: $(VENV)/.complete | build ## install the wheel with each extra an
 	rm -rf build/wheel
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	$(BIN)/python tests/installed.py build/wheel/*.whl $(EXTRAS)
+
+dist: $(RELEASE)/.complete ## build the sdist and the wheel into dist, and check both (docs/release.md)
+	rm -rf dist
+	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build
+	$(RELEASE)/bin/twine check --strict dist/*
+	$(RELEASE)/bin/check-wheel-contents dist/*.whl
+
+$(RELEASE)/.complete: constraints-release.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-release.txt build check-wheel-contents twine
+	touch $@
 
 build:
 	mkdir -p build

@@ -41,7 +41,7 @@ def test_what_is_installed_fits() -> None:
         assert requirement.specifier.contains(installed, prereleases=True), requirement
 
 
-@pytest.mark.parametrize("file", ["constraints.txt", "constraints-triton.txt", "constraints-reference.txt"])
+@pytest.mark.parametrize("file", sorted(path.name for path in ROOT.glob("constraints*.txt")))
 def test_constraints_leave_nothing_open(file: str) -> None:
     lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
     assert [line for line in lines if line and not re.fullmatch(r"[\w.-]+==[\w.+]+", line)] == []
