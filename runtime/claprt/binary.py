@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import os
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +22,34 @@ def readable_as(name: str) -> Generator[None]:
     except AudioError:
         raise
     except FileNotFoundError as error:
-        raise AudioNotFoundError(f"{name} was asked for, and there is no such file.") from error
+        raise _not_found(name) from error
     except IsADirectoryError as error:
         raise AudioDecodeError(f"{name} is a folder; name the sound files in it.") from error
     except Exception as error:  # file objects may raise anything
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            raise _not_found(name) from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise AudioDecodeError(f"{name} cannot be read: {reason}.") from error
 
 
+def _not_found(name: str) -> AudioNotFoundError:
+    """What is said where no file has this name, with what would be right for what is no name at all."""
+    shown = name if len(name) <= _LONG_NAME else f"{name[:40]}… ({len(name)} characters)"
+    hint = next((f" {advice}" for pattern, advice in _NO_NAMES if re.match(pattern, name)), "")
+    return AudioNotFoundError(f"{shown} was asked for, and there is no such file.{hint}")
+
+
+_LONG_NAME = 1_000
+_NO_NAMES = (
+    (r"file://", "Give the path alone, without file://."),
+    (r"[A-Za-z][\w+.-]+://", "Addresses are not opened: download it, and give the path or the bytes."),
+    (r"(?i:data:[\w+./-]*[;,])", "A data: URI is no file: give the bytes that it encodes."),
+    (r"[A-Za-z0-9+/_-]{200}[A-Za-z0-9+/=_\s-]*\Z", "If it is base64, give the bytes: base64.b64decode(text)."),
+    (r"~", "~ is not expanded: give os.path.expanduser(path)."),
+    (r".*[*?\[]", "Patterns are not expanded: give glob.glob(pattern)."),
+    (r"[\"'].*[\"']\Z|\s|.*\s\Z", "Quotes and white space around a name are part of it."),
+)
+"""What is given in place of a path, and what to do about it."""
 _CHUNK = 1 << 17
 
 

@@ -92,8 +92,15 @@ def split_sources(sources: AudioSource | Iterable[AudioSource]) -> tuple[bool, I
     return False, sources
 
 
-def source_name(source: object) -> str:  # noqa: PLR0911 - one for each kind
+def source_name(source: object) -> str:
     """What to call a source in messages and results: its path or file name, or what kind of thing it is."""
+    try:
+        return _name(source)
+    except Exception:  # noqa: BLE001 - released memory, tensors without a shape: whoever reads it says what is wrong
+        return type(source).__name__
+
+
+def _name(source: object) -> str:  # noqa: PLR0911 - one for each kind
     if isinstance(source, str | os.PathLike):
         return str(os.fsdecode(source))
     if isinstance(source, np.ndarray):
@@ -165,6 +172,10 @@ def _unwrap(source: object, rate: object) -> tuple[Any, Any]:  # noqa: PLR0911 -
         path = os.fspath(cast("os.PathLike[Any]", source))
         return (os.fsdecode(path) if isinstance(path, bytes) else source), rate
     if isinstance(source, memoryview):
+        if not _is_held(source):
+            raise AudioTypeError(
+                "This memoryview was released: its memory is gone. Give the bytes, or keep what holds them."
+            )
         if source.format in BYTE_FORMATS:
             return (source if source.c_contiguous else source.tobytes()), rate
         return _unwrap(np.asarray(source), rate)
@@ -185,6 +196,13 @@ def _unwrap(source: object, rate: object) -> tuple[Any, Any]:  # noqa: PLR0911 -
     if isinstance(source, np.ndarray | np.generic) or hasattr(source, "__array__") or hasattr(source, "__dlpack__"):
         return _samples(source), rate
     raise AudioTypeError(_not_a_sound(source))
+
+
+def _is_held(memory: memoryview) -> bool:
+    try:
+        return bool(memory.format)
+    except ValueError:
+        return False
 
 
 def _unwrap_pair(pair: Sequence[Any]) -> tuple[Any, Any]:

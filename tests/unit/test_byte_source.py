@@ -27,7 +27,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from claprt.audio import open_sound
-from claprt.errors import AudioDecodeError, AudioError, AudioTypeError, EmptyAudioError
+from claprt.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioTypeError, EmptyAudioError
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 60_000).astype(np.float32)
 
@@ -318,3 +318,30 @@ def test_bytes_are_not_copied() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("https://example.org/dog.wav", "download it, and give the path or the bytes"),
+        ("file:///tmp/dog.wav", "without file://"),
+        ("data:audio/wav;base64,UklGRg==", "the bytes that it encodes"),
+        ("UklGR" * 5_000, "base64.b64decode"),
+        ("~/no such dog.wav", "os.path.expanduser"),
+        ("no such *.wav", "glob.glob"),
+        ('"no such dog.wav"', "Quotes and white space"),
+        ("no such dog.wav\n", "Quotes and white space"),
+        ("no such dog.wav", "no such file.$"),
+    ],
+)
+def test_what_is_no_path_is_told_what_would_be(given: str, advice: str) -> None:
+    with pytest.raises(AudioNotFoundError, match=advice) as caught:
+        open_sound(given, None, 48_000)
+    assert len(str(caught.value)) < 300
+
+
+def test_memory_that_was_released() -> None:
+    memory = memoryview(encoded("WAV"))
+    memory.release()
+    with pytest.raises(AudioTypeError, match="was released"):
+        open_sound(memory, None, 48_000)

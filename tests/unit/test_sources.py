@@ -467,3 +467,18 @@ def test_wide_integers_of_an_earlier_release_are_not_found(bundle: Path) -> None
         assert recall.key(wide, RATE, 48_000) != old
     same = recall._key(f"array <i2 (16000,) {RATE!r}", content_digest(SHORT.view(np.uint8).data))
     assert recall.key(SHORT, RATE, 48_000) == same
+
+
+def test_an_object_whose_shape_cannot_be_asked_for(clap: claprt.Clap) -> None:
+    """As nested tensors of torch."""
+
+    class Nested:
+        @property
+        def shape(self) -> tuple[int, ...]:
+            raise NotImplementedError("no sizes")
+
+        def __array__(self) -> Any:
+            raise RuntimeError("no sizes")
+
+    with pytest.raises(AudioTypeError, match="Nested could not be taken as an array: no sizes"):
+        clap.embed_audio([Nested()])  # type: ignore[list-item]
