@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         lines = list(options.run(options, report))
     except ClaprtError as error:
-        print(f"claprt-export: {error}", file=sys.stderr)
+        print(f"claprt-export: {printable(str(error))}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         print(f"claprt-export: {error.name} is not installed; exporting needs the export extra: "

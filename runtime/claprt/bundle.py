@@ -157,7 +157,7 @@ def bundle_folder(path: object) -> Path:
     if not isinstance(path, str | os.PathLike) or "\0" in str(path) or not str(path):
         raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is no path.")
     folder = Path(path)
-    return _SHIPPED if str(path) == "mini" and not folder.exists() else folder
+    return _SHIPPED if str(path).casefold() == "mini" and not folder.exists() else folder  # the case of names is free
 
 
 def is_shipped(folder: Path) -> bool:

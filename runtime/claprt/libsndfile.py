@@ -59,16 +59,7 @@ def _open(name: str, part: Part, container: Container) -> Any:
         stream = cast("Any", _Stream(cast("Any", part.file)))
     except (RuntimeError, TypeError, ValueError, OSError) as error:
         part.file.raise_error(name)
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        code = getattr(error, "code", None)
-        kind = UndecodableError if code in _UNDECODED | _UNIMPLEMENTED else AudioDecodeError
-        refusal = kind(
-            f"{name} begins as {container.name} and cannot be decoded: {reason}. It may be cut off or damaged; if a player "
-            "plays it, convert it first (ffmpeg -i FILE out.wav)."
-        )
-        if isinstance(refusal, UndecodableError):
-            refusal.unimplemented = code in _UNIMPLEMENTED
-        raise refusal from error
+        raise _refusal(name, container, error) from error  # a variable here would keep this frame, and be kept by it
     try:
         part.file.raise_error(name)
         _refuse_truncated(name, part, stream)
@@ -76,6 +67,19 @@ def _open(name: str, part: Part, container: Container) -> Any:
         stream.close()
         raise
     return stream
+
+
+def _refusal(name: str, container: Container, error: Exception) -> AudioDecodeError:
+    reason = str(error).rpartition(": ")[2].rstrip(".")
+    code = getattr(error, "code", None)
+    kind = UndecodableError if code in _UNDECODED | _UNIMPLEMENTED else AudioDecodeError
+    refusal = kind(
+        f"{name} begins as {container.name} and cannot be decoded: {reason}. It may be cut off or damaged; if a player "
+        "plays it, convert it first (ffmpeg -i FILE out.wav)."
+    )
+    if isinstance(refusal, UndecodableError):
+        refusal.unimplemented = code in _UNIMPLEMENTED
+    return refusal
 
 
 def _refuse_truncated(name: str, part: Part, stream: Any) -> None:

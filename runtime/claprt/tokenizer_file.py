@@ -16,6 +16,9 @@ _MOST_BYTES = 64_000_000
 _LONGEST = 256
 """Bytes that one character may become by a table of replacements; Unicode's longest is 33."""
 
+_ADDED = 64
+"""Tokens that a template may put around a text."""
+
 _PARTS: dict[str, tuple[str | None, frozenset[str]]] = {
     "normalizer": (
         "normalizers",
@@ -100,8 +103,16 @@ def _check(section: str, part: Any, depth: int) -> None:
         _check_replacement(part)
     elif kind == "Precompiled":
         _check_table(part)
-    elif kind == "TemplateProcessing" and any(len(part.get(key) or ()) > 64 for key in ("single", "pair")):
-        raise ValueError("its post_processor adds more than 64 tokens")
+    elif kind == "TemplateProcessing":
+        _check_template(part)
+
+
+def _check_template(part: dict[str, Any]) -> None:
+    """Checks that few tokens are added, which a special token of several ids multiplies."""
+    special = part.get("special_tokens") or {}
+    several = any(len(token.get(key) or ()) > 1 for token in special.values() for key in ("ids", "tokens"))
+    if several or any(len(part.get(key) or ()) > _ADDED for key in ("single", "pair")):
+        raise ValueError(f"its post_processor adds more than {_ADDED} tokens, or several in one place")
 
 
 def _check_replacement(part: dict[str, Any]) -> None:

@@ -104,6 +104,17 @@ def test_memory_is_bounded_by_what_is_sent(attacked: Process, kind: str) -> None
     assert cost.memory_mb < 6 * len(body) / 1e6 + 64
 
 
+def test_what_was_refused_is_let_go_of(attacked: Process) -> None:
+    """Twelve requests of 40 MB, one after the other."""
+    junk = b"RIFF" + (30_000_004).to_bytes(4, "little") + b"WAVE" + b"junk\0\0\0\0" * 3_750_000
+    body = embeddings([junk])
+    before = attacked.rss_mb()
+    for _ in range(12):
+        reply = httpx.post(attacked.url("/v1/embeddings"), content=body, headers=JSON, timeout=60)
+        assert reply.status_code == 400, reply.text[:300]
+    assert attacked.rss_mb() < before + 5 * len(body) / 1e6  # what the allocator keeps; it was nine times and more
+
+
 def test_honest_clients_beside_hostile_ones(attacked: Process) -> None:
     """Eight clients with sounds of ten minutes at an odd rate, and one that sends a second now and then."""
     sound = np.random.default_rng(0).normal(0, 0.1, RATE).astype("<f4").tobytes()

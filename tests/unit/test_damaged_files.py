@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
 import warnings
 
 import numpy as np
@@ -73,3 +75,22 @@ def test_whatever_is_changed(form: str, subtype: str, capfd: pytest.CaptureFixtu
     said = capfd.readouterr()
     assert said.out == ""
     assert len(said.err) < 2_000  # libmpg123 may have a word for a damaged frame, and no more
+
+
+@pytest.mark.parametrize(("form", "subtype"), KINDS)
+def test_what_was_read_is_let_go_of(form: str, subtype: str) -> None:
+    """At once, without a collection of garbage: files may have 64 MB, and that counts objects."""
+    whole = encoded(form, subtype)
+    random = np.random.default_rng(2)
+    sources = [whole, whole[: len(whole) // 2], whole[:50] + bytes(3000), *(mutated(whole, random) for _ in range(10))]
+    gc.collect()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnfinishedHeaderWarning)
+            for source in sources:
+                before = sys.getrefcount(source)
+                outcome(source)
+                assert sys.getrefcount(source) == before
+    finally:
+        gc.enable()

@@ -14,6 +14,7 @@ import soundfile
 
 import claprt
 from claprt.arrays import Waveform
+from claprt.bundle import read_bundle
 from claprt_export.mini.kinds import KINDS, synthesise
 
 RATE = 48_000
@@ -51,6 +52,11 @@ def test_it_is_small() -> None:
     files = [*SHIPPED.iterdir(), *checkpoint.iterdir()]
     assert {"mini.pt", "audio.fp32.onnx"} <= {file.name for file in files}
     assert sum(file.stat().st_size for file in files) <= 18 * MEGABYTE
+
+
+@pytest.mark.parametrize("named", ["mini", "MINI", "Mini"])
+def test_its_name_has_no_case(named: str) -> None:
+    assert read_bundle(named).path == SHIPPED
 
 
 def test_every_kind_among_all(mini: claprt.Clap) -> None:

@@ -59,6 +59,16 @@ REGEX = {"type": "Replace", "pattern": {"Regex": "(a|a)*$"}, "content": ""}
         ("pre_tokenizer", {"type": ["ByteLevel"]}, "is or has"),
         ("decoder", {"type": "Replace", "pattern": {"Regex": "("}, "content": ""}, "is or has 'Replace'"),
         ("post_processor", {"type": "TemplateProcessing", "single": [{}] * 100, "pair": []}, "more than 64 tokens"),
+        (
+            "post_processor",
+            {
+                "type": "TemplateProcessing",
+                "single": [],
+                "special_tokens": {"x": {"id": "x", "ids": [1] * 9, "tokens": []}},
+            },
+            "or several in one place",
+        ),
+        ("post_processor", {"type": "TemplateProcessing", "single": 5}, "is not a tokenizer"),
         ("model", {"type": "Script"}, "is or has 'Script'"),
         ("model", {"type": "BPE", "dropout": 0.5, "vocab": {}, "merges": []}, "at random"),
         ("model", [1], "Expected `object`"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from claprt.binary import BinaryFile
 
 _TIMES = 16  # packets of sound between those of a video are small, and each read takes 32 KB
@@ -27,3 +29,17 @@ class Source(BinaryFile):
             raise OSError("its tables lead back and forth through it")
         self.error = self._file.error
         return content
+
+
+class References(list[str]):
+    """What a container refers to. FFmpeg asks for it here and is given an empty file.
+
+    It leads back to nothing: a method of whoever holds the container would keep both, and the file, in memory until the
+    next collection of garbage.
+    """
+
+    def __call__(self, url: str, flags: int, options: object) -> io.BytesIO:
+        """Notes the address; the other two are FFmpeg's."""
+        del flags, options
+        self.append(url)
+        return io.BytesIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +16,7 @@ from claprt.errors import AudioDecodeError, AudioError, AudioShapeError, EmptyAu
 from claprt.media.formats import CONTIGUOUS, GAP, NOTHING_BEHIND, SHORT, SHORT_OF, STATES_LENGTH, TAGS, WITHOUT_TIMES
 from claprt.media.refusals import REWRITE, damaged
 from claprt.media.samples import DECODERS, mono_samples
-from claprt.media.source import Source
+from claprt.media.source import References, Source
 from claprt.resample import Samples
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Stream:
     def __init__(self, name: str, source: Source, container: Container) -> None:
         self._name, self._source = name, source
         self._format = container.media_format or ""
-        self._referred: list[str] = []
+        self._referred = References()
         self._seconds = 0.0  # decoded so far
         self._begin = 0.0  # when the first frame begins: a track may start later than the file
         self._due: float | None = None  # when the next frame should begin
@@ -84,17 +83,12 @@ class Stream:
                 format=container.media_format,
                 container_options=options,
                 metadata_errors="replace",
-                io_open=self._note_reference,
+                io_open=self._referred,
             )
         except Exception as error:  # PyAV has one for each of FFmpeg's errors, and raises built-in ones too
             self._source.raise_error(self._name)
             raise self._undecodable(error, f"begins as {container.name} and cannot be decoded") from error
         return cast("InputContainer", opened)
-
-    def _note_reference(self, url: str, flags: int, options: object) -> io.BytesIO:
-        del flags, options
-        self._referred.append(url)
-        return io.BytesIO()
 
     def _chosen(self, container: Container) -> AudioStream:
         streams = self._container.streams

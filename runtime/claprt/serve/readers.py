@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,26 +200,35 @@ class Readers:
             thread.start()
 
     def _run(self) -> None:
-        while (reading := self._taken()) is not None:
-            reading.used_s = 0.0
-            reading.starts()
-            again = False
-            try:
-                reading.work(reading)
-            except _Restart:
-                again = True
-            except GivenUp:
-                pass
-            except BaseException as error:  # noqa: BLE001 - a thread outlives whatever a decoder raises
-                reading.failed(error)
-            with self._change:
-                self._shares.charge(reading.turn, reading.stops())
-                self._in_hand[reading.level] -= 1
-                self._of -= Counter([reading.turn])  # which leaves those that have nothing in hand out
-                self._running.discard(reading)
-                if again:
-                    self._waiting.add(reading.turn, reading, first=True)
-                self.changed()
+        while self._read_one():  # a frame of its own: a thread that waits holds on to no sound
+            pass
+
+    def _read_one(self) -> bool:
+        """Reads the next sound; False once there will be none."""
+        reading = self._taken()
+        if reading is None:
+            return False
+        reading.used_s = 0.0
+        reading.starts()
+        again = False
+        try:
+            reading.work(reading)
+        except _Restart:
+            again = True
+        except GivenUp:
+            pass
+        except BaseException as error:  # noqa: BLE001 - a thread outlives whatever a decoder raises
+            _let_go_of_frames(error)
+            reading.failed(error)
+        with self._change:
+            self._shares.charge(reading.turn, reading.stops())
+            self._in_hand[reading.level] -= 1
+            self._of -= Counter([reading.turn])  # which leaves those that have nothing in hand out
+            self._running.discard(reading)
+            if again:
+                self._waiting.add(reading.turn, reading, first=True)
+            self.changed()
+        return True
 
     def _taken(self) -> Reading | None:
         """The next sound to begin with; None once the readers have ended and nothing waits."""
@@ -239,3 +249,14 @@ class Readers:
 
     def _to_begin(self) -> bool:
         return self._next is not None and self._next not in self._paused
+
+
+def _let_go_of_frames(error: BaseException | None) -> None:
+    """Clears the local variables of the frames that an error went through, and those that led to it.
+
+    The error becomes a future's, which those frames lead to: a cycle that would keep megabytes of a sound until a
+    collection of garbage, which counts objects and not their bytes. Tracebacks read as before.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
