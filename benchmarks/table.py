@@ -250,7 +250,6 @@ def tables() -> dict[str, str]:
         "bench: another": bench_table(_read("bench-another")),
         "quality": quality_table(quality),
         "triton": triton_table(triton),
-        "triton: another": triton_table(_read("triton-another")),
         "tagging": tagging_table(tagging),
         "service": service_table(service),
         "service: another": service_table(_read("service-another")),

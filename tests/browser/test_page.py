@@ -201,6 +201,7 @@ def test_what_goes_wrong_is_said(page: Page, serve: Serve, sound: Path, tmp_path
     page.choose("#file", tmp_path / "broken.wav")
     page.wait_for(DONE)
     assert "broken.wav holds no sound" in page.run("document.getElementById('status').textContent")
+    assert page.wait_for("document.getElementById('player').hidden")  # there is nothing to play
     assert page.run("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     assert all("status of 40" in complaint for complaint in page.complaints), page.complaints
     keep(page, "wrong")

@@ -26,7 +26,7 @@ from claprt.serve.faults import ShapeError
 
 T = TypeVar("T")
 
-_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "a sound file that libsndfile reads"}
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "a sound file"}
 _WORDS: dict[str, Any] = {
     "type": "string",
     "description": "a JSON list, or words with commas or line breaks between them; or the field several times",

@@ -228,6 +228,7 @@ at("record").addEventListener("click", record);
 at("example").addEventListener("click", example);
 at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin)));
 at("copy-python").addEventListener("click", () => copy(asPython(listed())));
+at("player").addEventListener("error", () => { at("player").hidden = true; }); // no sound, or none that this browser plays
 for (const kind of ["play", "seeked", "pause"]) at("player").addEventListener(kind, follow);
 ["wave", "mel"].forEach((id, index) => at(id).addEventListener("click", (event) => seek(event, index)));
 at("labels").addEventListener("keydown", (event) => {
