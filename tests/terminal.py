@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Mapping, Sequence
+
+import pytest
 
 
 def on_a_terminal(
     arguments: Sequence[str], *, columns: int = 100, environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """The exit status of `claprt` with these arguments, and everything that it shows."""
+    if sys.platform == "win32":
+        pytest.skip("needs a terminal of POSIX")
+    import fcntl
+    import pty
+    import termios
+
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}

@@ -82,6 +82,7 @@ def test_every_kind_of_source(tmp_path: Path, form: str) -> None:
             assert np.array_equal(samples(source), expected), source
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("form", SOUNDS)
 def test_a_named_pipe_is_opened_once(tmp_path: Path, form: str) -> None:
     path = tmp_path / "pipe"
@@ -216,6 +217,7 @@ NO_FILES = {
 }
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev")
 @pytest.mark.parametrize("path", NO_FILES)
 def test_devices_and_folders(path: str) -> None:
     for source in (path, Path(path)):

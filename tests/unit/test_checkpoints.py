@@ -341,8 +341,8 @@ def test_two_threads_export_once(stand_in: StandIn, file: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_exporter_ends_with_its_process(stand_in: StandIn, file: Path, number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_the_exporter_ends_with_its_process(stand_in: StandIn, file: Path, name: str, tmp_path: Path) -> None:
     """And the next one exports, at once."""
     stand_in.mode("slow")
     first = process(stand_in, file)
@@ -353,7 +353,7 @@ def test_the_exporter_ends_with_its_process(stand_in: StandIn, file: Path, numbe
     assert second.stderr is not None
     assert "waiting for another export" in second.stderr.readline()
     stand_in.mode("")
-    first.send_signal(number)
+    first.send_signal(getattr(signal, name))
     first.communicate(timeout=60)
     assert second.communicate(timeout=60)[0].strip() == str(find_bundle(file))
     until(lambda: not Path(f"/proc/{child}").exists() or not Path("/proc/self").exists())

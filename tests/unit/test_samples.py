@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_demo(mini: claprt.Clap, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert re.search(r"classified in \d+ ms on cpu", captured.out)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of POSIX")
 def test_demo_shows_commands_that_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
