@@ -91,11 +91,27 @@ def test_a_recorder_that_did_not_finish() -> None:
 
 
 @pytest.mark.parametrize("pipe", [False, True])
-@pytest.mark.parametrize(("form", "codec", "options"), [("webm", "libopus", {}), ("mp4", "aac", {"options": FRAGMENTS})])
+@pytest.mark.parametrize(
+    ("form", "codec", "options"),
+    [
+        ("webm", "libopus", {}),
+        ("mp4", "aac", {"options": FRAGMENTS}),
+        ("flv", "aac", {}),
+        ("flv", "libmp3lame", {"rate": 44_100}),
+        ("tta", "tta", {"sample_format": "s16"}),
+    ],
+)
 def test_two_recordings_in_one_file(form: str, codec: str, options: dict[str, Any], pipe: bool) -> None:
     content = encoded(form, codec, pipe=pipe, **options)
     with pytest.raises(AudioDecodeError, match="several recordings in one file: another begins at byte"):
         decoded(content * 2)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
+def test_flash_video_that_states_its_duration(part: float) -> None:
+    content = encoded("flv", "libmp3lame", rate=44_100)
+    with pytest.raises(AudioDecodeError, match="truncated or damaged"):
+        decoded(content[: int(part * len(content))])
 
 
 def test_junk_between_elements_of_matroska() -> None:

@@ -231,7 +231,7 @@ class Stream:
         stream = self._stream
         if self._format in STATES_LENGTH and stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
-        if self._format == "matroska" and len(self._container.streams) == 1 and self._container.duration:
+        if self._format in {"matroska", "flv"} and len(self._container.streams) == 1 and self._container.duration:
             return self._container.duration / av.time_base
         return 0.0
 

@@ -8,6 +8,7 @@ in `claprt.media.boxes`): what does not reach its stated end, or is not what sho
 
 from __future__ import annotations
 
+import re
 import struct
 
 from claprt.binary import BinaryFile
@@ -33,6 +34,8 @@ def check_structure(name: str, file: BinaryFile, media_format: str) -> None:
     check = _CHECKS.get(media_format)
     if check is not None:
         check(name, file)
+    if media_format in _HEADS:
+        _check_heads(name, file, _HEADS[media_format])
 
 
 # Matroska: elements of an identifier, a size and content; a recorder that cannot seek back leaves the outer sizes open.
@@ -155,6 +158,24 @@ def _check_ogg(name: str, file: BinaryFile) -> None:
         raise AudioDecodeError(
             f"{name} is truncated: its last page is not marked as the end. Get the whole file, or {REWRITE}."
         )
+
+
+# Formats whose demuxers stop at the end of the first of several recordings; the head of one is 8 bytes or more.
+
+_HEADS = {
+    "tta": re.compile(rb"TTA1[\x01\x02]\x00[\x01-\x20]\x00[\x08\x10\x18\x20]\x00"),
+    "flv": re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00"),
+    "ape": re.compile(rb"MAC [\x00-\xff]\x0f\x00\x00\x34\x00\x00\x00"),
+    "dsf": re.compile(rb"DSD \x1c\x00{7}"),
+}
+_PIECE = 1 << 20
+
+
+def _check_heads(name: str, file: BinaryFile, head: re.Pattern[bytes]) -> None:
+    for at in range(1, file.size, _PIECE):
+        found = head.search(file.read_at(at, _PIECE + 16))
+        if found is not None:
+            raise joined(name, at + found.start())
 
 
 _CHECKS = {
