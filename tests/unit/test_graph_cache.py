@@ -597,7 +597,7 @@ import claprt
 from claprt import session
 session._WORTH_KEEPING = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-print(claprt.load(sys.argv[1]).embed_audio(np.ones(48_000, np.float32))[:3].tolist())
+print(claprt.load(sys.argv[1]).embed_audio(np.ones(48_000, np.float32), 48_000)[:3].tolist())
 """
     answers: set[str] = set()
     for cache, room in (("off", 10**9), ("full", 0), ("full", 5000), ("full", 200_000), ("file", 10**9), ("file/x", 10**9)):

@@ -122,4 +122,4 @@ def test_first_answer_of_a_fresh_process(tmp_path: Path) -> None:
         env={"PATH": "", "PYTHONIOENCODING": "utf-8"},
     )
     assert done.stdout.split("  ")[0] == "a siren"
-    assert "claprt-export 630k-audioset-best" in done.stderr
+    assert "using mini, the small model" in done.stderr
