@@ -12,6 +12,8 @@ class Reader(StrEnum):
     LIBSNDFILE = "libsndfile"
     MEDIA = "media"
     """FFmpeg's libraries, through PyAV: the extra `media`."""
+    UNREAD = "unread"
+    """It holds sound in a form that is not decoded here."""
     NONE = "none"
     """It does not hold sound."""
 
@@ -35,6 +37,11 @@ def kind_of_sound(name: str, media_format: str | None = None) -> Container:
 def kind_of_media(name: str, media_format: str) -> Container:
     """A container that FFmpeg's libraries read."""
     return Container(name, Reader.MEDIA, media_format)
+
+
+def not_read(name: str) -> Container:
+    """A container of sound that nothing here decodes."""
+    return Container(name, Reader.UNREAD)
 
 
 def not_sound(name: str) -> Container:
@@ -101,7 +108,23 @@ MAGIC: tuple[tuple[bytes, Container], ...] = (
     (b"MP+", kind_of_media("Musepack (mpc)", "mpc")),
     (b"tBaK", kind_of_media("TAK", "tak")),
     (b"ajkg", kind_of_media("Shorten (shn)", "shn")),
-    (b"OFR ", not_sound("OptimFROG, which no library here decodes")),
+    (b"OFR ", not_read("OptimFROG")),
+    (b"LA04", not_read("Lossless Audio (la)")),
+    (b"#!SILK_V3", not_read("SILK (a voice message of WeChat, QQ or Skype)")),
+    (b"\x02#!SILK_V3", not_read("SILK (a voice message of WeChat, QQ or Skype)")),
+    (b"\x02dss", not_read("DSS (a dictation)")),
+    (b"\x03dss", not_read("DSS (a dictation)")),
+    (b"\x03ds2", not_read("DS2 (a dictation)")),
+    (b".SoX", not_read("SoX's own format (sox)")),
+    (b"XoS.", not_read("SoX's own format (sox)")),
+    (b"nut/multimedia container\0", not_read("NUT")),
+    (b"\x06\x0e\x2b\x34\x02\x05\x01\x01", not_read("MXF")),
+    (b"\xb7\xd8\x00\x20\x37\x49\xda\x11", not_read("a recording of Windows Media Center (wtv)")),
+    (b"DTSHDHDR", not_read("DTS-HD")),
+    (b"FSB4", not_read("a sound bank of FMOD (fsb)")),
+    (b"FSB5", not_read("a sound bank of FMOD (fsb)")),
+    (b"VAGp", not_read("VAG (PlayStation)")),
+    (b"HCA\0", not_read("HCA")),
     (b"DSD ", kind_of_media("DSF (DSD)", "dsf")),
     (b"FRM8", kind_of_media("DSDIFF (DSD)", "iff")),
     (b"#!AMR", kind_of_media("AMR", "amr")),
@@ -156,6 +179,7 @@ RIFF = {
     b"WAVE": WAV,
     b"AVI ": kind_of_media("AVI", "avi"),
     b"XWMA": kind_of_media("xWMA", "xwma"),
+    b"QLCM": not_read("QCELP (qcp)"),
     b"RMID": not_sound("MIDI, which holds notes and not sound; render it first (fluidsynth -F out.wav)"),
     b"WEBP": not_sound("a WebP picture"),
     b"sfbk": not_sound("a SoundFont"),

@@ -69,6 +69,11 @@ def _open(name: str, file: BinaryFile) -> Opened:
         container, begin = _look_further(name, file)
     if container.reader is Reader.NONE:
         raise AudioDecodeError(f"{name} holds no sound: its first bytes are those of {container.name}.")
+    if container.reader is Reader.UNREAD:
+        raise AudioDecodeError(
+            f"{name} is {container.name}, which is not read here. Convert it to WAV with a program that plays it "
+            "(ffmpeg -i FILE out.wav)."
+        )
     if container.reader is Reader.LIBSNDFILE:
         from claprt.libsndfile import UndecodableError, open_parts
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from claprt.audio import open_sound
 from claprt.containers import HEAD_BYTES, Reader, recognise
-from claprt.errors import UnfinishedHeaderWarning
+from claprt.errors import AudioDecodeError, UnfinishedHeaderWarning
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
 
@@ -151,3 +152,22 @@ def test_one_word_of_mpeg_is_not_enough() -> None:
 
 def test_the_warning_is_one_that_can_be_filtered() -> None:
     assert issubclass(UnfinishedHeaderWarning, UserWarning)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x02#!SILK_V3" + bytes(40), "SILK"),
+        (b"\x02dss\x01" + bytes(600), "DSS"),
+        (b"OFR \x0c\0\0\0" + bytes(40), "OptimFROG"),
+        (b".SoX\x1c\0\0\0" + bytes(40), "SoX"),
+        (b"nut/multimedia container\0" + bytes(40), "NUT"),
+        (b"RIFF\x40\0\0\0QLCMfmt " + bytes(40), "QCELP"),
+        (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01" + bytes(40), "MXF"),
+    ],
+)
+def test_sound_that_is_not_read_is_not_called_something_else(head: bytes, name: str) -> None:
+    for source in (head, io.BytesIO(head)):
+        with pytest.raises(AudioDecodeError, match=f"is .*{name}.*, which is not read here. Convert it") as caught:
+            open_sound(source, None, 48_000)
+        assert "holds no sound" not in str(caught.value)
