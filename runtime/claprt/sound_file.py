@@ -114,7 +114,7 @@ def _look_further(name: str, file: BinaryFile) -> tuple[Container, int]:
     if begin is None:
         raise AudioDecodeError(
             f"{name} begins with nothing that says what it is ({file.read_at(0, 8).hex(' ')}). Raw samples go in as an "
-            "array: embed_audio(numpy.frombuffer(data, 'int16'), sample_rate)."
+            "array: embed_audio(numpy.frombuffer(data, 'int16'), sample_rate); a service takes them within a WAV file."
         )
     return magic.MPEG, begin
 

@@ -214,7 +214,10 @@ class TestClapSocket:
         assert np.abs(vector - clap.embed_audio(sound, 48_000)).max() < 1e-6
         assert (vector == same).all()
 
-    @pytest.mark.parametrize("name", ["samplerate", "sampling_rate", "samplingRate", "sr", "rate", "SAMPLE_RATE", "Sample-Rate", "sampleRateHertz"])
+    @pytest.mark.parametrize(
+        "name",
+        ["samplerate", "sampling_rate", "samplingRate", "sr", "rate", "SAMPLE_RATE", "Sample-Rate", "sampleRateHertz"],
+    )
     def test_a_rate_of_another_name_is_not_passed_over(self, client: TestClient, sound: Any, name: str) -> None:
         data = sound[:99].astype("<f4").tobytes()
         with client.websocket_connect(f"/clap?{name}=48000") as socket:
