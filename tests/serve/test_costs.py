@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import soundfile
 from websockets.asyncio.client import connect as connect_async
 
 from tests.serve.process import Process
-from tests.serve.wire import PING, frame, upgrade
+from tests.serve.wire import PING, frame, http_reply, request, upgrade
 
 JSON = {"Content-Type": "application/json"}
 RATE = 16_000
@@ -72,6 +73,51 @@ def test_pings_that_are_read_are_answered(service: Process) -> None:
     before = service.rss_mb()
     asyncio.run(asyncio.wait_for(client(), 60))
     assert service.rss_mb() < before + 15
+
+
+def test_requests_that_are_sent_ahead_wait_outside(service: Process) -> None:
+    """Forty megabytes of them, whose answers are read; as much as could be sent was taken in, and kept twice."""
+    one = request("POST", "/classify", JSON, b"{}")
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(one * (40_000_000 // len(one)))
+        for _ in range(1500):
+            assert (await http_reply(reader)).status == 422
+        writer.transport.abort()
+
+    service.forget_peak()
+    before = service.rss_mb()
+    asyncio.run(asyncio.wait_for(client(), 60))
+    assert service.peak_mb() < before + 15
+
+
+def test_requests_that_are_sent_ahead_are_all_answered(service: Process) -> None:
+    """In pieces that end anywhere, and with a body that is longer than what waits."""
+    long = request("POST", "/classify", JSON, b'{"audio": "%s"}' % (b" " * 300_000))
+    several = [request("POST", "/classify", JSON, b"{}"), request("GET", "/nope"), long]
+    draw = random.Random(1)
+    requests = draw.choices(several, weights=[60, 38, 2], k=3000)
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+
+        async def send() -> None:
+            sent = b"".join(requests)
+            while sent:
+                size = draw.choice([1, 100, 5_000, 200_000, 2_000_000])
+                writer.write(sent[:size])
+                sent = sent[size:]
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        sending = asyncio.ensure_future(send())
+        for one in requests:
+            assert (await http_reply(reader)).status == (404 if one == several[1] else 422)
+        await sending
+        writer.close()
+
+    asyncio.run(asyncio.wait_for(client(), 60))
 
 
 HOSTILE = {

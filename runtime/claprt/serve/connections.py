@@ -18,6 +18,7 @@ from types import GeneratorType
 from typing import Any, cast
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.streams import StreamReader
@@ -31,6 +32,8 @@ SPARE = 64
 """Connections beyond the limit whose request is read, so that it can be refused; of more, the oldest is closed."""
 MOST_FRAGMENTS = 4096
 """Of one message. Each costs some memory that its size does not show, so that empty ones would be free of charge."""
+_AHEAD_BYTES = 128 << 10
+"""Bytes of later requests that may wait on one connection before it is read on; more than headers may have."""
 _ALWAYS = "/healthz"  # a full service is alive
 _FULL = "The service has as many connections as it takes. Ask again a little later."
 _SLOW = "The request took too long to arrive."
@@ -76,6 +79,19 @@ def _refused(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], byte
 _numbers = itertools.count()
 
 
+class _Flow(FlowControl):
+    """Reads no more while requests wait that were sent ahead: each that is answered would let in a thousand of them."""
+
+    def __init__(self, transport: asyncio.Transport, connection: h11.Connection) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        """Reads on, if little of later requests is here."""
+        if len(self._connection.trailing_data[0]) <= _AHEAD_BYTES:
+            super().resume_reading()
+
+
 class HttpConnection(H11Protocol, Watched):
     """HTTP/1.1, until the client asks for WebSocket."""
 
@@ -92,6 +108,7 @@ class HttpConnection(H11Protocol, Watched):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Accepts a connection, or marks it as one too many."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.conn)
         excess = 0 if self._most is None else len(self.connections) - self._most
         self._beyond = excess > 0
         if excess > SPARE:  # so that whoever comes last can still ask whether the service is alive
@@ -124,6 +141,12 @@ class HttpConnection(H11Protocol, Watched):
             await answer(400, "Content-Length and Transfer-Encoding exclude each other.")
         else:
             await self._inside(scope, receive, send)
+
+    def on_response_complete(self) -> None:
+        """Goes on to what was sent ahead, and reads on where that is no whole request."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hands the connection on, unless it is one too many."""
