@@ -113,9 +113,12 @@ def test_delay_and_padding_of_the_encoder_are_cut_where_a_table_states_them() ->
         assert likeness(mono, wave.mean(axis=0)) > 0.99
 
 
-def edits(*entries: tuple[int, int]) -> bytes:
-    """An edit list of (duration [ms], begin in the track [samples], -1 for silence)."""
-    return struct.pack(">II", 0, len(entries)) + b"".join(struct.pack(">IiI", *entry, 1 << 16) for entry in entries)
+def edits(content: bytes, *entries: tuple[int, int]) -> bytes:
+    """An edit list for a file, of (duration [ms], begin in the track [samples], -1 for silence)."""
+    units = int.from_bytes(content[(at := content.index(b"mvhd") + 16) : at + 4])  # in a second: FFmpeg 8 takes the rate
+    return struct.pack(">II", 0, len(entries)) + b"".join(
+        struct.pack(">IiI", duration * units // 1_000, begin, 1 << 16) for duration, begin in entries
+    )
 
 
 def test_edits_of_a_track_are_followed() -> None:
@@ -123,7 +126,7 @@ def test_edits_of_a_track_are_followed() -> None:
     whole = decoded(content)[2]
 
     def edited(*entries: tuple[int, int]) -> Any:
-        return decoded(replaced(content, "moov/trak/edts/elst", edits(*entries)))[2]
+        return decoded(replaced(content, "moov/trak/edts/elst", edits(content, *entries)))[2]
 
     part = edited((500, 1_024 + 24_000))
     assert part.size == 24_000
@@ -133,6 +136,7 @@ def test_edits_of_a_track_are_followed() -> None:
     assert edited((500, 1_024), (500, 1_024 + 48_000)).size == 48_000
 
 
+@pytest.mark.skipif("libopencore_amrnb" not in av.codecs_available, reason="this PyAV cannot encode AMR")
 def test_speech_codec() -> None:
     wave = tones(rate=8_000, channels=1)
     rate, channels, mono = decoded(encoded("amr", "libopencore_amrnb", wave, rate=8_000))
@@ -144,7 +148,7 @@ def test_speech_codec() -> None:
 def test_channels_are_averaged(channels: int) -> None:
     """Of eight planes, too: PyAV's own conversion reads behind the eighth."""
     wave = tones(channels=channels)
-    assert decoded(encoded("adts", "aac", wave))[1] == channels
+    assert decoded(encoded("ipod", "aac", wave))[1] == channels  # FFmpeg 8 writes no eight into ADTS
     found = decoded(encoded("wv", "wavpack", wave, sample_format="s16p"))
     assert found[1] == channels
     np.testing.assert_allclose(found[2], wave.mean(axis=0), atol=2**-15)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _BLOCK_SAMPLES = 1 << 16
 _MOST_CHANNELS = 64
 _PADDING = 1 << 13  # samples that an encoder may have added to fill its last packets
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Tags of files are text in any encoding; from PyAV 19 on they are read whatever it is."""
 _UNKNOWN_ORDERS: list[object] = []  # see `Stream._check_orders`
 
 
@@ -82,8 +84,8 @@ class Stream:
                 self._source,
                 format=container.media_format,
                 container_options=options,
-                metadata_errors="replace",
                 io_open=self._referred,
+                **_METADATA,
             )
         except Exception as error:  # PyAV has one for each of FFmpeg's errors, and raises built-in ones too
             self._source.raise_error(self._name)
