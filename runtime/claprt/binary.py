@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import errno
 import os
 import re
 from collections.abc import Callable, Generator, Sequence
@@ -22,21 +21,19 @@ def readable_as(name: str) -> Generator[None]:
     except AudioError:
         raise
     except FileNotFoundError as error:
-        raise _not_found(name) from error
+        raise AudioNotFoundError(_advised(name, "was asked for, and there is no such file.")) from error
     except IsADirectoryError as error:
         raise AudioDecodeError(f"{name} is a folder; name the sound files in it.") from error
     except Exception as error:  # file objects may raise anything
-        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
-            raise _not_found(name) from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise AudioDecodeError(f"{name} cannot be read: {reason}.") from error
+        raise AudioDecodeError(_advised(name, f"cannot be read: {reason}.")) from error
 
 
-def _not_found(name: str) -> AudioNotFoundError:
-    """What is said where no file has this name, with what would be right for what is no name at all."""
+def _advised(name: str, trouble: str) -> str:
+    """What is said of a name that cannot be opened, with what would be right for what is no name at all."""
     shown = name if len(name) <= _LONG_NAME else f"{name[:40]}… ({len(name)} characters)"
     hint = next((f" {advice}" for pattern, advice in _NO_NAMES if re.match(pattern, name)), "")
-    return AudioNotFoundError(f"{shown} was asked for, and there is no such file.{hint}")
+    return f"{shown} {trouble}{hint}"
 
 
 _LONG_NAME = 1_000
