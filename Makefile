@@ -145,9 +145,10 @@ bench-service-table: build/service.json ## put what `make bench-service` measure
 	cp build/service.json benchmarks/results/service.json
 	$(PYTHON) benchmarks/table.py
 
-fuzz: $(VENV)/.complete ## send a real service ten thousand requests that are wrong, and decode seventy thousand damaged files (SEED=1)
+fuzz: $(VENV)/.complete ## ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores (SEED=1)
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/fuzz_files.py $(if $(SEED),--seed $(SEED))
+	$(BIN)/python benchmarks/fuzz_stores.py $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/.complete | build ## run a real service under mixed clients and faults for MINUTES=60, and compare every vector
 	$(BIN)/python benchmarks/soak_service.py --minutes $(or $(MINUTES),60) --out build/soak.json

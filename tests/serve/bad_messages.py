@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable, samples
-from tests.serve.wire import BINARY, CLOSE, TEXT, frame
+from tests.serve.wire import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 kind = Register()
 
@@ -109,6 +109,32 @@ def json_of_many_values(draw: random.Random) -> dict[str, Any]:
 @kind(4)
 def a_sound_of_too_many_windows(_: random.Random) -> dict[str, Any]:
     return {**_message(bytes(4 * 1000 * 200), opcode=BINARY), "path": "/clap?sample_rate=1000"}
+
+
+@kind(4)
+def an_odd_rate_for_long(draw: random.Random) -> dict[str, Any]:
+    """As many windows too many, at a rate that is dear to resample."""
+    rate = draw.choice([1001, 1013, 1999, 3989])
+    return {**_message(samples(rate * draw.randint(21, 26)), opcode=BINARY), "path": f"/clap?sample_rate={rate}"}
+
+
+@kind()
+def files_that_are_none(draw: random.Random) -> dict[str, Any]:
+    """Frames that begin as files do, and hold no whole one."""
+    begin = draw.choice([
+        b"RIFF\xff\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0\2", b"FORM\0\0\1\0AIFF", b"caff\0\1\0\0",
+        b"\0\0\0\x18ftypM4A ", b"\x1aE\xdf\xa3", b"riff.\x91\xcf\x11", b"PK\3\4", b"<html>", b"%PDF-1.7", b"\x1f\x8b\x08\0",
+        b"\x89PNG\r\n\x1a\n",
+    ])  # fmt: skip
+    data = begin + draw.randbytes(draw.randint(0, 3000))
+    return _message(data, opcode=BINARY) if draw.random() < 0.5 else _json({"audio_buffer": as_base64(data)})
+
+
+@kind(2)
+def pings_without_end(draw: random.Random) -> dict[str, Any]:
+    """Tens of thousands, and then something that no frame is; some do not wait for a pong."""
+    flood = frame(draw.randbytes(draw.choice([0, 1, 125])), draw.choice([PING, PONG])) * draw.choice([1000, 20_000])
+    return {"upgraded": True, "parts": (flood, frame(b"", 3)), "leaves": draw.random() < 0.5}
 
 
 @kind(4)

@@ -162,3 +162,57 @@ def headers_that_never_end(draw: random.Random) -> dict[str, Any]:
 def a_body_that_never_ends(draw: random.Random) -> dict[str, Any]:
     head = request("POST", draw.choice(POSTS), {"Content-Type": "application/json", "Content-Length": "1000"})
     return {"parts": (head, *(b'{"input": "'[n : n + 1] for n in range(11))), "pause_s": 0.15}
+
+
+@kind()
+def pages_of_other_origins(draw: random.Random) -> dict[str, Any]:
+    origin = draw.choice(["https://a.example", "null", "http://localhost:1", "http://127.0.0.1.a.example", "x", "\x80"])
+    if draw.random() < 0.5:
+        return {"parts": (request("GET", "/clap", {**GOOD_UPGRADE, "Origin": origin}),)}
+    body = b'{"input": "a dog"}'
+    media = draw.choice([{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}])
+    return {"parts": (request("POST", "/v1/embeddings", {"Origin": origin, **media}, body),)}
+
+
+@kind()
+def data_uris_of_no_sound(draw: random.Random) -> dict[str, Any]:
+    size = draw.choice([1, 100, 300_000])
+    uri = draw.choice([
+        "data:," + "%zz" * size, "data:," + "%41" * size, "data:audio/wav;base64," + "%41" * size, "data:;base64,", "data:",
+        "data:audio/wav;base64," + "AA " * size, "data:" + ";x=y" * size + ",AAAA", "data:text/html;base64,PGh0bWw+",
+        "data" + ":" * size,
+    ])  # fmt: skip
+    path, body = draw.choice([
+        ("/v1/embeddings", {"input": uri, "modality": "audio"}), ("/classify", {"audio": uri, "labels": ["a", "b"]}),
+        ("/v1/embeddings", {"input": [uri] * 2, "modality": "audio"}), ("/tag", {"audio": uri, "tags": ["a"]}),
+    ])  # fmt: skip
+    return {"parts": (request("POST", path, {"Content-Type": "application/json"}, json.dumps(body).encode()),)}
+
+
+@kind()
+def labels_that_are_none(draw: random.Random) -> dict[str, Any]:
+    labels = draw.choice([
+        "", " , ,", ",", [], [""], [" "], ["a", "a"], ["a"] * 3000, "a," * 3000, [["a"]], {"a": 1}, 3, True, ["a", None],
+        ["w" * 9000], ["\ud800"], ["a", 3],
+    ])  # fmt: skip
+    name, path = draw.choice([("labels", "/classify"), ("tags", "/tag")])
+    body = json.dumps({"audio": as_base64(b"RIFF"), name: labels}).encode()
+    return {"parts": (request("POST", path, {"Content-Type": "application/json"}, body),)}
+
+
+@kind()
+def texts_that_are_none(draw: random.Random) -> dict[str, Any]:
+    texts = draw.choice([
+        "", " ", "\n\t", "\ud800", ["a", ""], ["a", None], ["a", ["b"]], "w" * 8193, ["w"] * 2049, [0] * 80, [[0, -1, 2]],
+        [[0, 1 << 63, 2]], [[0, 5, 2], "a"], [1.5], [[]], [True], {"text": "a"},
+    ])  # fmt: skip
+    body = json.dumps({"input": texts}).encode()
+    return {"parts": (request("POST", "/v1/embeddings", {"Content-Type": "application/json"}, body),)}
+
+
+@kind(2)
+def requests_sent_ahead(draw: random.Random) -> dict[str, Any]:
+    """Thousands on one connection, of which some wait for no answer."""
+    one = request("POST", draw.choice(POSTS), {"Content-Type": "application/json"}, draw.choice([b"{}", b"[]", b"[" * 500]))
+    count = draw.choice([100, 1000, 20_000])
+    return {"parts": (one * count,), "leaves": count > 1000 or draw.random() < 0.5}
