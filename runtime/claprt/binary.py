@@ -43,7 +43,7 @@ _NO_NAMES = (
     (r"(?i:data:[\w+./-]*[;,])", "A data: URI is no file: give the bytes that it encodes."),
     (r"[A-Za-z0-9+/_-]{200}[A-Za-z0-9+/=_\s-]*\Z", "If it is base64, give the bytes: base64.b64decode(text)."),
     (r"~", "~ is not expanded: give os.path.expanduser(path)."),
-    (r".*[*?\[]", "Patterns are not expanded: give glob.glob(pattern)."),
+    (r".*[*?\[]", "Patterns are not expanded here: give the names, in Python glob.glob(pattern)."),
     (r"[\"'].*[\"']\Z|\s|.*\s\Z", "Quotes and white space around a name are part of it."),
 )
 """What is given in place of a path, and what to do about it."""

@@ -219,3 +219,7 @@ def test_command_options_that_cannot_be(bundle: Path, files: list[str], capsys: 
 
 def test_split_words() -> None:
     assert split_words(["dog, rain", "a siren", ","]) == ["dog", "rain", "a siren"]
+    assert split_words([' ["rain, heavy", "dog"]', "[music]", "x"]) == ["rain, heavy", "dog", "[music]", "x"]
+    for bad in ('["rain, heavy"', '["rain", 1]', '["rain"] dog'):
+        with pytest.raises(OptionError, match="begins as a JSON list of strings, and is none"):
+            split_words([bad])

@@ -39,7 +39,7 @@ R = TypeVar("R", bound=Result)
 def add_answer_options(command: argparse.ArgumentParser, *, word: str) -> None:
     """Add files, labels or tags (`word` says which), `--template`, `--json`, and what decides on model and sounds."""
     add_file_options(command, on_error="skip")
-    add_word_options(command, word, plural_help=f"{word}s; commas separate them too")
+    add_word_options(command, word, plural_help=f"{word}s; commas separate them too, or a JSON list")
     command.add_argument("--template", metavar="TEXT", help=f"sentence with {{}} for the {word} (the {word} as it is)")
     command.add_argument("--json", action="store_true", help="one JSON object a file")
     add_sound_options(command)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from claprt.cli.sounds import is_sound_name
 from claprt.errors import OptionError
+
+_JSON = re.compile(r'\s*\[\s*"')
 
 
 def add_word_options(command: argparse.ArgumentParser, word: str, *, plural_help: str) -> None:
@@ -43,13 +47,29 @@ def given_words(options: argparse.Namespace) -> list[str]:
 
 
 def split_words(given: Sequence[str]) -> list[str]:
-    """Labels or tags as they were typed: one an argument, or several with commas between them.
+    """Labels or tags as they were typed: one an argument, several with commas between them, or a JSON list.
+
+    Raises:
+        OptionError: if an argument begins as a JSON list of strings, and is none.
 
     Example:
-        >>> split_words(["dog,rain", "a siren"])
-        ['dog', 'rain', 'a siren']
+        >>> split_words(["dog,rain", "a siren", '["rain, heavy"]'])
+        ['dog', 'rain', 'a siren', 'rain, heavy']
     """
-    return [word.strip() for part in given for word in part.split(",") if word.strip()]
+    found: list[str] = []
+    for part in given:
+        found += _listed(part) if _JSON.match(part) else part.split(",")
+    return [word.strip() for word in found if word.strip()]
+
+
+def _listed(text: str) -> list[str]:
+    try:
+        words: object = json.loads(text)
+    except ValueError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in cast("list[object]", words)):
+        raise OptionError(f"{text!r:.80} begins as a JSON list of strings, and is none.")
+    return cast("list[str]", words)
 
 
 def _words_of(file: str | None) -> list[str]:
