@@ -26,8 +26,8 @@ _PCM_AIFF = {
 }
 _PCM_CAF = {b"lpcm", b"alaw", b"ulaw"}
 _MPEG_TAGS = {0x50, 0x55}
-_FOREIGN_TAGS = {0x20, 0x5346, 0xFF, 0x1600, 0x1610, 0x2000, 0x2001, 0xF1AC}
-"""ADPCM of Yamaha and Flash, AAC, AC-3, DTS, FLAC."""
+_FOREIGN_TAGS = {0x20, 0x5346, 0xFF, 0x1600, 0x1610, 0x2000, 0x2001}
+"""ADPCM of Yamaha and Flash, AAC, AC-3, DTS. (Of FLAC FFmpeg would drop damaged frames without a word.)"""
 
 
 def wav(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:

@@ -8,6 +8,7 @@ recording of a radio programme may begin anywhere: pages may lack between the he
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 
 from claprt.binary import BinaryFile, Part, Spliced
@@ -119,6 +120,14 @@ def _links(name: str, file: BinaryFile) -> list[_Link]:  # noqa: PLR0912 - one t
                 "missing. Get the whole file."
             )
         if link is not None and serial == link.serial:
+            if (
+                _checksum(head[:22] + bytes(4) + head[26 : _HEADER + len(segments)], file.read_at(body, length))
+                != head[22:26]
+            ):
+                raise AudioDecodeError(
+                    f"{name} is damaged: the page of Ogg at {at} of {file.size} bytes has a wrong checksum, so that what "
+                    "it holds would be missing. Get it again, or rewrite it (ffmpeg -i FILE out.wav)."
+                )
             link.count, link.end = count, body + length
             link.closed = link.closed or bool(flags & _LAST)
             if link.pages and sum(link.pages[-1]) == at:
@@ -128,6 +137,17 @@ def _links(name: str, file: BinaryFile) -> list[_Link]:  # noqa: PLR0912 - one t
                 link.bodies.append((body, length))
         at = _next_page(file, body + length)
     return links
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _checksum(*parts: bytes) -> bytes:
+    """The checksum of a page: that of zlib over bytes with their bits reversed, from 0 on, and reversed again."""
+    value = 0xFFFF_FFFF
+    for part in parts:
+        value = zlib.crc32(part.translate(_REVERSED), value)
+    return (value ^ 0xFFFF_FFFF).to_bytes(4, "big").translate(_REVERSED)
 
 
 def _next_page(file: BinaryFile, at: int) -> int | None:

@@ -107,6 +107,16 @@ def test_two_recordings_in_one_file(form: str, codec: str, options: dict[str, An
         decoded(content * 2)
 
 
+def test_zeros_in_place_of_a_box() -> None:
+    """Zeros at the end are padding; with boxes behind them they are damage."""
+    content = encoded("mp4", "aac", options=FRAGMENTS)
+    whole = decoded(content)[2]
+    assert decoded(content + bytes(3_000))[2].size == whole.size
+    at = content.index(b"moof", len(content) // 3) - 4
+    with pytest.raises(AudioDecodeError, match=f"damaged at byte {at}"):
+        decoded(content[:at] + bytes(100) + content[at + 100 :])
+
+
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
 def test_flash_video_that_states_its_duration(part: float) -> None:
     content = encoded("flv", "libmp3lame", rate=44_100)

@@ -138,6 +138,16 @@ def test_a_page_that_is_damaged(tmp_path: Path, codec: str) -> None:
             samples(source)
 
 
+@pytest.mark.parametrize("codec", OGG)
+def test_one_bit_of_a_page(codec: str) -> None:
+    """A page of Opus that is dropped takes half a second or more with it, and nothing else would say so."""
+    content = OGG[codec]
+    for at in np.linspace(len(content) // 8, len(content) - 60, 12).astype(int):
+        flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        with pytest.raises(AudioDecodeError, match="checksum|lacks pages|truncated|headers are missing"):
+            samples(flipped)
+
+
 def test_zeros_behind_the_last_page(tmp_path: Path) -> None:
     for source in both(tmp_path, OGG["VORBIS"] + bytes(500)):
         assert np.array_equal(samples(source), samples(OGG["VORBIS"]))

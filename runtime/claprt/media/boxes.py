@@ -64,6 +64,8 @@ def _boxes(name: str, file: BinaryFile) -> Iterator[tuple[bytes, int, int]]:
     for _ in range(_BOXES):
         head = file.read_at(at, 16)
         if not head.strip(b"\0"):  # the end, or padding
+            if any(file.read_at(begin, _PIECE).strip(b"\0") for begin in range(at, size, _PIECE)):
+                raise damaged(name, at)
             return
         if len(head) < 8:
             raise truncated(name, at + 8, size)
