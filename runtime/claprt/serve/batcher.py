@@ -31,7 +31,7 @@ from claprt.results import EmbeddedSound
 from claprt.serve.asked import Asked, Heard
 from claprt.serve.faults import explained
 from claprt.serve.limits import Limits
-from claprt.serve.readers import Readers, Reading
+from claprt.serve.readers import GivenUp, Readers, Reading
 from claprt.serve.reading import Given, Load, Outline, read
 from claprt.serve.texts import Texts
 from claprt.serve.tower import AudioTower
@@ -113,6 +113,7 @@ class Batcher:
             await asyncio.wrap_future(asked.done)
         finally:
             self._asked.discard(asked)
+            asked.load = _let_go  # an error keeps the functions that it went through, and with them the message
             if asked.done.cancel() or asked.done.cancelled():
                 with self._change:
                     self._readers.changed()  # it may be paused
@@ -236,6 +237,11 @@ class Batcher:
 
 _TEXTS = 32
 """Texts that are looked at in one step."""
+
+
+def _let_go() -> Given:
+    """In place of what holds a message: nobody waits for its sound any longer."""
+    raise GivenUp
 
 
 def _told(error: BaseException) -> BaseException:
