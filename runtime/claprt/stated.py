@@ -23,10 +23,33 @@ def stated_samples(name: str, container: Container, file: BinaryFile) -> int | N
     """Samples per channel by the header, or None where it states none.
 
     Raises:
-        AudioDecodeError: the file is shorter than its blocks state.
+        AudioDecodeError: the file is shorter than its blocks state, or is several.
     """
+    if container in _WORDS:
+        _refuse_joined(name, file, _WORDS[container])
     look = _LOOK.get(container)
     return look(name, file) if look else None
+
+
+_WORDS = {
+    NIST: b"NIST_1A\n",
+    VOC: b"Creative Voice File\x1a",
+    XI: b"Extended Instrument: ",
+    WVE: b"ALawSoundFile**",
+    MAT5: b"MATLAB 5.0 MAT-file",
+}
+"""How files begin whose further headers libsndfile would take for samples."""
+_PIECE = 1 << 20
+
+
+def _refuse_joined(name: str, file: BinaryFile, word: bytes) -> None:
+    for at in range(1, file.size, _PIECE):
+        found = file.read_at(at, _PIECE + len(word) - 1).find(word)
+        if found >= 0:
+            raise AudioDecodeError(
+                f"{name} is several files in one: another begins at byte {at + found}. Give them one by one, or join their "
+                "samples (ffmpeg -f concat)."
+            )
 
 
 def _nist(_: str, file: BinaryFile) -> int | None:

@@ -315,6 +315,14 @@ def test_more_than_an_older_header_states(tmp_path: Path, form: str) -> None:
             samples(source)
 
 
+@pytest.mark.parametrize(("form", "subtype"), [("NIST", "PCM_16"), ("VOC", "PCM_16"), ("WVE", "ALAW"), ("MAT5", "FLOAT")])
+def test_joined_files_of_older_forms(form: str, subtype: str) -> None:
+    content = encoded(form, subtype)
+    assert samples(content).size >= PCM.size
+    with pytest.raises(AudioDecodeError, match=f"several files in one: another begins at byte {len(content)}"):
+        samples(content * 2)
+
+
 @pytest.mark.parametrize("form", ["NIST", "AVR", "MPC2K", "MAT5", "WVE", "AIFF"])
 def test_more_than_a_header_states_is_heard(form: str) -> None:
     """libsndfile goes by the size of the file there."""
