@@ -33,6 +33,8 @@ from claprt.locks import waiting_lock
 from claprt.manifest import MANIFEST_FILE
 
 _NEEDED = ("claprt_export", "torch", "onnx", "onnxscript", "safetensors", "huggingface_hub")
+_WEIGHTS = ("weights", "model.safetensors", "pytorch_model.bin")
+"""Under which of these names a checkpoint's digest is known."""
 _UNUSED_S = 30 * 24 * 3600
 """Seconds after which an export that nobody has loaded may go."""
 
@@ -91,6 +93,9 @@ def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = 
                 raise BundleError(
                     f"{checkpoint.name} was exported to {place}, and no whole bundle is there. Load it again."
                 )
+            if not _is_of(checkpoint, place):
+                shutil.rmtree(place, ignore_errors=True)
+                raise BundleError(f"{checkpoint.path} was changed while it was exported. Load it again when that is over.")
     return _used(place)
 
 
@@ -147,6 +152,12 @@ def _is_whole(place: Path, cache: GraphCache | None) -> bool:
     except BundleError:
         return False
     return True
+
+
+def _is_of(checkpoint: Checkpoint, place: Path) -> bool:
+    """Whether an export was made of the weights that its name is a digest of, and not of a file that came in between."""
+    weights = [checkpoint.depends[name] for name in _WEIGHTS if name in checkpoint.depends]
+    return not weights or read_bundle(place).manifest.source.sha256 == weights[0]
 
 
 def _used(place: Path) -> Path:
@@ -209,5 +220,7 @@ def _tidy(folder: Path, place: Path) -> None:
         with contextlib.suppress(OSError):
             left = path.name.startswith(f".{place.name}.") and path.is_dir()
             old = path.is_dir() and (path / MANIFEST_FILE).is_file() and (path / MANIFEST_FILE).stat().st_mtime < before
-            if left or old or path == place:
+            if path == place and (path.is_symlink() or not path.is_dir()):
+                path.unlink()
+            elif left or old or path == place:
                 shutil.rmtree(path, ignore_errors=True)

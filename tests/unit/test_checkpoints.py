@@ -27,7 +27,7 @@ from claprt.compat.kromosynth import CLAPExtractor
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, MissingDependencyError, OptionError
 
 EXPORTER = """
-import json, os, shutil, sys, threading, time
+import hashlib, json, os, shutil, sys, threading, time
 from pathlib import Path
 arguments = sys.argv[1:]
 place = Path(os.environ["STAND_IN"])
@@ -55,6 +55,13 @@ if mode == "slow":
     sys.exit(130)
 time.sleep(0.3)
 shutil.copytree(place / "bundle", out.with_name(".new"))
+if "--checkpoint" in arguments and mode != "swapped":
+    path = Path(arguments[arguments.index("--checkpoint") + 1])
+    files = [path] if path.is_file() else [path / name for name in ("model.safetensors", "pytorch_model.bin")]
+    manifest = out.with_name(".new") / "manifest.json"
+    facts = json.loads(manifest.read_bytes())
+    facts["source"]["sha256"] = hashlib.sha256(next(file for file in files if file.is_file()).read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(facts))
 out.with_name(".new").rename(out)
 """
 
@@ -595,3 +602,28 @@ def test_the_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CLAPRT_BUNDLE", "triton://localhost:8001")
     with pytest.raises(OptionError, match="threads is the server's own with triton://localhost:8001"):
         claprt.load(threads=1)
+
+
+def test_a_checkpoint_that_is_swapped_while_it_is_exported(stand_in: StandIn, file: Path) -> None:
+    """What came of the other file is not kept under the name of the first."""
+    stand_in.mode("swapped")
+    with pytest.raises(BundleError, match="was changed while it was exported"):
+        find_bundle(file)
+    stand_in.mode("")
+    found = find_bundle(file)
+    assert (found / "manifest.json").is_file()
+    assert len(stand_in.calls) == 2
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_something_else_in_the_place_of_an_export(stand_in: StandIn, file: Path, tmp_path: Path, kind: str) -> None:
+    found = find_bundle(file)
+    shutil.rmtree(found)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    found.symlink_to(other) if kind == "link" else found.write_bytes(b"")
+    assert find_bundle(file) == found
+    assert (found / "manifest.json").is_file()
+    assert (other / "kept").exists()
+    assert len(stand_in.calls) == 2
