@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 from claprt.graphs import FileFacts, Precision, Stage
 from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, MelSpec, Source, TextFacts
 from claprt_export.frontend import log_mel_graph

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 from claprt.facts import printable
 from claprt.manifest import MAX_LOGIT_SCALE, MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
-from claprt.bundle import sha256_of
 from claprt.checkpoints import TOKENIZER_VARIABLE
+from claprt.digests import sha256_of
 from claprt_export.errors import CheckpointError, DownloadError, ExportError
 from claprt_export.variants import Variant
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 from claprt.graphs import GraphFacts, TensorFacts
 from claprt_export.errors import ExportError
 

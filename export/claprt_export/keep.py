@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from claprt.bundle import read_bundle, sha256_of
+from claprt.bundle import read_bundle
+from claprt.digests import sha256_of
 from claprt.errors import BundleError
 from claprt.manifest import Manifest
 

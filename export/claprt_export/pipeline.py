@@ -12,9 +12,10 @@ import onnx
 import tokenizers
 
 import claprt
-from claprt.bundle import read_bundle, sha256_of
+from claprt.bundle import read_bundle
 from claprt.checkpoints import TOKENIZER_VARIABLE
 from claprt.dataset import Dataset
+from claprt.digests import sha256_of
 from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
 from claprt.manifest import (
     MANIFEST_FILE,

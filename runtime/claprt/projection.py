@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from claprt.arrays import BehaviorDescriptors, Embeddings
-from claprt.bundle import Bundle, sha256_of
+from claprt.bundle import Bundle
+from claprt.digests import sha256_of
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
 from claprt.forks import abandon_in_children
 from claprt.graphs import PROJECTION_INPUT, ProjectionFacts

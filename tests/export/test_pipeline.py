@@ -21,7 +21,8 @@ import tokenizers
 import torch
 
 import claprt
-from claprt.bundle import read_bundle, sha256_of
+from claprt.bundle import read_bundle
+from claprt.digests import sha256_of
 from claprt.graphs import Precision, Stage
 from claprt.manifest import MANIFEST_FILE, Source
 from claprt.mel import log_mel

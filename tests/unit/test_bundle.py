@@ -17,7 +17,8 @@ import onnx
 import pytest
 
 import claprt
-from claprt.bundle import read_bundle, sha256_of
+from claprt.bundle import read_bundle
+from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleNotFoundError, BundleVersionError, OptionError
 from claprt.graphs import Precision, Stage
 from claprt.manifest import MANIFEST_FILE, parse_manifest

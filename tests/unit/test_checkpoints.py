@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt import checkpoints, exporter_process, exporting, tasks
+from claprt import exporter_process, exporting, tasks
 from claprt.checkpoints import find_bundle
 from claprt.cli import main
 from claprt.compat.kromosynth import CLAPExtractor
+from claprt.digests import sha256_of
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, MissingDependencyError, OptionError
 
 EXPORTER = """
@@ -183,8 +184,7 @@ def test_files_of_one_folder_are_not_hashed_again(stand_in: StandIn, file: Path,
         os.utime(path, (long_ago, long_ago))
     time.sleep(2.1)  # a file that was just changed is hashed again
     hashed: list[Path] = []
-    real = checkpoints.sha256_of
-    monkeypatch.setattr(checkpoints, "sha256_of", lambda path: [hashed.append(path), real(path)][1])
+    monkeypatch.setattr("claprt.checkpoints.sha256_of", lambda path: [hashed.append(path), sha256_of(path)][1])
     for _ in range(3):
         find_bundle(file)
         find_bundle(other)

@@ -19,9 +19,10 @@ import pytest
 
 import claprt
 from claprt import digests, graph_cache, openvino_session, session
-from claprt.bundle import read_bundle, sha256_of
+from claprt.bundle import read_bundle
+from claprt.digests import sha256_of, stamp_of
 from claprt.errors import BundleCorruptError
-from claprt.graph_cache import GraphCache, default_cache, stamp_of
+from claprt.graph_cache import GraphCache, default_cache
 from claprt.graphs import Precision, Stage
 from claprt.locks import HAS_LOCKS
 from claprt.synthetic import SOUNDS

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 
 _LAYERS, _WIDTH = 32, 1024
 _WEIGHTS_MB = _LAYERS * _WIDTH * _WIDTH * 4 / 1e6

@@ -18,8 +18,9 @@ import pytest
 
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")
 
-from claprt.bundle import Bundle, read_bundle, sha256_of
+from claprt.bundle import Bundle, read_bundle
 from claprt.cli import main
+from claprt.digests import sha256_of
 from claprt.errors import BundleNotFoundError, OptionError, ServerError
 from claprt.graphs import Precision, Stage
 from claprt.manifest import MANIFEST_FILE, TextFacts, parse_manifest

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 from claprt.errors import OptionError
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
 from claprt_export.state_dict import read_pickle

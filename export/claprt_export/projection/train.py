@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from claprt.bundle import sha256_of
+from claprt.digests import sha256_of
 from claprt.errors import OptionError
 from claprt_export.errors import ExportError
 from claprt_export.projection.files import new_file

@@ -11,7 +11,7 @@ from claprt.clip import LongMode
 from claprt.manifest import MelSpec
 from claprt.mel import hz_to_mel, mel_to_hz
 from claprt.model import Clap
-from claprt.serve.batcher import Heard
+from claprt.serve.asked import Heard
 from claprt.serve.reading import Outline
 
 _COLUMNS = 1000

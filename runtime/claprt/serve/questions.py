@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from claprt.labels import checked_labels, filled_in
-from claprt.serve.batcher import Heard
+from claprt.serve.asked import Heard
 from claprt.serve.limits import Limits, checked_count, checked_length
 from claprt.serve.reading import Load, Outline
 from claprt.serve.service import Service, Times

@@ -19,7 +19,8 @@ from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.errors import AudioError, OptionError
 from claprt.model import Clap
 from claprt.serve import access
-from claprt.serve.batcher import Batcher, Heard
+from claprt.serve.asked import Heard
+from claprt.serve.batcher import Batcher
 from claprt.serve.faults import ShuttingDownError, log
 from claprt.serve.limits import Limits, checked_count, checked_length
 from claprt.serve.metrics import Metrics
