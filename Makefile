@@ -76,13 +76,14 @@ parity-table: build/parity.json ## put what `make parity` measured into benchmar
 
 mini: $(VENV)/.complete ## train the small model: DATA=folder of esc10, berklee and sonicpi; an hour and a half on two cores
 	$(BIN)/python -m claprt_export.mini $(foreach part,esc10 berklee sonicpi,$(if $(DATA),--$(part) $(DATA)/$(part))) --work build/mini
+	$(if $(DATA),$(BIN)/python -m claprt_export.mini.trained_words --berklee $(DATA)/berklee --sonicpi $(DATA)/sonicpi --out build/mini/shipped/trained_words.txt)
 
 mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` trained into the package
 	cp build/mini/study/report.json benchmarks/results/mini.json
 	$(PYTHON) benchmarks/table.py
 	rm -rf runtime/claprt/mini export/claprt_export/mini/weights
 	mkdir export/claprt_export/mini/weights
-	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json export/claprt_export/mini/weights/
+	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json $(wildcard build/mini/shipped/trained_words.txt) export/claprt_export/mini/weights/
 	$(BIN)/claprt-export mini --out runtime/claprt/mini
 	$(MAKE) mini-tags
 

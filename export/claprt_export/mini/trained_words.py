@@ -1,6 +1,6 @@
 """The words of the captions that `mini` was trained with, which its manifest lists.
 
-python -m claprt_export.mini.trained_words --berklee FOLDER --sonicpi FOLDER
+python -m claprt_export.mini.trained_words --berklee FOLDER --sonicpi FOLDER --out FILE
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from claprt.vocabulary import stems
 from claprt_export.mini.captions import ESC10_WORDINGS
 from claprt_export.mini.kinds import KINDS
 from claprt_export.mini.sounds import named_recordings
-
-FILE = Path(__file__).parent / "weights" / "trained_words.txt"
-"""One word a line, as the exporter reads it."""
 
 
 def trained_words(names: set[str]) -> list[str]:
@@ -33,9 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--berklee", type=Path, required=True, metavar="FOLDER", help="MP3s named after what they are")
     parser.add_argument("--sonicpi", type=Path, required=True, metavar="FOLDER", help="FLACs named after what they are")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="one word a line, as the exporter reads it")
     options = parser.parse_args()
     names = {name for source in ("berklee", "sonicpi") for name, _, _ in named_recordings(getattr(options, source), source)}
-    FILE.write_text("\n".join(trained_words(names)) + "\n", encoding="utf-8")
+    options.out.write_text("\n".join(trained_words(names)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
