@@ -252,8 +252,32 @@ def tables() -> dict[str, str]:
         "triton": triton_table(triton),
         "tagging": tagging_table(tagging),
         "service": service_table(service),
+        "soak": soak_table(_read("soak")),
         "service: another": service_table(_read("service-another")),
     }
+
+
+def soak_table(results: dict[str, Any]) -> str:
+    """What came of a long run under faults."""
+    faults, memory = results["faults"], results["memory_mb"]
+    left = sum(count for name, count in results.items() if name.startswith("left: "))
+    rows = {
+        "minutes": f"{results['minutes']:g}",
+        "requests that were answered": f"{results['requests']:,}",
+        "vectors compared / wrong / largest difference":
+            f"{results['vectors']:,} / {results['wrong vectors']} / {results['worst difference']:.1e}",
+        "killed / told to end / stopped / disk filled":
+            " / ".join(str(faults.get(name, 0)) for name in ("killed", "told to end", "stopped", "filled")),
+        "clients that left, sent junk or only pinged": f"{left:,}",
+        "requests that failed outside of a fault, tracebacks":
+            f"{results['requests that failed outside of a fault']}, {results['tracebacks']}",
+        "statuses after SIGTERM":
+            ", ".join(f"{status}: {count}" for status, count in results["statuses after SIGTERM"].items()),
+        "memory after half an hour without a restart: at its beginning / end / most":
+            f"{memory['first']} / {memory['last']} / {memory['most']} MB",
+    }  # fmt: skip
+    lines = ["| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join([*lines, "", _machine(results)])
 
 
 def _read(name: str) -> dict[str, Any]:
