@@ -159,8 +159,9 @@ def test_what_the_browser_records(page: Page, address: str, media: bool, monkeyp
     if media:
         pytest.importorskip("av", reason="needs PyAV: the media extra")
     else:
+        for module in [module for module in sys.modules if module.startswith("claprt.media.")]:
+            monkeypatch.delitem(sys.modules, module)
         monkeypatch.setitem(sys.modules, "av", None)
-        monkeypatch.delitem(sys.modules, "claprt.media", raising=False)
     page.open(address)
     page.run("""(async () => {
       const context = new AudioContext();

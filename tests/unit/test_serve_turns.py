@@ -333,12 +333,13 @@ class TestTower:
             await asyncio.gather(*(ask("greedy", greedy, SOUND) for _ in range(30)))
             order.clear()
             tower.open.clear()
+            before = tower.asked
             asked = [asyncio.ensure_future(ask("greedy", greedy, SOUND))]
-            await until(lambda: tower.asked == 0 or batcher.queued == 0)
+            await until(lambda: tower.asked > before)
             asked += [asyncio.ensure_future(ask("greedy", greedy, SOUND)) for _ in range(12)]
-            await until(lambda: batcher.queued >= 11)
+            await until(lambda: batcher.queued == 12)
             asked.append(asyncio.ensure_future(ask("modest", modest, SOUND)))
-            await until(lambda: batcher.queued >= 12)
+            await until(lambda: batcher.queued == 13)
             tower.open.set()
             await asyncio.gather(*asked)
 
