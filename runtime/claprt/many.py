@@ -54,14 +54,25 @@ class _Sound:
             return EmbeddedSound(
                 source=self.name, vector=None, windows=none, starts_s=(), fingerprint=fingerprint, error=self.error
             )
-        windows = np.stack(self.windows)
-        return EmbeddedSound(
-            source=self.name,
-            vector=pooled(windows),
-            windows=windows,
-            starts_s=tuple(self.starts_s),
-            fingerprint=fingerprint,
-        )
+        return joined(self.name, self.windows, self.starts_s, fingerprint)
+
+
+def joined(source: str, vectors: Sequence[Embedding], starts_s: Sequence[float], fingerprint: str) -> EmbeddedSound:
+    """The result for a sound whose windows have all been run.
+
+    Args:
+        source: the sound's name.
+        vectors: of its windows, in order, each [dim].
+        starts_s: where they begin, in seconds.
+        fingerprint: names what made them.
+
+    Raises:
+        ProviderError: the windows' mean has no direction.
+    """
+    windows = np.stack(vectors)
+    return EmbeddedSound(
+        source=source, vector=pooled(windows), windows=windows, starts_s=tuple(starts_s), fingerprint=fingerprint
+    )
 
 
 def pooled(windows: Embeddings) -> Embedding:

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from claprt.audio import open_sound
 from claprt.errors import AudioDecodeError
 from claprt.mpeg import is_damaged, mpeg_header
+from tests.files import both, samples
 
 RATE = 44_100
 NOISE = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
@@ -24,16 +24,6 @@ def encoded(waveform: NDArray[Any] = NOISE, rate: int = RATE, **kept: Any) -> by
     file = io.BytesIO()
     soundfile.write(file, waveform, rate, format="MP3", **kept)
     return file.getvalue()
-
-
-def samples(source: Any) -> NDArray[Any]:
-    return np.concatenate(list(open_sound(source, None, 48_000).blocks))
-
-
-def both(tmp_path: Path, content: bytes) -> tuple[Path, bytes]:
-    path = tmp_path / "sound"
-    path.write_bytes(content)
-    return path, content
 
 
 def frames(content: bytes) -> list[bytes]:

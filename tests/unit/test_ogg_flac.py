@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from claprt.audio import open_sound
 from claprt.errors import AudioDecodeError, AudioError
+from tests.files import both, samples
 
 RATE = 48_000
 NOISE = np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32)
@@ -24,16 +24,6 @@ def encoded(form: str, subtype: str, waveform: NDArray[Any] = NOISE, rate: int =
     file = io.BytesIO()
     soundfile.write(file, waveform, rate, format=form, subtype=subtype)
     return file.getvalue()
-
-
-def samples(source: Any) -> NDArray[Any]:
-    return np.concatenate(list(open_sound(source, None, 48_000).blocks))
-
-
-def both(tmp_path: Path, content: bytes) -> tuple[Path, bytes]:
-    path = tmp_path / "sound"
-    path.write_bytes(content)
-    return path, content
 
 
 def crc(page: bytes) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from claprt.audio import open_sound
 from claprt.errors import AudioDecodeError, EmptyAudioError, UnfinishedHeaderWarning
+from tests.files import both, samples
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
 PCM = (np.round(NOISE * 32767) / 32768).astype(np.float32)
@@ -25,16 +26,6 @@ def encoded(form: str, subtype: str = "PCM_16", endian: str | None = None, wavef
     file = io.BytesIO()
     soundfile.write(file, waveform, 44_100, format=form, subtype=subtype, endian=endian)
     return file.getvalue()
-
-
-def samples(source: Any) -> NDArray[Any]:
-    return np.concatenate(list(open_sound(source, None, 48_000).blocks))
-
-
-def both(tmp_path: Path, content: bytes) -> tuple[Path, bytes]:
-    path = tmp_path / "sound"
-    path.write_bytes(content)
-    return path, content
 
 
 # where the length is stated: offset of the field, struct format, what is added to the bytes of samples

@@ -6,11 +6,9 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from claprt.arrays import Embedding
 from claprt.clip import View
-from claprt.many import pooled
+from claprt.many import joined
 from claprt.results import EmbeddedSound
 from claprt.serve.reading import Load, Outline
 from claprt.serve.turns import Turn, settle
@@ -57,14 +55,7 @@ class Asked:
 
     def sound(self, fingerprint: str) -> EmbeddedSound:
         """The result, once all windows have been run."""
-        windows = np.stack(self.vectors)
-        return EmbeddedSound(
-            source=self.name,
-            vector=pooled(windows),
-            windows=windows,
-            starts_s=tuple(self.starts_s),
-            fingerprint=fingerprint,
-        )
+        return joined(self.name, self.vectors, self.starts_s, fingerprint)
 
     def heard(self, sound: EmbeddedSound) -> Heard:
         """The result with its times."""
