@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 ROOT = Path(__file__).parents[1]
 CASES = {"10 s": "one 10 s sound", "files": "a folder of files", "64 labels": "64 labels"}
-OURS, OTHERS = "#1f6f8b", "#b8b8b8"
+OTHERS, EXACT, APPROXIMATE = "#b8b8b8", "#1f6f8b", "#7fbfd0"
+LEGEND = {
+    OTHERS: "other packages",
+    EXACT: "claprt, fp32: vectors of laion-clap",
+    APPROXIMATE: "claprt, int8 and bf16: approximate vectors",
+}
 
 
 def figure(results: dict[str, Any]) -> Figure:
@@ -29,14 +35,22 @@ def figure(results: dict[str, Any]) -> Figure:
                 if engine["cases"].get(case, {}).get("ratio") is not None
             ]
             names, ratios = [name for name, _ in rows][::-1], [ratio for _, ratio in rows][::-1]
-            bars = place.barh(names, ratios, color=[OURS if name.startswith("claprt") else OTHERS for name in names])
+            bars = place.barh(names, ratios, color=[_colour(name) for name in names])
             place.bar_label(bars, [f"{ratio:.1f}×" for ratio in ratios], padding=3, fontsize=8)
             place.set_title(f"HTSAT-{size}, {title}", fontsize=10)
             place.set_xlim(0, 1.15 * max(ratios, default=1))
             place.tick_params(labelsize=8)
             place.spines[["top", "right"]].set_visible(False)
-    drawn.suptitle("times as fast as laion-clap, from waveform, file or text to vector", fontsize=11)
+    drawn.suptitle("Speed relative to laion-clap, from waveform, file or text to vector", fontsize=11)
+    patches = [Patch(color=colour, label=label) for colour, label in LEGEND.items()]
+    drawn.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9, frameon=False)
     return drawn
+
+
+def _colour(engine: str) -> str:
+    if not engine.startswith("claprt"):
+        return OTHERS
+    return EXACT if engine.endswith("fp32") else APPROXIMATE
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ python benchmarks/table.py --check    says whether they are up to date
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -15,28 +16,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-BRIEF = (
-    "laion-clap HTSAT-tiny, sounds ≤ 10 s",
-    "laion-clap HTSAT-base, sounds ≤ 10 s",
-    "laion-clap HTSAT-tiny fused, sounds > 10 s, the same crops",
-    "laion-clap HTSAT-base, text, ids identical",
-    "transformers, sounds ≤ 10 s",
-    "kromosynth's extractor on laion-clap HTSAT-tiny",
-    "peak memory above the loaded model, one hour, windows",
-)
 
-
-def parity_table(results: dict[str, Any], only: tuple[str, ...] | None) -> str:
-    """A markdown table of parity rows; all of them, or those named."""
-    rows = [row for row in results["rows"] if only is None or row["what"] in only]
-    if only is not None:
-        rows.sort(key=lambda row: only.index(row["what"]))
-    lines = ["| against | bar | measured |", "|---|---|---|"]
-    lines += [f"| {row['what']} | {row['bar']} | {row['measured']} |" for row in rows]
-    if only is None:
-        versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        lines += ["", f"Measured with {versions}."]
-    return "\n".join(lines)
+def parity_table(results: dict[str, Any]) -> str:
+    """A markdown table of all parity rows, with the versions that were compared."""
+    rows = [f"| {row['what']} | {row['bar']} | {row['measured']} |" for row in results["rows"]]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return "\n".join(["| against | bar | measured |", "|---|---|---|", *rows, "", f"Measured with {versions}."])
 
 
 def mini_table(figures: dict[str, Any]) -> str:
@@ -64,21 +49,33 @@ def mini_table(figures: dict[str, Any]) -> str:
 _COLUMNS = ("1 s", "10 s", "batch 10", "batch 64", "files", "1 label", "64 labels")
 
 
-_BRIEF_COLUMNS = ("1 s", "10 s", "files", "64 labels")
+_BRIEF_COLUMNS = ("10 s", "files")
+_BRIEF_ENGINES = ("laion-clap", "claprt cpu fp32", "claprt cpu int8", "claprt openvino int8")
 
 
-def brief_bench_table(results: dict[str, Any]) -> str:
-    """One table for all sizes: the calls that most people make."""
-    lines = [f"| | {' | '.join(f'{size}: {case}' for size in results['sizes'] for case in _BRIEF_COLUMNS)} |"]
-    lines.append("|---" * (1 + len(_BRIEF_COLUMNS) * len(results["sizes"])) + "|")
-    names = list(dict.fromkeys(name for found in results["sizes"].values() for name in found["engines"]))
-    for name in names:
-        rows = [found["engines"].get(name, {"cases": {}})["cases"] for found in results["sizes"].values()]
-        ratios = [row.get(case, {}).get("ratio") for row in rows for case in _BRIEF_COLUMNS]
-        if any(ratio is not None for ratio in ratios):
-            shown = f"**{name}**" if name.startswith("claprt") else name
-            lines.append(f"| {shown} | {' | '.join('–' if ratio is None else f'{ratio:.1f}×' for ratio in ratios)} |")
-    return "\n".join([*lines, "", _machine(results)])
+def brief_bench_table(bench: dict[str, Any], quality: dict[str, Any], parity: dict[str, Any]) -> str:
+    """A few engines and calls, each beside how close its vectors are to laion-clap's."""
+    sizes = bench["sizes"]
+    lines = [f"| | vectors | {' | '.join(f'{size}, {case}' for size in sizes for case in _BRIEF_COLUMNS)} |"]
+    lines.append("|---" * (2 + len(_BRIEF_COLUMNS) * len(sizes)) + "|")
+    for name in _BRIEF_ENGINES:
+        ratios = [found["engines"][name]["cases"][case]["ratio"] for found in sizes.values() for case in _BRIEF_COLUMNS]
+        cells = " | ".join(f"{ratio:.1f}×" for ratio in ratios)
+        lines.append(f"| {name} | {_vectors(name, list(sizes), quality, parity)} | {cells} |")
+    return "\n".join([*lines, "", _machine(bench)])
+
+
+def _vectors(engine: str, sizes: list[str], quality: dict[str, Any], parity: dict[str, Any]) -> str:
+    """How close an engine's vectors are to laion-clap's, the worst of the sizes."""
+    pair = engine.removeprefix("claprt ")
+    if pair == engine:
+        return "the reference"
+    if pair.endswith("fp32"):
+        rows = {row["what"]: row["measured"] for row in parity["rows"]}
+        found = [re.search(r"max abs (\S+)", rows[f"laion-clap HTSAT-{size}, sounds ≤ 10 s"]) for size in sizes]
+        return f"laion-clap's, to {max((float(match[1]) for match in found if match), default=math.nan):.0e}"
+    worst = min(quality[f"bundle-{size}"]["pairs"][pair]["centred_cosine"] for size in sizes)
+    return f"approximate, centred cosine {worst:.3f}"
 
 
 def _machine(results: dict[str, Any]) -> str:
@@ -242,10 +239,9 @@ def tables() -> dict[str, str]:
         _read(name) for name in ("parity", "mini", "bench", "quality", "triton", "tagging", "service")
     )
     return {
-        "parity: brief": parity_table(parity, BRIEF),
-        "parity: full": parity_table(parity, None),
+        "parity": parity_table(parity),
         "mini": mini_table(mini),
-        "bench: brief": brief_bench_table(bench),
+        "bench: brief": brief_bench_table(bench, quality, parity),
         "bench: full": bench_table(bench),
         "bench: another": bench_table(_read("bench-another")),
         "quality": quality_table(quality),

@@ -18,7 +18,7 @@ from claprt.errors import ClaprtError
 from claprt.extras import install_hint
 from claprt.graphs import Precision
 from claprt.manifest import Manifest
-from claprt_export.projection.command import COMMANDS, Report, parse
+from claprt_export.projection.command import COMMANDS, PARSERS, Report, parse
 from claprt_export.variants import VARIANTS
 
 
@@ -103,10 +103,16 @@ def _precisions(value: str) -> list[Precision]:
         raise argparse.ArgumentTypeError(f"{error}; known are {', '.join(Precision)}") from error
 
 
+def parsers() -> list[argparse.ArgumentParser]:
+    """The command line of `claprt-export`, and of each of its commands."""
+    return [_parser(), *(make() for make in PARSERS.values())]
+
+
 def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {row.name:45} {row.about}" for row in VARIANTS.values())
     parser = argparse.ArgumentParser(
         prog="claprt-export",
+        usage="claprt-export [VARIANT] [--checkpoint PATH] --out BUNDLE_DIR [options]",
         description="Exports a LAION-CLAP checkpoint to a verified bundle of ONNX graphs.",
         epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.\n\n{COMMANDS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -85,7 +85,7 @@ _ROWS = (
     Variant(
         name="mini",
         layout="laion",
-        about="the small model that ships with claprt, trained here; see docs/mini.md",
+        about="small, everyday sounds and instruments; part of the package",
         licence="MIT",
         trained_on="ESC-10 (folds 1 to 4 of ESC-50's ten classes), Berklee and Sonic Pi samples, synthesised sounds",
         packaged=Path(__file__).parent / "mini" / "weights" / "mini.pt",

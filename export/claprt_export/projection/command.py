@@ -29,15 +29,15 @@ commands (each has --help):
 
 def parse(arguments: list[str]) -> argparse.Namespace | None:
     """The options of one of the two commands, with what runs them as `run`; None where the arguments name neither."""
-    parsers = {"projection": _projection_parser, "train-projection": _training_parser}
-    if not arguments or arguments[0] not in parsers:
+    if not arguments or arguments[0] not in PARSERS:
         return None
-    return parsers[arguments[0]]().parse_args(arguments[1:])
+    return PARSERS[arguments[0]]().parse_args(arguments[1:])
 
 
 def _projection_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claprt-export projection",
+        usage="claprt-export projection CHECKPOINT.pt --bundle FOLDER [options]",
         description="Puts a projection of embeddings to behaviour descriptors into a bundle, from the .pt file that "
         "kromosynth-evaluate's trainer or train-projection wrote.",
     )
@@ -55,6 +55,7 @@ def _projection_parser() -> argparse.ArgumentParser:
 def _training_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claprt-export train-projection",
+        usage="claprt-export train-projection EMBEDDINGS --out FILE.pt [options]",
         description="Trains a projection of embeddings to behaviour descriptors with a triplet loss, as QDHF does, on "
         "judgements of people or on the embedding's own neighbours.",
     )
@@ -88,6 +89,10 @@ def _training_parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace files, and a projection, that are there already")
     parser.set_defaults(run=_train)
     return parser
+
+
+PARSERS = {"projection": _projection_parser, "train-projection": _training_parser}
+"""By the word that follows `claprt-export`."""
 
 
 def _put(options: argparse.Namespace, report: Report) -> Iterator[str]:
