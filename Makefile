@@ -15,7 +15,7 @@ FILES ?=
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak dist clean
+.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak docs dist clean
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]'
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
@@ -55,7 +55,7 @@ test: $(VENV)/.complete ## run the tests (offline, no accelerator), on a Triton 
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.complete ## format, lint, types, workflows and templates
+check: $(VENV)/.complete ## format, lint, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -66,6 +66,7 @@ check: $(VENV)/.complete ## format, lint, types, workflows and templates
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
 	$(BIN)/zizmor --quiet --offline .github
 	$(BIN)/pyright
+	$(MAKE) --no-print-directory docs
 
 parity: $(REFERENCE)/.complete | build ## hold everything against laion-clap, transformers and the golden numbers
 	CLAPRT_PARITY_OUT=build/parity.json $(REFERENCE)/bin/python -m pytest tests/parity
@@ -153,6 +154,10 @@ fuzz: $(VENV)/.complete ## ten thousand wrong requests to a real service, sevent
 
 soak: $(VENV)/.complete | build ## run a real service under mixed clients and faults for MINUTES=60, and compare every vector
 	$(BIN)/python benchmarks/soak_service.py --minutes $(or $(MINUTES),60) --out build/soak.json
+
+docs: $(VENV)/.complete ## build the documentation into build/site, with links and references checked
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 install-check: $(VENV)/.complete | build ## install the wheel with each extra and run the tests that belong to it there (EXTRAS="cpu serve")
 	rm -rf build/wheel

@@ -296,7 +296,7 @@ def main() -> int:
     status = 0
     for path in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton", "tasks", "serve")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton", "scores", "serve")),
     ):
         document = path.read_text(encoding="utf-8")
         fresh = rendered(document, found)

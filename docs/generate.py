@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def command_line() -> str:
 
 def _section(parser: argparse.ArgumentParser, level: int, shared: dict[str, list[str]]) -> Iterator[str]:
     """A command: description, usage, its own options, links to shared ones, and its epilog."""
-    yield from (f"{'#' * level} {parser.prog}", "", f"{parser.description}", "")
+    yield from (f"{'#' * level} {parser.prog}", "", _paragraph(f"{parser.description}"), "")
     yield from ("```text", " ".join(parser.format_usage().removeprefix("usage: ").split()), "```", "")
     links: list[str] = []
     for title, rows in _groups(parser).items():
@@ -61,7 +62,13 @@ def _section(parser: argparse.ArgumentParser, level: int, shared: dict[str, list
     if links:
         yield from (f"Also {' and '.join(links)}.", "")
     if parser.epilog:
-        yield from ("```text", parser.epilog.strip(), "```", "") if "\n" in parser.epilog else (parser.epilog, "")
+        yield from (
+            ("```text", parser.epilog.strip(), "```", "") if "\n" in parser.epilog else (_paragraph(parser.epilog), "")
+        )
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 128, break_long_words=False, break_on_hyphens=False)
 
 
 def _groups(parser: argparse.ArgumentParser) -> dict[str, list[str]]:
@@ -102,11 +109,12 @@ def _value(action: argparse.Action) -> str:
 
 def documents() -> dict[Path, str]:
     """Every document that has generated parts, as it should be."""
-    readme = DOCS.parent / "README.md"
-    return {
-        DOCS / "command-line.md": command_line(),
-        readme: MODELS.sub(lambda match: match[1] + models_table() + match[2], readme.read_text(encoding="utf-8")),
+    models = models_table()
+    with_models = {
+        path: MODELS.sub(lambda match: match[1] + models + match[2], path.read_text(encoding="utf-8"))
+        for path in (DOCS.parent / "README.md", DOCS / "checkpoints.md")
     }
+    return {DOCS / "command-line.md": command_line(), **with_models}
 
 
 def main() -> int:

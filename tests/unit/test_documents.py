@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-EXAMPLES = ("README.md", "docs/tutorial.md", "docs/tasks.md", "docs/serve.md")
+_PAGES = ("index", "tutorial", "tasks", "search", "inputs", "migrate", "projection")
+EXAMPLES = ("README.md", *(f"docs/{page}.md" for page in _PAGES))
 """Documents whose Python blocks run, with the small model or a bundle that is called `bundle`."""
 
 
