@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from claprt.preprocess import Recipe, prepared_blocks
 from claprt.projection import Projection
 from claprt.recall import Recall
 from claprt.results import EmbeddedSound
-from claprt.text import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
+from claprt.text import Pace, TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
 
 _TEXT_BATCH = 32
 _TOKENISED = 64
@@ -223,16 +224,19 @@ class Clap(Loaded):
         rows = _result(self._text_steps(listed))
         return rows[0] if one else rows
 
-    def _text_steps(self, texts: Sequence[str]) -> Generator[None, None, Embeddings]:
+    def _text_steps(self, texts: Sequence[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
         """`embed_text` of a list, which can be left between batches."""
         ids: list[list[int]] = []
         for start in range(0, len(texts), _TOKENISED):
             ids += self.tokenizer.encode(texts[start : start + _TOKENISED])
             yield
         rows = np.empty((len(ids), self.dim), np.float32)
-        for positions in batches_by_length(ids, _TEXT_BATCH):
+        for positions in batches_by_length(ids, pace.size if pace else _TEXT_BATCH):
             token_ids, mask = pad([ids[position] for position in positions], self.manifest.text.pad_token_id)
+            began = time.perf_counter()
             rows[positions] = self.engine.text(token_ids, mask)
+            if pace:
+                pace.took(mask.size, time.perf_counter() - began)
             yield
         return rows
 
@@ -246,15 +250,16 @@ class Clap(Loaded):
         """
         return _result(self.label_steps(texts))
 
-    def label_steps(self, texts: str | Iterable[str]) -> Generator[None, None, Embeddings]:
-        """`embed_labels`, which can be left between batches of 32 texts; for services."""
+    def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
+        """`embed_labels`, which can be left between batches, whose size `pace` gives; for services."""
         self.check_open()
         recall = self.recall
         _, texts = split_texts(texts)
         keys = [recall.text_key(text) for text in checked_texts(texts)]
         rows = [recall.vector(key) for key in keys]
         missing = [position for position, row in enumerate(rows) if row is None]
-        vectors = yield from self._text_steps([texts[position] for position in missing])
+        yield
+        vectors = yield from self._text_steps([texts[position] for position in missing], pace)
         for position, vector in zip(missing, vectors, strict=True):
             recall.keep_vector(keys[position], vector)
             rows[position] = vector

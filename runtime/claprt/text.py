@@ -6,7 +6,9 @@ The tokenizer is the bundle's own `tokenizer.json`, run by Hugging Face's `token
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -154,16 +156,43 @@ def _not_a_text(text: object) -> str:
     return said
 
 
-def batches_by_length(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+def batches_by_length(ids: Sequence[Sequence[int]], size: int | Callable[[int], int]) -> Iterator[list[int]]:
     """Positions of the texts in batches of similar length, so that short texts are not padded to the longest.
+
+    Args:
+        ids: token ids of each text.
+        size: texts in a batch, or a function that gives it from the tokens of the shortest text left.
 
     Example:
         >>> list(batches_by_length([[0, 5, 2], [0, 5, 6, 7, 2], [0, 2]], 2))
         [[2, 0], [1]]
     """
-    order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    order, start = sorted(range(len(ids)), key=lambda position: len(ids[position])), 0
+    while start < len(order):
+        end = start + (size if isinstance(size, int) else size(len(ids[order[start]])))
+        yield order[start:end]
+        start = end
+
+
+class Pace:
+    """Sizes of batches of texts that take about as long as they should, from how long earlier ones took."""
+
+    _MOST = 32
+
+    def __init__(self, step_s: float) -> None:
+        """`step_s` is what a batch should take, in seconds."""
+        self._step_s = step_s
+        self._tokens_per_s: deque[float] = deque(maxlen=8)
+
+    def size(self, tokens: int) -> int:
+        """Texts of so many tokens in the next batch, at least one."""
+        if not self._tokens_per_s:
+            return 1
+        return min(self._MOST, max(1, int(self._step_s * statistics.median(self._tokens_per_s) / tokens)))
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """Takes note of a batch of so many tokens, padding included."""
+        self._tokens_per_s.append(tokens / max(seconds, 1e-6))
 
 
 def pad(ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[TokenIds, AttentionMask]:

@@ -14,7 +14,7 @@ import claprt
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.manifest import TextFacts
 from claprt.synthetic import SOUNDS
-from claprt.text import Tokenizer, batches_by_length, pad
+from claprt.text import Pace, Tokenizer, batches_by_length, pad
 
 SOUND = SOUNDS["rain"](48_000, 48_000)
 
@@ -127,3 +127,10 @@ def test_pad() -> None:
     assert token_ids.tolist() == [[0, 2, 1, 1], [0, 7, 8, 2]]
     assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
     assert token_ids.dtype == mask.dtype == "int64"
+
+
+def test_sizes_of_batches_that_take_a_given_time() -> None:
+    pace = Pace(0.02)
+    assert pace.size(77) == 1  # nothing is known yet
+    pace.took(100, 0.01)  # 10 000 tokens a second, 200 in 20 ms
+    assert [pace.size(tokens) for tokens in (10, 50, 77, 500, 1)] == [20, 4, 2, 1, 32]

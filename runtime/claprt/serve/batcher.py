@@ -35,9 +35,15 @@ from claprt.serve.readers import GivenUp, Readers, Reading
 from claprt.serve.reading import Given, Load, Outline, read
 from claprt.serve.texts import Texts
 from claprt.serve.tower import AudioTower
-from claprt.serve.turns import Steps, settle, whose
+from claprt.serve.turns import FairLock, Steps, settle, whose
+from claprt.text import Pace
 
 T = TypeVar("T")
+
+_ON_CPU = ("cpu", "openvino")
+"""Providers whose runs use the cores of this machine: one at a time, or each would take longer than both in turn."""
+_TEXT_RUN_S = 0.015
+"""What a run of the text tower should take, since a sound of another client may wait for it."""
 
 
 class Batcher:
@@ -51,9 +57,12 @@ class Batcher:
         self._on_batch = on_batch
         self._change = threading.Condition(threading.RLock())
         self._asked: set[Asked] = set()
-        self._tower = AudioTower(self._change, self._vectors)
+        on_cpu = clap.provider in _ON_CPU
+        cores = FairLock() if on_cpu else contextlib.nullcontext()
+        self._tower = AudioTower(self._change, self._vectors, cores)
         self._readers = Readers(self._change, self._tower.is_roomy)
-        self._texts = Texts(_told)
+        self._texts = Texts(_told, cores)
+        self._pace = Pace(_TEXT_RUN_S) if on_cpu else None
         self._aside = ThreadPoolExecutor(2, thread_name_prefix="claprt-aside")
         self._tower.start(self._readers.changed)
 
@@ -206,7 +215,7 @@ class Batcher:
 
     def _embedded(self, texts: list[str]) -> Steps[Embeddings]:
         with self._watched(Stage.TEXT):
-            return self._checked((yield from self.clap.label_steps(texts)), len(texts))
+            return self._checked((yield from self.clap.label_steps(texts, self._pace)), len(texts))
 
     def _counted(self, texts: list[str]) -> Steps[int]:
         tokens = 0

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from claprt.serve.turns import Shares, Steps, Turn, Waiting, settle
@@ -17,9 +18,14 @@ _CREDIT_S = 0.25
 class Texts:
     """The thread, and what waits for it."""
 
-    def __init__(self, explained: Callable[[BaseException], BaseException]) -> None:
-        """Starts the thread; `explained` turns what is raised into what whoever waits is told."""
-        self._explained = explained
+    def __init__(self, explained: Callable[[BaseException], BaseException], cores: AbstractContextManager[None]) -> None:
+        """Starts the thread.
+
+        Args:
+            explained: turns what is raised into what whoever waits is told.
+            cores: held for each step.
+        """
+        self._explained, self._cores = explained, cores
         self._change = threading.Condition()
         self._waiting: Waiting[tuple[Steps[Any], Future[Any]]] = Waiting()
         self._shares = Shares(_CREDIT_S)
@@ -52,16 +58,22 @@ class Texts:
         while True:
             with self._change:
                 self._change.wait_for(lambda: len(self._waiting) or self._ended)
-                turn = self._shares.first(self._waiting.turns())
-                if turn is None:
+                if not len(self._waiting):
                     return
-                steps, future = self._waiting.head(turn)
-            began = time.perf_counter()
-            goes_on = not future.done() and self._step(steps, future)
-            with self._change:
-                self._shares.charge(turn, time.perf_counter() - began)
-                if not goes_on:
-                    self._waiting.take(turn)
+            with self._cores:
+                self._run_step()
+
+    def _run_step(self) -> None:
+        with self._change:
+            turn = self._shares.first(self._waiting.turns())
+            assert turn is not None
+            steps, future = self._waiting.head(turn)
+        began = time.perf_counter()
+        goes_on = not future.done() and self._step(steps, future)
+        with self._change:
+            self._shares.charge(turn, time.perf_counter() - began)
+            if not goes_on:
+                self._waiting.take(turn)
 
     def _step(self, steps: Steps[Any], future: Future[Any]) -> bool:
         """Whether there are more."""

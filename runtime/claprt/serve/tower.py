@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence, Set
+from contextlib import AbstractContextManager
 
 from claprt.arrays import Embeddings
 from claprt.clip import View
@@ -27,9 +28,20 @@ _CREDIT = 8.0
 class AudioTower:
     """The thread, and the windows that wait for it."""
 
-    def __init__(self, change: threading.Condition, vectors: Callable[[Sequence[View]], Embeddings]) -> None:
-        """Starts no thread yet. `change` guards everything here; `vectors` runs the tower, in its thread."""
-        self._change, self._vectors = change, vectors
+    def __init__(
+        self,
+        change: threading.Condition,
+        vectors: Callable[[Sequence[View]], Embeddings],
+        cores: AbstractContextManager[None],
+    ) -> None:
+        """Starts no thread yet.
+
+        Args:
+            change: guards everything here.
+            vectors: runs the tower, in its thread.
+            cores: held for each run.
+        """
+        self._change, self._vectors, self._cores = change, vectors, cores
         self.at_once = 2
         """Windows that the engine runs side by side."""
         self._rows: Waiting[tuple[Asked, View]] = Waiting()
@@ -69,23 +81,28 @@ class AudioTower:
             self._thread.join()
 
     def _run(self, taken: Callable[[], None]) -> None:
-        while batch := self._next(taken):
-            self._answer(batch)
+        while self._waited():
+            with self._cores:
+                if batch := self._batch(taken):
+                    self._answer(batch)
 
-    def _next(self, taken: Callable[[], None]) -> list[tuple[Asked, View]]:
-        """Windows that wait, up to a batch; none once the service has ended and nothing waits."""
+    def _waited(self) -> bool:
+        """Waits for windows; False once the service has ended and there are none."""
         with self._change:
-            while True:
-                self._change.wait_for(lambda: len(self._rows) or self._ended)
-                batch, most, level = list[tuple[Asked, View]](), self._most(), self._level()
-                while len(batch) < most and (turn := self._shares.first(level & self._rows.turns())) is not None:
-                    asked, view = self._rows.take(turn)
-                    if not asked.done.done():  # whoever asked may have gone
-                        self._shares.charge(turn, 1.0)
-                        batch.append((asked, view))
-                taken()
-                if batch or self._ended:
-                    return batch
+            self._change.wait_for(lambda: len(self._rows) or self._ended)
+            return bool(len(self._rows))
+
+    def _batch(self, taken: Callable[[], None]) -> list[tuple[Asked, View]]:
+        """Windows that wait, up to a batch, without those that nobody waits for."""
+        with self._change:
+            batch, most, level = list[tuple[Asked, View]](), self._most(), self._level()
+            while len(batch) < most and (turn := self._shares.first(level & self._rows.turns())) is not None:
+                asked, view = self._rows.take(turn)
+                if not asked.done.done():  # whoever asked may have gone
+                    self._shares.charge(turn, 1.0)
+                    batch.append((asked, view))
+            taken()
+            return batch
 
     def _level(self) -> Set[Turn]:
         """Clients whose windows are run together; one that has had much less than the others is not kept by theirs."""

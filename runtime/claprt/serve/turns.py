@@ -7,6 +7,7 @@ arrival, whatever others ask for, and nobody is held up for ever.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, KeysView
@@ -121,6 +122,29 @@ class Waiting(Generic[T]):
         if not row:
             del self._rows[turn]
         return item
+
+
+class FairLock:
+    """A lock that goes to whoever has waited longest; a plain one goes back to a thread that asks again at once."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._next = self._serving = 0
+
+    @property
+    def waiting(self) -> int:
+        """Threads that wait for it."""
+        return max(0, self._next - self._serving - 1)
+
+    def __enter__(self) -> None:
+        with self._change:
+            mine, self._next = self._next, self._next + 1
+            self._change.wait_for(lambda: self._serving == mine)
+
+    def __exit__(self, *_: object) -> None:
+        with self._change:
+            self._serving += 1
+            self._change.notify_all()
 
 
 def settle(future: Future[T], outcome: T | BaseException) -> None:
