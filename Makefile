@@ -8,6 +8,7 @@ RELEASE := .venv-release
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
 BUNDLES := build/bundles
+SOURCE := build/source
 VARIANT ?= mini
 BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
@@ -22,20 +23,21 @@ help: ## print the verbs
 
 setup: $(VENV)/.complete ## make .venv with everything but the reference implementations
 
-$(VENV)/.complete: pyproject.toml constraints.txt
+$(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]' --editable ./export
 	touch $@
 
 setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
 
-$(REFERENCE)/.complete: pyproject.toml constraints-reference.txt
+$(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-reference.txt
 	$(PYTHON) -m venv $(REFERENCE)
 	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt torch
 	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt \
-	    --editable '.[cpu,export,reference]' pytest resampy
+	    --editable '.[cpu,export,reference]' --editable ./export pytest resampy
 	# torchaudio's compiled part does not load beside a CPU build of torch; its Python part is all that is needed
 	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt \
 	    --no-deps torchaudio
@@ -159,20 +161,22 @@ docs: $(VENV)/.complete ## build the documentation into build/site, with links a
 	$(BIN)/python docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-install-check: $(VENV)/.complete | build ## install the wheel with each extra and run the tests that belong to it there (EXTRAS="cpu serve")
-	rm -rf build/wheel
-	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
-	$(BIN)/python tests/installed.py build/wheel/*.whl $(EXTRAS)
-
-dist: $(RELEASE)/.complete ## build the sdist and the wheel into dist, and check both (docs/release.md)
-	rm -rf dist
-	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build
+dist: $(RELEASE)/.complete ## build the sdist, and from it the wheels, into dist, and check them (docs/release.md)
+	rm -rf dist $(SOURCE) && mkdir -p $(SOURCE)
+	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --sdist --outdir dist .
+	tar -xzf dist/claprt-*.tar.gz --strip-components 1 -C $(SOURCE)
+	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)
+	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)/export
 	$(RELEASE)/bin/twine check --strict dist/*
-	$(RELEASE)/bin/check-wheel-contents dist/*.whl
+	$(RELEASE)/bin/check-wheel-contents dist/claprt-*.whl
+	$(RELEASE)/bin/check-wheel-contents --config export/pyproject.toml dist/claprt_export-*.whl
+
+install-check: dist ## install the wheels with each extra and run the sdist's tests there (EXTRAS="cpu serve", LOWEST=1: oldest dependencies)
+	cd $(SOURCE) && $(CURDIR)/$(RELEASE)/bin/python tests/installed.py $(if $(LOWEST),--lowest) $(CURDIR)/dist $(EXTRAS)
 
 $(RELEASE)/.complete: constraints-release.txt
 	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-release.txt build check-wheel-contents twine
+	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-release.txt build check-wheel-contents twine uv
 	touch $@
 
 build:

@@ -1,6 +1,6 @@
 """Fills a map with different sounds, each as good an answer to a description as could be found: CMA-MAE with pyribs.
 
-    pip install '.[cpu,export,examples]'
+    pip install '.[cpu,examples]' ./export
     python examples/pyribs_sound_search.py --prompt "a bright bell"
 
 A synthesiser of fourteen numbers is searched. A sound's place on the map is its two behaviour descriptors, learned from

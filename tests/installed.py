@@ -1,13 +1,18 @@
-"""Installs the wheel as users do, once with each extra, and runs the tests that belong to the extra there.
+"""Install the wheels as users do, once with each extra, and run the tests that belong to the extra there.
 
-    python tests/installed.py build/wheel/claprt-….whl [EXTRA …]
+    python tests/installed.py [--lowest] FOLDER [EXTRA …]
 
-Each extra gets an environment of its own, so that a package which only another extra brings is missed. The tests are those
-of this checkout; the package is the installed one. A test that skips for want of the extra's own packages is a failure.
+FOLDER holds the wheels of `claprt` and `claprt-export`. Each extra gets an environment of its own, so that a package which
+only another extra brings is missed. The tests are those of this checkout; the packages are the installed ones. A test that
+skips for want of the extra's own packages is a failure.
+
+With `--lowest` what `pyproject.toml` names is installed in the lowest version that it allows (`uv`), else as in
+`constraints.txt`.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -46,25 +51,30 @@ EXTRAS = {
 }  # fmt: skip
 
 
-def check(wheel: Path, name: str) -> list[str]:
-    """Install the wheel with one extra and run its tests; what went wrong, in words."""
-    os.environ.pop("PYTHONPATH", None)
+def check(wheels: Path, name: str, *, lowest: bool) -> list[str]:
+    """Install the wheels with one extra and run its tests; what went wrong, in words."""
     extra, folder = EXTRAS[name], CLEAN / name
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    versions = _lowest(extra, folder, python) if lowest else ROOT / "constraints.txt"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", versions]
+    (wheel,) = wheels.glob("claprt-*.whl")
+    packages = [f"{wheel}[{extra.install}]"]
     if name == "export":
         subprocess.run([*pip, "torch"], check=True)  # a CPU build where the machine's settings or mirrors give one
-    subprocess.run([*pip, f"{wheel}[{extra.install}]"], check=True)
+        packages += map(str, wheels.glob("claprt_export-*.whl"))
+    subprocess.run([*pip, *packages], check=True)
     if name != "export":
-        without = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is not None)"
+        without = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('claprt_export', 'torch'))))"
         subprocess.run([python, "-c", without], check=True)
     subprocess.run([python, "-m", "claprt", "inspect", "mini"], check=True, cwd=folder, capture_output=True)
     subprocess.run([*pip, *_TEST_PACKAGES, *extra.needs], check=True)
+    # the toy bundle of the runtime's tests is written by modules of the exporter that need no torch
+    environment = {**os.environ, "PYTHONPATH": "" if name == "export" else str(ROOT / "export")}
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *extra.tests],
-        cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
     )  # fmt: skip
     print(done.stdout, flush=True)
     own = "|".join(re.escape(words) for words in (f"claprt[{name}]", f"the {name} extra"))
@@ -73,14 +83,36 @@ def check(wheel: Path, name: str) -> list[str]:
     return wrong + ([f"{name}: the tests ended with {done.returncode}"] if done.returncode else [])
 
 
+def _lowest(extra: Extra, folder: Path, python: Path) -> Path:
+    """Write constraints: the lowest versions that the project allows, and this checkout's for the tests' packages."""
+    file = folder / "lowest.txt"
+    extras = [part for one in extra.install.split(",") for part in ("--extra", one)]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python]
+    subprocess.run(
+        [*command, "--resolution", "lowest-direct", *extras, "--output-file", file, ROOT / "pyproject.toml"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    lines = file.read_text(encoding="utf-8").splitlines()
+    fixed = {line.partition("==")[0] for line in lines}
+    tested = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines += [line for line in tested if line.partition("==")[0] not in fixed]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
 def main(arguments: list[str]) -> int:
-    """Check the extras that are named, or all of them."""
-    wheel, *names = arguments
+    """Check the extras that are named, or all of them (with `--lowest` all of the runtime)."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--lowest", action="store_true", help="install the lowest versions that the project allows")
+    parser.add_argument("wheels", type=Path, metavar="FOLDER", help="where the wheels are")
+    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"some of {', '.join(EXTRAS)}")
+    options = parser.parse_args(arguments)
+    os.environ.pop("PYTHONPATH", None)
     wrong: list[str] = []
-    for name in names or EXTRAS:
-        print(f"== the wheel with {EXTRAS[name].install} ==", flush=True)
-        wrong += check(Path(wheel).resolve(), name)
-    print("\n".join(wrong) or "every extra passes its tests from the wheel")
+    for name in options.extras or [name for name in EXTRAS if not (options.lowest and name == "export")]:
+        print(f"== the wheel with {EXTRAS[name].install}{', lowest versions' if options.lowest else ''} ==", flush=True)
+        wrong += check(options.wheels.resolve(), name, lowest=options.lowest)
+    print("\n".join(wrong) or "every extra passes its tests from the wheels")
     return int(bool(wrong))
 
 

@@ -13,6 +13,7 @@ from claprt.telemetry import switch_off as _switch_off
 _switch_off()  # before onnxruntime or OpenVINO is imported
 
 # ruff: noqa: E402
+from claprt._version import __version__
 from claprt.bundle import read_bundle
 from claprt.cache import VectorCache
 from claprt.errors import ClaprtError
@@ -46,5 +47,3 @@ __all__ = [
     "similarity",
     "tag",
 ]
-
-__version__ = "0.1.0"

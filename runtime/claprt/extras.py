@@ -28,17 +28,25 @@ def install_hint(*extras: str) -> str:
     chosen = f"[{','.join(extras)}]"
     found = origin()
     url = str(found.get("url", ""))
+    what, before = [f"{_NAME}{chosen}"], ""
     if url.startswith("file:"):
         from urllib.request import url2pathname  # and an HTTP client, which nothing else needs
 
         path = Path(url2pathname(urlparse(url).path))
         if path.exists():
-            editable = found.get("dir_info", {}).get("editable", False)
-            return f"pip install {'-e ' if editable else ''}{shlex.quote(f'{path}{chosen}')}"
+            before = "-e " if found.get("dir_info", {}).get("editable", False) else ""
+            what = [f"{path}{chosen}"]
+            if "export" in extras:  # the other distribution, of the same folder: an index may have another build of it
+                beside = (
+                    path / "export" if path.is_dir() else path.with_name(path.name.replace("claprt-", "claprt_export-", 1))
+                )
+                what += [str(beside)] if beside.exists() else []
     elif url:
         scheme = f"{found['vcs_info'].get('vcs', 'git')}+" if "vcs_info" in found else ""
-        return f"pip install {shlex.quote(f'{_NAME}{chosen} @ {scheme}{url}')}"
-    return f"pip install {shlex.quote(f'{_NAME}{chosen}')}"
+        what = [f"{_NAME}{chosen} @ {scheme}{url}"]
+        if "export" in extras and scheme:
+            what.append(f"claprt-export @ {scheme}{url}#subdirectory=export")
+    return f"pip install {' '.join(f'{before}{shlex.quote(one)}' for one in what)}"
 
 
 @cache

@@ -11,12 +11,14 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT, EXPORTER = (
+    tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"] for folder in ("", "export")
+)
 ALL = [
     Requirement(line)
-    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values(), EXPORTER["dependencies"])
     for line in lines
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 
 from claprt import extras
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -35,8 +37,26 @@ def test_from_a_folder_or_wheel(recorded: dict[str, Any], tmp_path: Path) -> Non
     recorded.clear()
     recorded.update(url=wheel.as_uri(), archive_info={})
     assert extras.install_hint("cpu") == f"pip install '{wheel}[cpu]'"
+    exporter = tmp_path / "claprt_export-0.1.0-py3-none-any.whl"
+    assert extras.install_hint("export") == f"pip install '{wheel}[export]'"
+    exporter.touch()
+    assert extras.install_hint("export") == f"pip install '{wheel}[export]' {exporter}"
     wheel.unlink()
     assert extras.install_hint("cpu") == "pip install 'claprt[cpu]'"
+
+
+def test_the_exporter_comes_from_the_same_clone(recorded: dict[str, Any]) -> None:
+    """Its distribution is built from a folder of the repository; an index has those of releases alone."""
+    recorded.update(url=ROOT.as_uri(), dir_info={})
+    assert extras.install_hint("cpu", "export") == f"pip install '{ROOT}[cpu,export]' {ROOT}/export"
+    recorded["dir_info"] = {"editable": True}
+    assert extras.install_hint("cpu", "export") == f"pip install -e '{ROOT}[cpu,export]' -e {ROOT}/export"
+    recorded.clear()
+    recorded.update(url="https://example.org/claprt.git", vcs_info={"vcs": "git", "commit_id": "abc"})
+    assert extras.install_hint("cpu", "export") == (
+        "pip install 'claprt[cpu,export] @ git+https://example.org/claprt.git' "
+        "'claprt-export @ git+https://example.org/claprt.git#subdirectory=export'"
+    )
 
 
 def test_from_a_repository(recorded: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import tomllib
@@ -14,6 +15,7 @@ import claprt
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXPORTER = tomllib.loads((ROOT / "export" / "pyproject.toml").read_text(encoding="utf-8"))
 GUIDES = ("CONTRIBUTING.md", "SECURITY.md", "docs/release.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -31,13 +33,27 @@ def test_the_version_is_stated_once_in_the_code() -> None:
             r"^(__version__|VERSION|_VERSION) *(:[^=]*)?= *['\"]\d", path.read_text(encoding="utf-8"), re.MULTILINE
         )
     ]
-    assert stated == ["runtime/claprt/__init__.py"] == [PROJECT["tool"]["hatch"]["version"]["path"]]
-    assert "version" not in PROJECT["project"]
-    assert "version" in PROJECT["project"]["dynamic"]
+    assert stated == ["runtime/claprt/_version.py"]
+    for folder, project in (("", PROJECT), ("export", EXPORTER)):
+        assert (ROOT / folder / project["tool"]["hatch"]["version"]["path"]).resolve() == ROOT / stated[0]
+        assert "version" not in project["project"]
+        assert "version" in project["project"]["dynamic"]
 
 
-def test_the_installed_package_has_that_version() -> None:
+def test_the_distributions_require_each_other_in_that_version() -> None:
+    assert PROJECT["project"]["optional-dependencies"]["export"] == [f"claprt-export=={claprt.__version__}"]
+    assert [one for one in EXPORTER["project"]["dependencies"] if one.startswith("claprt")] == [
+        f"claprt=={claprt.__version__}"
+    ]
+    for field in ("license", "requires-python", "authors"):
+        assert EXPORTER["project"][field] == PROJECT["project"][field]
+    assert text_of("export/LICENSE") == text_of("LICENSE")
+
+
+def test_the_installed_packages_have_that_version() -> None:
     assert version("claprt") == claprt.__version__
+    if importlib.util.find_spec("torch") is not None:
+        assert version("claprt-export") == claprt.__version__
 
 
 def test_the_citation_has_that_version() -> None:

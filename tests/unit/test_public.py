@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import statistics
@@ -105,6 +106,7 @@ def test_files_stay_small() -> None:
 MODULES = [
     name
     for package in ("claprt", "claprt_export")
+    if importlib.util.find_spec(package)
     for _, name, _ in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
     if not name.endswith("__main__")
 ]
