@@ -1,4 +1,4 @@
-"""Part of triton.py: mixed requests of eight clients to a Triton server that is killed once in the middle."""
+"""Part of triton_server.py: mixed requests of eight clients to a Triton server that is killed once in the middle."""
 
 from __future__ import annotations
 

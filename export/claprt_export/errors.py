@@ -8,6 +8,7 @@ ExportError
 ├── TokenizerError           (ValueError)
 ├── ParityError                             a graph does not compute what the checkpoint does
 │   └── CollapsedTowerError                 a tower gives nearly one vector for everything
+├── PrecisionError                          a lowered graph did not pass the quality check
 └── OutputError              (OSError)      the bundle cannot be written
 """
 

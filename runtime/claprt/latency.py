@@ -1,9 +1,9 @@
-"""How long one sound takes, stage by stage, against a target.
+"""How long one sound takes, stage by stage, compared with a target.
 
-The stages are those of `Clap.embed_audio`, run one after the other on the same code: decode (libsndfile and mono),
-resample (and levels), window, mel, tower. The total is measured separately, as one whole call, so it also holds what lies
-between the stages. Sounds are synthesised, written as 16-bit WAV in memory at 44.1 kHz, and read back, so that decoding and
-resampling are part of every figure.
+The stages are those of `Clap.embed_audio` for a sound of one window, called one after the other: decode (libsndfile and
+mono), resample (and levels), window (`fill` alone, which is what a sound of up to ten seconds needs), mel, tower. The total
+is measured separately, as one whole call, so it includes what lies between the stages. Sounds are synthesised, written as
+16-bit WAV in memory at 44.1 kHz, and read back, so that decoding and resampling are part of every figure.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ def choose(
         f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
     )
     help_ = _help(provider, precision, fallback=fallback, on_cpu=on_cpu)
-    raise ProviderUnavailableError(f"{asked or 'Nothing'} cannot be had here. {'; '.join(passed_over)}{help_}.")
+    unavailable = f"{asked} cannot be had here" if asked else "No provider can run this bundle here"
+    raise ProviderUnavailableError(f"{unavailable}. {'; '.join(passed_over)}{help_}.")
 
 
 def _help(provider: str, precision: str, *, fallback: bool, on_cpu: bool) -> str:

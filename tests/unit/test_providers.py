@@ -23,6 +23,7 @@ GPU = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=1)
 NO_DRIVER = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=0)
 VNNI = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16"}))
 AMX = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
+NO_RUNTIME = Machine(providers=frozenset(), nvidia_gpus=0)
 OLD = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
 
 
@@ -193,6 +194,12 @@ def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
         ("cuda", "int8", GPU, "cuda does not run int8; cpu and openvino do"),
         ("auto", "fp16", PLAIN, 'precision="fp16" cannot be had here. fp16 on cuda: the installed onnxruntime has no CUDA'),
         ("auto", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
+        (
+            "auto",
+            "auto",
+            NO_RUNTIME,
+            "^No provider can run this bundle here. fp16 on cuda: the installed onnxruntime has no",
+        ),
     ],
 )
 def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Machine, words: str) -> None:

@@ -1,7 +1,7 @@
 """Words for sounds: templates, wordings, and what a file's name says.
 
-Whatever training must not see, so that it can be measured, is named here: three templates, and the wordings of `kinds.py`
-that are held out.
+Whatever training must not see, so that it can be measured, is named here: `HELD_OUT_TEMPLATES`, and the held-out wordings of
+the classes of `kinds`.
 """
 
 from __future__ import annotations
