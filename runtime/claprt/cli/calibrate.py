@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "calibrate",
         usage="claprt calibrate --bundle FOLDER --dataset FOLDER|CSV [options]",
-        help="make probabilities of tags mean something",
+        help="calibrate the probabilities of tags",
         description="Finds the cosine at which a tag is as likely right as wrong, and keeps it in the bundle.",
         epilog=_EPILOG,
     )
@@ -51,8 +51,8 @@ def add(commands: Any) -> None:
         help=f"sentence with {{}}; may be repeated ({' and '.join(map(repr, TEMPLATES))})",
     )
     command.add_argument("--prevalence", type=float, metavar="P", help="share of right tags to expect (the dataset's)")
-    command.add_argument("--dry-run", action="store_true", help="say what was found and change nothing")
-    command.add_argument("--json", action="store_true", help="what was found as JSON")
+    command.add_argument("--dry-run", action="store_true", help="print the result and change nothing")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
     add_sound_options(command)
     add_model_options(command)
     command.set_defaults(run=run)

@@ -40,8 +40,8 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         help="what to compute in; auto is the fastest that passed the bundle's quality checks (fp32)",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
-    model.add_argument("--cache", metavar="FOLDER", help="keep vectors of sounds there, and look for them first")
-    model.add_argument("--fallback", action="store_true", help="let the CPU take over if the provider cannot be had")
+    model.add_argument("--cache", metavar="FOLDER", help="store vectors of sounds there, and look them up first")
+    model.add_argument("--fallback", action="store_true", help="use the CPU if the provider is not available")
 
 
 def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "laion") -> None:
@@ -53,7 +53,9 @@ def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "la
     sound.add_argument(
         "--long", choices=list(map(str, LongMode)), help="what to do with clips over 10 s (fusion if fused, else windows)"
     )
-    sound.add_argument("--hop", type=float, metavar="SECONDS", help="for windows: from one to the next (one window)")
+    sound.add_argument(
+        "--hop", type=float, metavar="SECONDS", help="for windows: distance between their starts (one window)"
+    )
     sound.add_argument("--seed", type=int, metavar="N", help="for random and fusion: the crops LAION draws for a seed")
 
 

@@ -31,10 +31,10 @@ T = TypeVar("T")
 _PORT = 32051
 _TOKEN_VARIABLE = "CLAPRT_TOKEN"
 _EPILOG = f"""\
-ws://HOST:PORT/clap speaks kromosynth's protocol; http://HOST:PORT/docs describes HTTP. What the command line leaves open
-may be said in the environment: PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE},
-{_TOKEN_VARIABLE}. Vectors are those of fp32, unless --precision says otherwise; auto is the fastest that the bundle's
-judge accepted.
+ws://HOST:PORT/clap has kromosynth's protocol; http://HOST:PORT/docs describes the HTTP API.
+
+environment, where no flag is given:
+  PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE} (as --device), {_TOKEN_VARIABLE}
 """
 
 
@@ -51,10 +51,10 @@ def add(commands: Any) -> None:
     _add_bounds(command.add_argument_group("bounds"))
     add_sound_options(command, preprocess="kromosynth")
     add_model_options(command)
-    same = command.add_argument_group("the same in other words")
-    same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's word for --bundle")
+    same = command.add_argument_group("aliases")
+    same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle")
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
-    same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's word for --provider")
+    same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's name for --provider")
     command.set_defaults(run=run)
 
 
@@ -63,12 +63,22 @@ def _add_service(service: Any) -> None:
         "--host", default="127.0.0.1", help="address to listen on (%(default)s, which is this machine alone)"
     )
     service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {_PORT})")
-    service.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="of binary frames (%(default)s)")
+    service.add_argument(
+        "--sample-rate", type=int, default=16_000, metavar="HZ", help="sample rate of binary messages (%(default)s)"
+    )
     service.add_argument(
         "--projection", metavar="FOLDER", help="bundle whose projection /clap-bd and /project use (the model's own)"
     )
-    service.add_argument("--token-file", metavar="FILE", help=f"file with the bearer token to ask for ({_TOKEN_VARIABLE})")
-    service.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="pages that may ask from a browser")
+    service.add_argument(
+        "--token-file", metavar="FILE", help=f"file with the bearer token that clients must send ({_TOKEN_VARIABLE})"
+    )
+    service.add_argument(
+        "--cors",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="origin whose pages may use the service; may be repeated",
+    )
     service.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 

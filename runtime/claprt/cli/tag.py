@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
         "tag",
         usage="claprt tag FILE ... --tags TAG ... [options]",
         help="say which tags a sound has",
-        description="Multi-label tagging: any words, each judged by itself.",
+        description="Multi-label tagging: any words, each scored by itself.",
         epilog=_EPILOG,
     )
     add_answer_options(command, word="tag")
