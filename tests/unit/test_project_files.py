@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import tomllib
@@ -16,7 +17,8 @@ import claprt
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXPORTER = tomllib.loads((ROOT / "export" / "pyproject.toml").read_text(encoding="utf-8"))
-GUIDES = ("CONTRIBUTING.md", "SECURITY.md", "docs/release.md")
+_ROOT_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = [*_ROOT_DOCUMENTS, *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -72,19 +74,34 @@ def test_the_changelog_begins_with_what_is_not_released() -> None:
         assert numbers == sorted(numbers, reverse=True)
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_paths_and_verbs_of_the_guides_exist(guide: str) -> None:
-    """All in backticks that looks like a path of the repository; what a build makes is left out."""
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_paths_and_verbs_of_the_documents_exist(name: str) -> None:
+    """Paths of the repository in backticks, but those that a build makes; and what follows `make`."""
     tops = {path.name for path in ROOT.iterdir()} - {"build", "dist"}
-    words = re.findall(r"`([\w./-]+)`", text_of(guide))
+    words = re.findall(r"`([\w./*-]+)`", text_of(name))
     paths = [word for word in words if "/" in word and word.split("/")[0] in tops and not word.startswith(".venv")]
-    paths += [word for word in words if re.fullmatch(r"[A-Z]+\.(md|cff)|[\w-]+\.(toml|txt)|\.[\w-]+\.yaml", word)]
-    assert paths
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    paths += [
+        word
+        for word in words
+        if re.fullmatch(r"[A-Z]+\.(md|cff)|(pyproject|constraints[\w-]*)\.(toml|txt)|\.[\w-]+\.yaml", word)
+    ]
+    assert [path for path in paths if not any(ROOT.glob(path))] == []
     verbs = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
-    named = re.findall(r"(?:`|^    )make ([a-z -]+?)(?=[`;]| [A-Z]|  |$)", text_of(guide), re.MULTILINE)
-    assert named
+    named = re.findall(r"(?:`|^    )make ([a-z -]+?)(?=[`;]| [A-Z]|  |$)", text_of(name), re.MULTILINE)
     assert {verb for words in named for verb in words.split() if not verb.startswith("--")} - verbs == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_and_names_of_the_documents_exist(name: str) -> None:
+    """All in backticks, or behind `:::`, that looks like a name of the packages."""
+    for word in re.findall(r"(?:`|^::: )(claprt(?:_export)?(?:\.\w+)+)", text_of(name), re.MULTILINE):
+        missing: str | None = None
+        try:
+            pkgutil.resolve_name(word)
+        except ModuleNotFoundError as error:
+            missing = error.name
+        if missing is not None:  # of an extra that is not installed
+            assert missing == "claprt_export" or missing.split(".")[0] not in ("claprt", "claprt_export"), word
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
