@@ -24,22 +24,21 @@ _ENTRY_BYTES = 120
 
 
 class VectorCache:
-    """A bounded store of vectors. Safe to use from several threads, and its folder from several processes."""
+    """A bounded store of vectors. Several threads may use it, and several processes its folder."""
 
     def __init__(
         self, folder: str | os.PathLike[str] | None = None, *, memory_mb: float = 64, disk_mb: float = 1024
     ) -> None:
-        """Opens the store.
+        """Open the store.
 
         Args:
-            folder: where vectors outlive the process; made, for its owner alone, if it is not there. Whoever can write it
-                is trusted. By default vectors are kept in memory alone.
-            memory_mb: bound of the part in memory, 10^6 bytes; ten seconds of sound take 0.002.
-            disk_mb: bound of the part on disk, in 10^6 bytes, with everything that SQLite keeps beside its file.
+            folder: Where vectors outlive the process; created for its owner alone. Whoever can write to it is trusted. By
+                default vectors are kept in memory only.
+            memory_mb: Bound of the part in memory, in 10^6 bytes; ten seconds of sound take 0.002.
+            disk_mb: Bound of the part on disk, in 10^6 bytes, including everything that SQLite keeps beside its file.
 
         Raises:
-            OptionError: the folder cannot be written, or a bound is not positive. A full disk is only warned of
-                (`CacheWarning`).
+            OptionError: If the folder cannot be written, or a bound is not positive. A full disk gives a `CacheWarning`.
         """
         if not memory_mb > 0 or not disk_mb > 0:
             raise OptionError(f"memory_mb={memory_mb} and disk_mb={disk_mb} must be more than 0.")
@@ -49,13 +48,13 @@ class VectorCache:
         self._lock = threading.Lock()
         self._disk = None if folder is None else _opened(Path(folder), int(disk_mb * 1e6))
         self.hits = 0
-        """Vectors that were found."""
+        """Number of vectors found."""
         self.misses = 0
-        """Vectors that were not."""
+        """Number of vectors not found."""
 
     @property
     def bytes_in_memory(self) -> int:
-        """What the part in memory takes, in bytes."""
+        """Size of the part in memory, in bytes."""
         return self._bytes
 
     def get(self, key: bytes) -> bytes | None:
@@ -72,13 +71,13 @@ class VectorCache:
         return value
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Stores a value; a disk that is full or busy is no error, the value is then in memory alone."""
+        """Store a value; in memory only if the disk is full or busy."""
         self._keep(key, value)
         if self._disk is not None:
             self._disk.put(key, value)
 
     def drop(self, key: bytes) -> None:
-        """Forgets a value: one that turned out to be none that its reader can use."""
+        """Remove a value, such as one that turned out to be unusable."""
         with self._lock:
             value = self._kept.pop(key, None)
             self._bytes -= 0 if value is None else len(value) + _ENTRY_BYTES

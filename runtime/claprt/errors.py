@@ -26,7 +26,7 @@
     ├── FingerprintError             (ValueError)         vectors would be others than those that were asked for
     └── MissingDependencyError       (ImportError)        an optional package; the message says what installs it
 
-Each message says what was asked, what was found and what to do. Catch `ClaprtError` for all of them, or the built-in
+Each message states what was requested, what was found and what to do. Catch `ClaprtError` for all of them, or the built-in
 parent for one.
 """
 
@@ -50,7 +50,7 @@ class BundleVersionError(BundleError, ValueError):
 
 
 class BundleCorruptError(BundleError, ValueError):
-    """A file differs from what the manifest says of it, or the manifest cannot be read."""
+    """A file differs from its description in the manifest, or the manifest cannot be read."""
 
 
 class AudioError(ClaprtError):
@@ -62,43 +62,43 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 
 class AudioDecodeError(AudioError, ValueError):
-    """The bytes are no audio that can be decoded whole."""
+    """The bytes cannot be decoded completely as audio."""
 
 
 class AudioShapeError(AudioError, ValueError):
-    """An array's rank, channel count or dtype is not one of a sound."""
+    """An array has a rank, number of channels or dtype that a sound cannot have."""
 
 
 class AudioTypeError(AudioError, TypeError):
-    """Something that is no path, bytes, file or array where a sound was expected."""
+    """A value is neither a path, bytes, a file, an array nor another kind of sound."""
 
 
 class EmptyAudioError(AudioError, ValueError):
-    """A sound without a single sample."""
+    """A sound has no samples."""
 
 
 class NonFiniteAudioError(AudioError, ValueError):
-    """A sound with NaN or infinite samples."""
+    """A sound has NaN or infinite samples."""
 
 
 class SampleRateError(AudioError, ValueError):
-    """A sample rate that is missing, not positive, or outside the supported range."""
+    """A sample rate is missing, not positive, or outside the supported range."""
 
 
 class TextError(ClaprtError, ValueError):
-    """A text that cannot be embedded."""
+    """A text cannot be embedded."""
 
 
 class TextTypeError(TextError, TypeError):
-    """Something that is not a string where a text was expected."""
+    """A text is not a string."""
 
 
 class ArrayError(ClaprtError, ValueError):
-    """An array handed to an engine does not have the shape or dtype that the manifest states."""
+    """An array does not have the shape or dtype that the manifest states."""
 
 
 class OptionError(ClaprtError, ValueError):
-    """An option has no such value, or the bundle cannot do what it asks for."""
+    """An option has an unknown value, or the bundle does not support it."""
 
 
 class ProviderError(ClaprtError, RuntimeError):
@@ -106,7 +106,7 @@ class ProviderError(ClaprtError, RuntimeError):
 
 
 class ProviderUnavailableError(ProviderError):
-    """The execution provider that was asked for cannot be had on this machine."""
+    """The execution provider is not available on this machine."""
 
 
 class ServerError(ProviderError):
@@ -114,7 +114,7 @@ class ServerError(ProviderError):
 
 
 class ServerUnavailableError(ServerError, ConnectionError):
-    """A server cannot be reached, or gave no answer within the time that it was given."""
+    """A server cannot be reached, or did not answer within its time limit."""
 
 
 class ClosedError(ClaprtError, RuntimeError):
@@ -122,7 +122,7 @@ class ClosedError(ClaprtError, RuntimeError):
 
 
 class FingerprintError(ClaprtError, ValueError):
-    """A model's vectors would be others than those that were asked for."""
+    """A model does not have the fingerprint that was required."""
 
 
 class MissingDependencyError(ClaprtError, ImportError):
@@ -130,32 +130,32 @@ class MissingDependencyError(ClaprtError, ImportError):
 
 
 class SkippedSourcesWarning(UserWarning):
-    """Some sources of a batch could not be embedded and were skipped, as `on_error="skip"` asked."""
+    """Sources were skipped because of `on_error="skip"`."""
 
 
 class SmallModelWarning(UserWarning):
-    """No bundle was named, so the small model that ships with the package is used."""
+    """No model was named, so the small model in the package is used."""
 
 
 class FallbackWarning(UserWarning):
-    """`provider="auto"` took another provider than the fastest that is listed here, because that one cannot be loaded."""
+    """`provider="auto"` skipped a provider that is listed on this machine and cannot be loaded."""
 
 
 class UnfinishedHeaderWarning(UserWarning):
-    """A sound file states no length because its writer never came back to it; all that follows the header was read."""
+    """A sound file's header was never finished and states no length; everything after it was read."""
 
 
 class CacheWarning(UserWarning):
-    """There is no room in a cache folder, so vectors are kept in memory alone."""
+    """A cache folder is full, so vectors are kept in memory only."""
 
 
 class AssumedRateWarning(UserWarning):
-    """Samples came without a rate, and the model's own was assumed."""
+    """An array came without a sample rate, and the model's own was assumed."""
 
 
 class AssumedLevelsWarning(UserWarning):
-    """The full scale of samples was assumed: the dtype does not say it, or says another."""
+    """The full scale of an array was assumed, because its dtype does not determine it."""
 
 
 class DatasetError(ClaprtError, ValueError):
-    """A dataset cannot be read, or does not fit what was asked of it."""
+    """A data set cannot be read, or lacks what a command needs."""

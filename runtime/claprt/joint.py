@@ -24,20 +24,20 @@ class Vectors(np.ndarray[Any, np.dtype[np.float32]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JointEmbedding:
-    """Vectors of sounds, of texts, or of both. Every array is numpy's, a row for each sound or text, one included."""
+    """Vectors of sounds, of texts, or of both, one row for each."""
 
     audio_embedding: Vectors | None = None
-    """[sounds, dim], or None where no sound was given."""
+    """[sounds, dim] float32, or None without sounds."""
     text_embedding: Vectors | None = None
-    """[texts, dim], or None where no text was given."""
+    """[texts, dim] float32, or None without texts."""
     text_labels: tuple[str, ...] | None = None
     """The texts."""
     fingerprint: str = ""
-    """What made the vectors; vectors are comparable where it is equal."""
+    """Only vectors with equal fingerprints are comparable."""
     model_name: str = ""
     """The bundle's name."""
     similarity: NDArray[np.float32] | None = field(init=False)
-    """Cosines [sounds, texts] where both were given, else None."""
+    """Cosines [sounds, texts] float32, or None without both."""
 
     def __post_init__(self) -> None:
         cosines = None
@@ -48,22 +48,22 @@ class JointEmbedding:
 
     @property
     def audio_embeds(self) -> Vectors | None:
-        """`audio_embedding`, by its other name in mlx-audio."""
+        """Alias of `audio_embedding`, as in mlx-audio."""
         return self.audio_embedding
 
     @property
     def text_embeds(self) -> Vectors | None:
-        """`text_embedding`, by its other name in mlx-audio."""
+        """Alias of `text_embedding`, as in mlx-audio."""
         return self.text_embedding
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What made the vectors, by the name that it has in mlx-audio."""
+        """The fingerprint, under mlx-audio's name."""
         return {"fingerprint": self.fingerprint}
 
     @property
     def vectors(self) -> Vectors:
-        """The sounds' vectors where there are any, else the texts'."""
+        """`audio_embedding`, or `text_embedding` without sounds."""
         found = self.text_embedding if self.audio_embedding is None else self.audio_embedding
         assert found is not None  # `embed` refuses to be asked for nothing
         return found
@@ -78,14 +78,14 @@ class JointEmbedding:
         return self.vectors.numpy()
 
     def best_match(self, top_k: int = 1, *, sound: int = 0) -> str | list[str]:
-        """The text that fits a sound best, or for `top_k` above 1 so many of them, the best first.
+        """Find the text that fits a sound best; for `top_k` above 1 a list of so many, the best first.
 
         Args:
-            top_k: how many texts; all of them where there are fewer.
-            sound: which sound, where there are several.
+            top_k: Number of texts; all if there are fewer.
+            sound: Position of the sound.
 
         Raises:
-            OptionError: sounds or texts are missing, or there is no such sound.
+            OptionError: If sounds or texts are missing, or there is no such sound.
         """
         if self.similarity is None or self.text_labels is None:
             raise OptionError("best_match needs sounds and texts: embed(audio=…, text=[…]).")
@@ -97,10 +97,10 @@ class JointEmbedding:
         return found[0] if top_k == 1 else found
 
     def cosine_similarity(self, other: JointEmbedding) -> float:
-        """Cosine of the first vector of each.
+        """Compute the cosine of the first vectors of both.
 
         Raises:
-            FingerprintError: they come from different pipelines.
+            FingerprintError: If their fingerprints differ.
         """
         if self.fingerprint != other.fingerprint:
             raise FingerprintError(f"Vectors of {self.fingerprint} and of {other.fingerprint} are not comparable.")

@@ -24,7 +24,7 @@ class Loaded(ABC):
     def __init__(self, name: str) -> None:
         self._name = name
         self.closed = False
-        """Whether it was closed."""
+        """Whether `close` was called."""
         self.loaded_from: Mapping[str, Any] | None = None
         """The arguments of `claprt.load` that make this model again, with paths in full; None where it was made by hand."""
 
@@ -38,9 +38,9 @@ class Loaded(ABC):
         """Gives back what the model holds."""
 
     def close(self) -> None:
-        """Releases the towers, or ends the connections to the server. What uses the model after that is an error.
+        """Release the towers, or the connections to a server; using the model afterwards raises `ClosedError`.
 
-        Calls that are running end first. Closing again does nothing.
+        Calls that are running finish first. Closing again does nothing.
         """
         if not self.closed:
             self.closed = True

@@ -42,47 +42,48 @@ def load(
     server: Mapping[str, Any] | None = None,
     projection: str | os.PathLike[str] | None = None,
 ) -> Clap:
-    """Loads a bundle or a checkpoint, or connects to the Triton server that serves one.
+    """Load a bundle or a checkpoint, or connect to a Triton server.
 
     Args:
-        bundle: the folder that `claprt-export` wrote; by default what the environment variable `CLAPRT_BUNDLE` names, else
-            the small model that ships with the package; `mini` names that one. Or a checkpoint: a LAION `.pt` file, a
-            folder that transformers saved, or the name of a published one such as `630k-audioset-best` or
-            `laion/clap-htsat-fused`, which is fetched; it is exported once, which needs the `export` extra and about a
-            minute, and the export is kept in the cache folder. Or the address of a Triton server: `triton://host:8001`
-            (gRPC), `triton+http://host:8000`; its models then run there, and `provider`, `precision` and `threads` are
-            the server's.
-        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. What runs is what was asked for, or an error is raised.
-        precision: one that the bundle was exported in; or `auto`, for the fastest of this machine among those that the
-            bundle's judge accepted, chosen together with the provider and for each tower by itself. The default is fp32,
-            whose vectors are LAION's; vectors of different precisions have different fingerprints.
+        bundle: What to load; by default what the environment variable `CLAPRT_BUNDLE` names, else the small model in the
+            package, whose name is `mini`. One of:
+
+            - the folder of a bundle;
+            - a checkpoint: a LAION `.pt` file, a folder saved by transformers, or a published name such as
+              `630k-audioset-best` or `laion/clap-htsat-fused`, which is downloaded. It is exported once, which needs the
+              `export` extra and about a minute; the export is kept in the cache folder;
+            - the address of a Triton server, `triton://host:8001` (gRPC) or `triton+http://host:8000`. The towers then run
+              there, and `provider`, `precision` and `threads` are the server's.
+        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. A named provider that is not available is an error.
+        precision: One that the bundle was exported in, or `auto` for the fastest on this machine whose quality the export
+            accepted, chosen together with the provider and for each tower by itself. The default is fp32, which gives
+            LAION's vectors. Vectors of different precisions have different fingerprints.
         threads: CPU threads; by default the physical cores that this process may use.
-        preprocess: `laion`, `transformers` or `kromosynth`: whose vectors to reproduce (see `claprt.preprocess`).
-        long: what to do with clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. By default
-            `fusion` for fused checkpoints and `windows` for the others.
-        hop_s: for `windows`, seconds from one window to the next; by default a whole window.
-        seed: for `random` and `fusion`, reproduces the crops of LAION's code under `numpy.random.seed(seed)`.
-        batch_size: windows that go through the audio tower together.
-        fallback: lets the CPU take over when the provider cannot be had; `Clap.provider` then says so.
-        verify: compares the sha256 of every file with the manifest; files that have not changed since the last time are not
-            read again.
-        fingerprint: the one that vectors have to have, as `Clap.fingerprint` gave it before; another is an error.
-        cache: keeps vectors of sounds by their content: True in memory, a folder's path also on disk, or a `VectorCache`
-            with bounds of its own. By default every sound is computed.
-        server: options of `claprt.triton.engine.TritonEngine`: headers and certificates, timeouts, retries.
-        projection: the folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
-            model's own. A model on a server has none otherwise, because the graph is run here.
+        preprocess: Whose vectors to reproduce: `laion`, `transformers` or `kromosynth`.
+        long: Treatment of clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. The default is
+            `fusion` for fused checkpoints and `windows` for others.
+        hop_s: For `windows`, seconds from the start of one window to that of the next; by default a whole window.
+        seed: For `random` and `fusion`, reproduces the crops of LAION's code after `numpy.random.seed(seed)`.
+        batch_size: Windows in one run of the audio tower.
+        fallback: Whether the CPU is used where the provider is not available; `Clap.provider` states what runs.
+        verify: Whether the sha256 of every file is compared with the manifest. Files that have not changed since the last
+            load are not read again.
+        fingerprint: The fingerprint that the model must have, as `Clap.fingerprint` states it.
+        cache: Where vectors of sounds are kept by their content: True for memory, a folder, or a `VectorCache` with bounds
+            of its own. By default every sound is computed.
+        server: Options of `claprt.triton.TritonEngine`: headers and certificates, timeouts, retries.
+        projection: The folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
+            model's own. A model on a server needs one, because projections run in this process.
 
     Raises:
-        BundleError: there is no bundle, it is of another schema, a file is missing or altered, or a checkpoint cannot be
+        BundleError: If there is no bundle, it has another schema, a file is missing or altered, or a checkpoint cannot be
             exported.
-        ProviderUnavailableError: the provider cannot be had on this machine.
-        OptionError: an option has no such value, or the bundle cannot do it.
-        FingerprintError: the fingerprint is another than the one that was asked for, or the projection is of another
-            checkpoint.
-        ServerError: the server cannot be reached, or does not serve what `claprt triton` builds.
-        MissingDependencyError: onnxruntime, for a server tritonclient, or for a checkpoint the exporter's packages are not
-            installed.
+        ProviderUnavailableError: If the provider is not available on this machine.
+        OptionError: If an option has an unknown value, or the bundle does not support it.
+        FingerprintError: If the model has another fingerprint, or the projection is of another checkpoint.
+        ServerError: If the server cannot be reached, or does not serve what `claprt triton` builds.
+        MissingDependencyError: If onnxruntime, tritonclient for a server, or the exporter's packages for a checkpoint are
+            not installed.
     """
     arguments = dict(locals())
     batch_size = whole_number("batch_size", batch_size)

@@ -34,9 +34,10 @@ _LABELS_MB = 16
 
 
 class Clap(Loaded):
-    """A loaded bundle, or one that a server runs. Made by `load`; safe to use from several threads.
+    """A loaded model, in this process or on a server, as `load` returns it. Safe to use from several threads.
 
-    `close`, or the end of a `with` block, gives back what it holds; `claprt.life` says what copies and pickles are.
+    `close`, or the end of a `with` block, releases its memory or its connections. A copy by `copy.deepcopy` or in another
+    process (pickle) is loaded again, and must have the same fingerprint.
     """
 
     def __init__(
@@ -75,47 +76,53 @@ class Clap(Loaded):
 
     @property
     def provider(self) -> str:
-        """What the towers really run on."""
+        """Where the towers run: `cpu`, `openvino`, `cuda`, `tensorrt` or `triton`."""
         return self.engine.provider
 
     @property
     def precision(self) -> str:
-        """What the towers compute in: `fp32`, or `int8+fp32` where text differs from audio."""
+        """Precision of the towers: `fp32`, or `int8+fp32` if the text tower's differs from the audio tower's."""
         return self.engine.precision
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Length of an embedding."""
         return self.manifest.embedding_dim
 
     @property
     def sample_rate(self) -> int:
-        """Rate that the model hears at, in Hz, and the rate of arrays for which none is given."""
+        """Sample rate of the model in Hz, also assumed for arrays without a rate."""
         return self.manifest.audio.mel.sample_rate
 
     @property
     def fingerprint(self) -> str:
-        """What made a vector, in one word (`fingerprint_of`): vectors are comparable where it is equal."""
+        """Checkpoint, preprocessing, treatment of long clips and precision in one word.
+
+        Only vectors with equal fingerprints are comparable.
+        """
         return fingerprint_of(self.manifest, self.recipe.name, self.long.label, self.precision)
 
     def embed_audio(
         self, sources: AudioSource | Iterable[AudioSource], sample_rate: int | None = None, *, on_error: str = "raise"
     ) -> Embeddings:
-        """Vectors of sounds: [dim] for one source, [n, dim] for a list of n, in order.
+        """Embed sounds.
 
         Args:
-            sources: one source or an iterable of them. A source is a path, the bytes of a file, a binary file object, or
+            sources: One source or an iterable of them. A source is a path, the bytes of a file, a binary file object, or
                 an array [samples], [channels, samples] or [samples, 2] of any float or integer dtype; also samples with
-                their rate, `(samples, rate)` or a dictionary of datasets, and objects of other libraries (docs/tasks.md).
-            sample_rate: rate of array sources in Hz; by default the model's own, with an `AssumedRateWarning`. Files state
-                theirs, and an array whose own rate is another is an error.
-            on_error: `raise`, or `skip` to go on with the others; a skipped source leaves a row of NaN and is named in a
-                `SkippedSourcesWarning`. `iter_audio` gives the errors themselves.
+                their rate, `(samples, rate)` or a dictionary of datasets, and objects of other libraries (docs/inputs.md).
+            sample_rate: Rate of arrays in Hz; by default the model's own, with an `AssumedRateWarning`. Files state theirs;
+                an array that comes with a different rate is an error.
+            on_error: `raise`, or `skip` to continue with the other sources. A skipped source leaves a row of NaN and is
+                named in a `SkippedSourcesWarning`; `iter_audio` gives the errors themselves.
+
+        Returns:
+            Unit vectors [dim] float32 for one source, [n, dim] for an iterable of n, in order.
 
         Raises:
-            AudioError: a source is no sound that can be embedded.
-            OptionError: `on_error` has another value.
-            ClosedError: the model was closed.
+            AudioError: If a source cannot be embedded.
+            OptionError: If `on_error` has another value.
+            ClosedError: If the model was closed.
         """
         if on_error not in ("raise", "skip"):
             raise OptionError(f"on_error={on_error!r} is not known; choose raise or skip.")
@@ -144,18 +151,17 @@ class Clap(Loaded):
         *,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[EmbeddedSound]:
-        """Embeds sounds one after the other and gives each as soon as it is done, in order, failed ones included.
+        """Embed sounds and yield each result as soon as it is done, in order, failed ones included.
 
-        Windows of several sounds share a batch of `batch_size`; once there are many, they are decoded and run side by
-        side on all cores instead. No more than a few dozen sounds are read ahead of the one that is given.
-        Of a sound itself, `windows`, `head` and `fusion` hold a few windows at a time, however long it is; `center` and
-        `random` hold its samples, and so does the `kromosynth` recipe. The vector of a sound does not depend on the others.
-        One source by itself is taken as a list of it.
+        Memory is bounded: at most a few dozen sounds are read ahead. Of one sound, `windows`, `head` and `fusion` hold a
+        few windows at a time, whatever its length; `center`, `random` and `preprocess="kromosynth"` hold its samples.
+        Windows of several sounds share a batch; many sounds are decoded and run side by side on all cores. The vector of a
+        sound does not depend on the others.
 
         Args:
-            sources: see `embed_audio`.
-            sample_rate: rate of array sources in Hz.
-            progress: called with the seconds of sound that were read since it was last called, from any thread.
+            sources: See `embed_audio`. One source is treated as a list of one.
+            sample_rate: Rate of arrays in Hz.
+            progress: Called with the seconds of sound that were read since the last call, from any thread.
         """
         self.check_open()
         _, sources = split_sources(sources)
@@ -211,13 +217,16 @@ class Clap(Loaded):
         return views(blocks, self.manifest.audio, self.recipe, self.long)
 
     def embed_text(self, texts: str | Iterable[str]) -> Embeddings:
-        """Vectors of texts: [dim] for one string, [n, dim] for a list of n, in order.
+        """Embed texts.
 
-        Texts beyond the checkpoint's number of tokens (77) are cut there, as in training. Short texts cost little: they
-        are run together with others of their length and never padded to the longest.
+        Texts beyond the checkpoint's number of tokens (77) are truncated, as in training. Short texts cost little: they are
+        batched with others of similar length.
+
+        Returns:
+            Unit vectors [dim] float32 for one string, [n, dim] for a list of n, in order.
 
         Raises:
-            TextError: a text is empty, is not a string, or cannot be encoded.
+            TextError: If a text is empty, is not a string, or cannot be encoded.
         """
         self.check_open()
         one, listed = split_texts(texts)
@@ -241,12 +250,13 @@ class Clap(Loaded):
         return rows
 
     def embed_labels(self, texts: str | Iterable[str]) -> Embeddings:
-        """Vectors of texts [n, dim] as `embed_text` gives them, kept for the next time: labels come again and again.
+        """Embed texts that recur, such as labels: like `embed_text`, with results kept in memory or in the model's cache.
 
-        One string is a list of one.
+        Returns:
+            Unit vectors [n, dim] float32; one string is treated as a list of one.
 
         Raises:
-            TextError: a text is empty, is not a string, or cannot be encoded.
+            TextError: If a text is empty, is not a string, or cannot be encoded.
         """
         return _result(self.label_steps(texts))
 
@@ -267,17 +277,21 @@ class Clap(Loaded):
 
     @property
     def has_projection(self) -> bool:
-        """Whether `project` can be asked: there is a projection, and it is on this machine."""
+        """Whether `project` is available: there is a projection, and it is on this machine."""
         return self._projection.is_here
 
     def project(self, embeddings: Embeddings) -> BehaviorDescriptors:
-        """Behaviour descriptors in [0, 1]: [descriptors] of one embedding [dim], [n, descriptors] of n of them [n, dim].
+        """Compute behaviour descriptors, for models with a projection (`has_projection`).
 
-        For bundles with a projection (`has_projection`), which `claprt-export projection` puts in.
+        Args:
+            embeddings: [dim] or [n, dim], floats.
+
+        Returns:
+            [descriptors] or [n, descriptors] float32, each between 0 and 1.
 
         Raises:
-            OptionError: the bundle has none, or the model is on a server and `load` was given no `projection`.
-            ArrayError: `embeddings` has another shape, is not of floats, or holds NaN or infinity.
+            OptionError: If the bundle has no projection, or the model is on a server and `load` was given no `projection`.
+            ArrayError: If `embeddings` has another shape, is not of floats, or holds NaN or infinity.
         """
         self.check_open()
         return self._projection(embeddings)

@@ -10,22 +10,23 @@ from claprt.errors import AudioError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EmbeddedSound:
-    """One source of a batch: its vector, or the reason why it has none."""
+    """The result for one source: its vector, or the error."""
 
     source: str
     """Path or description of the source."""
     vector: Embedding | None
-    """[dim] of length 1; None if the source was skipped."""
+    """[dim] float32 of length 1; None if the source failed."""
     windows: Embeddings
-    """Vector of each window [windows, dim], the parts that `vector` is the mean of."""
+    """Vectors of the windows [windows, dim] float32, whose mean `vector` is."""
     starts_s: tuple[float, ...]
-    """Where each window begins, in seconds."""
+    """Start of each window in seconds."""
     fingerprint: str
-    """What made the vector; vectors are comparable where it is equal."""
+    """Only vectors with equal fingerprints are comparable."""
     error: AudioError | None = None
+    """Why the source could not be embedded."""
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; windows are left out where there is only one."""
+        """Plain values for JSON; without windows if there is only one."""
         plain: dict[str, object] = {"source": self.source, "fingerprint": self.fingerprint}
         if self.error is not None or self.vector is None:
             return {**plain, "error": f"{type(self.error).__name__}: {self.error}"}

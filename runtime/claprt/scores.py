@@ -17,43 +17,43 @@ Scores: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Classification:
-    """How well each label fits a sound: as cosines, as logits and as probabilities."""
+    """Scores of labels for one sound: cosines, logits and probabilities."""
 
     class_names: tuple[str, ...]
-    """The labels, as they were given."""
+    """The labels, in the order given."""
     similarities: Scores
-    """Cosine of the sound and each label, [labels], between -1 and 1."""
+    """Cosines of the sound and each label, [labels] float32, between -1 and 1."""
     logits: Scores
-    """`similarities` times the checkpoint's own logit scale, [labels]."""
+    """`similarities` times the checkpoint's logit scale, [labels] float32."""
     probabilities: Scores
-    """Softmax of `logits`, [labels]: shares among these labels, not how sure it is that any of them is there."""
+    """Softmax of `logits`, [labels] float32: shares among these labels, which sum to 1 even if none of them applies."""
     top_k: int
-    """How many labels `top_k_classes` names."""
+    """Number of labels in `top_k_classes`."""
     audio_embedding: Embedding
-    """The sound's unit vector, [dim]."""
+    """Unit vector of the sound, [dim] float32."""
     model_name: str = ""
     """The bundle's name."""
     warning: str | None = None
-    """Why the answer means little: none of the labels is among what the model was trained on. None otherwise."""
+    """A message if none of the labels is among the words that the model was trained on, if those are known."""
 
     @property
     def ranking(self) -> NDArray[np.intp]:
-        """Positions of the labels, the best fitting first, [labels]."""
+        """Positions of the labels, the best first, [labels]."""
         return np.argsort(-self.similarities, kind="stable")
 
     @property
     def predicted_class(self) -> str:
-        """The label that fits best."""
+        """The best label."""
         return self.class_names[int(self.ranking[0])]
 
     @property
     def confidence(self) -> float:
-        """The probability of the label that fits best."""
+        """The probability of the best label."""
         return float(self.probabilities[self.ranking[0]])
 
     @property
     def top_k_classes(self) -> tuple[str, ...]:
-        """The `top_k` labels that fit best, the best first."""
+        """The `top_k` best labels, the best first."""
         return tuple(self.class_names[int(position)] for position in self.ranking[: self.top_k])
 
     @property
@@ -63,23 +63,23 @@ class Classification:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """How the answer came about, by the name that it has in mlx-audio."""
+        """How the result was computed, under mlx-audio's name."""
         return {"method": "zero_shot"}
 
     def best_match(self) -> tuple[str, float]:
-        """The label that fits best and its probability."""
+        """The best label and its probability."""
         return self.predicted_class, self.confidence
 
     def get_probability(self, label: str | int) -> float:
-        """The probability of a label, by its name or its position.
+        """Look up the probability of a label by name or position.
 
         Raises:
-            OptionError: there is no such label.
+            OptionError: If there is no such label.
         """
         return float(self.probabilities[position_of(label, self.class_names)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, the best fitting label first."""
+        """Plain values for JSON, the best label first."""
         return {
             "predicted_class": self.predicted_class,
             "confidence": self.confidence,

@@ -39,35 +39,35 @@ NEUTRAL_PROMPTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tagging:
-    """How probable each tag is, by itself."""
+    """Scores of tags for one sound, each independent of the others."""
 
     tags: tuple[str, ...]
-    """All tags, as they were given; `active_tags` are those that apply."""
+    """All tags, in the order given; `active_tags` are those that apply."""
     similarities: Scores
-    """Cosine of the sound and each tag, [tags], between -1 and 1."""
+    """Cosines of the sound and each tag, [tags] float32, between -1 and 1."""
     logits: Scores
-    """Log-odds of each tag, [tags]: `probabilities` is their sigmoid."""
+    """Log-odds of each tag, [tags] float32; `probabilities` is their sigmoid."""
     probabilities: Scores
-    """How probable each tag is, [tags], each between 0 and 1; they do not share a sum."""
+    """Probability of each tag, [tags] float32, between 0 and 1; they do not sum to 1."""
     threshold: float
     """Probability from which a tag applies."""
     calibrated: bool
-    """Whether probabilities were calibrated on labelled sounds, or tags were held against neutral prompts."""
+    """Whether probabilities were calibrated on labelled sounds; otherwise tags were compared with neutral prompts."""
     audio_embedding: Embedding
-    """The sound's unit vector, [dim]."""
+    """Unit vector of the sound, [dim] float32."""
     model_name: str = ""
     """The bundle's name."""
     warning: str | None = None
-    """Why the answer means little: none of the tags is among what the model was trained on. None otherwise."""
+    """A message if none of the tags is among the words that the model was trained on, if those are known."""
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """How the answer came about, by the name that it has in mlx-audio."""
+        """How the result was computed, under mlx-audio's name."""
         return {"method": "zero_shot", "calibrated": self.calibrated}
 
     @property
     def tag_names(self) -> tuple[str, ...]:
-        """All tags, by the other name that they have in mlx-audio."""
+        """Alias of `tags`, as in mlx-audio."""
         return self.tags
 
     @property
@@ -81,19 +81,19 @@ class Tagging:
         return [tag for tag, _ in self.above_threshold()]
 
     def above_threshold(self, threshold: float | None = None) -> list[tuple[str, float]]:
-        """Tags and probabilities from a threshold on, by default the one that was asked for; the most probable first."""
+        """Tags whose probability reaches a threshold, by default the result's own, with it; the most probable first."""
         least = self.threshold if threshold is None else checked_threshold(threshold)
         return [(tag, share) for tag, share in self.top_k(len(self.tags)) if share >= least]
 
     def top_k(self, k: int = 5) -> list[tuple[str, float]]:
-        """The `k` most probable tags with their probabilities, whether they apply or not."""
+        """The `k` most probable tags with their probabilities, active or not."""
         return [(self.tags[int(position)], float(self.probabilities[position])) for position in self.ranking[:k]]
 
     def get_probability(self, tag: str | int) -> float:
-        """The probability of a tag, by its name or its position.
+        """Look up the probability of a tag by name or position.
 
         Raises:
-            OptionError: there is no such tag.
+            OptionError: If there is no such tag.
         """
         return float(self.probabilities[position_of(tag, self.tags, "tag")])
 

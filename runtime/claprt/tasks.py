@@ -47,25 +47,25 @@ def embed(
     normalize: bool = True,
     return_similarity: bool = False,
 ) -> JointEmbedding:
-    """Vectors of sounds, of texts, or of both with their cosines.
+    """Embed sounds, texts, or both with their cosines.
 
     Args:
-        audio: one sound (a path, bytes, a file object or an array [samples] or [channels, samples]), or a list of them.
-        text: one text, or a list of them.
-        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
-        sample_rate: rate of arrays in Hz; by default the model's own. Files state theirs.
-        normalize: False leaves the mean over a long clip's windows as it is, with a length below 1. Vectors of single
-            windows and of texts have length 1 in the graphs themselves.
-        return_similarity: says that cosines are wanted, which needs both; where both are given they are there anyway.
+        audio: One sound (a path, bytes, a file object or an array [samples] or [channels, samples]), or a list of them.
+        text: One text, or a list of them.
+        model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
+        sample_rate: Rate of arrays in Hz; by default the model's own. Files state theirs.
+        normalize: Whether the mean over the windows of a long clip is scaled to length 1. Vectors of single windows and of
+            texts have length 1 in any case.
+        return_similarity: Accepted as in mlx-audio; cosines are computed whenever sounds and texts are given.
 
     Returns:
-        Rows for all sounds and texts, one included: `audio_embedding` [sounds, dim], `text_embedding` [texts, dim],
-        `similarity` [sounds, texts].
+        One row for each sound and text: `audio_embedding` [sounds, dim], `text_embedding` [texts, dim], `similarity`
+        [sounds, texts], all float32.
 
     Raises:
-        AudioError: a sound cannot be embedded.
-        TextError: a text is empty or not a string.
-        OptionError: neither sounds nor texts, or cosines of only one of them.
+        AudioError: If a sound cannot be embedded.
+        TextError: If a text is empty or not a string.
+        OptionError: If there are neither sounds nor texts, or `return_similarity` is given with only one of them.
 
     Example:
         >>> claprt.embed(audio="dog.wav", text=["a dog barking", "rain"]).best_match()  # doctest: +SKIP
@@ -126,24 +126,24 @@ def classify(
     template: str | None = None,
     sample_rate: int | None = None,
 ) -> Classification | list[Classification]:
-    """Zero-shot classification: which of some labels fits a sound best.
+    """Classify sounds zero-shot: find the label that fits best.
 
     Args:
-        audio: one sound (a path, bytes, a file object or an array), or a list of them.
-        labels: any words or sentences. Their vectors are kept for the next time.
-        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
-        top_k: how many labels `top_k_classes` names.
-        template: a sentence with `{}` where the label goes, such as LAION's `This is a sound of {}.`; by default labels
-            are taken as they are.
-        sample_rate: rate of arrays in Hz; by default the model's own. Files state theirs.
+        audio: One sound (a path, bytes, a file object or an array), or a list of them.
+        labels: Any words or sentences. Their vectors are kept for the next call.
+        model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
+        top_k: Number of labels in `top_k_classes`.
+        template: A sentence with `{}` for the label, such as LAION's `This is a sound of {}.`; by default labels are used
+            as they are.
+        sample_rate: Rate of arrays in Hz; by default the model's own. Files state theirs.
 
     Returns:
         One result for one sound, a list for a list.
 
     Raises:
-        AudioError: a sound cannot be embedded.
-        TextError: a label is empty or not a string.
-        OptionError: no labels, the same label twice, `top_k` below 1, or a template without `{}`.
+        AudioError: If a sound cannot be embedded.
+        TextError: If a label is empty or not a string.
+        OptionError: If there are no labels, a label occurs twice, `top_k` is below 1, or the template lacks `{}`.
 
     Example:
         >>> claprt.classify("dog.wav", labels=["a dog barking", "rain"]).predicted_class  # doctest: +SKIP
@@ -206,24 +206,25 @@ def tag(
     template: str | None = None,
     sample_rate: int | None = None,
 ) -> Tagging | list[Tagging]:
-    """Multi-label tagging: which of some tags a sound has, each judged by itself.
+    """Tag sounds: find all tags that apply, each independent of the others.
 
     Args:
-        audio: one sound (a path, bytes, a file object or an array), or a list of them.
-        tags: any words or sentences. Their vectors are kept for the next time.
-        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
-        threshold: probability from which a tag applies. What 0.5 means depends on whether the bundle is calibrated; see
-            `claprt.tagging`.
-        template: a sentence with `{}` where the tag goes; by default tags are taken as they are.
-        sample_rate: rate of arrays in Hz; by default the model's own. Files state theirs.
+        audio: One sound (a path, bytes, a file object or an array), or a list of them.
+        tags: Any words or sentences. Their vectors are kept for the next call.
+        model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
+        threshold: Probability from which a tag applies. What 0.5 means depends on whether the bundle is calibrated; see
+            docs/scores.md.
+        template: A sentence with `{}` for the tag; by default tags are used as they are.
+        sample_rate: Rate of arrays in Hz; by default the model's own. Files state theirs.
 
     Returns:
         One result for one sound, a list for a list.
 
     Raises:
-        AudioError: a sound cannot be embedded.
-        TextError: a tag is empty or not a string.
-        OptionError: no tags, the same tag twice, a threshold that is no probability, or a template without `{}`.
+        AudioError: If a sound cannot be embedded.
+        TextError: If a tag is empty or not a string.
+        OptionError: If there are no tags, a tag occurs twice, the threshold is not between 0 and 1, or the template lacks
+            `{}`.
 
     Example:
         >>> claprt.tag("street.wav", tags=["a dog barking", "rain", "a siren"]).active_tags  # doctest: +SKIP
@@ -258,17 +259,20 @@ def similarity(
     model: Model = None,
     sample_rate: int | None = None,
 ) -> float | NDArray[np.float32]:
-    """How alike sounds are: the cosine of two, or for two lists the cosines [first, second] of all pairs.
+    """Compute the cosine of two sounds, or of all pairs of two lists.
 
     Args:
-        first: one sound (a path, bytes, a file object or an array), or a list of them.
-        second: one sound, or a list of them.
-        model: a loaded model, a bundle's folder, or None for the small one that ships with the package.
-        sample_rate: rate of arrays in Hz; by default the model's own.
+        first: One sound (a path, bytes, a file object or an array), or a list of them.
+        second: One sound, or a list of them.
+        model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
+        sample_rate: Rate of arrays in Hz; by default the model's own.
+
+    Returns:
+        A float for two sounds, [first, second] float32 for two lists.
 
     Raises:
-        AudioError: a sound cannot be embedded.
-        OptionError: one sound and a list.
+        AudioError: If a sound cannot be embedded.
+        OptionError: If one is a sound and the other a list.
     """
     one = is_one_source(first)
     if one is not is_one_source(second):

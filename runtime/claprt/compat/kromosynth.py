@@ -30,7 +30,7 @@ _PROVIDERS = frozenset({"auto", *map(str, Provider)})
 
 
 class CLAPExtractor:
-    """Vectors of sounds as kromosynth has them."""
+    """kromosynth's extractor, with the same methods and attributes."""
 
     def __init__(
         self,
@@ -42,22 +42,22 @@ class CLAPExtractor:
         precision: str | None = None,
         model: Clap | None = None,
     ) -> None:
-        """Loads the model.
+        """Load the model.
 
         Args:
-            checkpoint_path: the original's `.pt` file, or anything else that `claprt.load` takes; by default what
-                `CLAP_CHECKPOINT_PATH` or `CLAPRT_BUNDLE` names, else the small model that ships with the package.
-            device: `cpu`, `cuda` (or `cuda:0`, 0, or a `torch.device`), or None for the best there is; by default what
-                `CLAP_DEVICE` says.
-            enable_fusion: must say whether the bundle is fused.
-            amodel: must be the bundle's audio architecture, where it is given (`HTSAT-tiny`, `HTSAT-base`).
-            precision: as in `claprt.load`.
-            model: a model that was loaded with `preprocess="kromosynth"`, instead of all this.
+            checkpoint_path: The original's `.pt` file, or anything else that `claprt.load` takes; by default what
+                `CLAP_CHECKPOINT_PATH` or `CLAPRT_BUNDLE` names, else the small model in the package.
+            device: `cpu`, `cuda` (or `cuda:0`, 0, or a `torch.device`), or None for the best available; by default what
+                `CLAP_DEVICE` names.
+            enable_fusion: Whether the checkpoint is fused; must match it.
+            amodel: The audio architecture (`HTSAT-tiny`, `HTSAT-base`); must match the checkpoint if given.
+            precision: As in `claprt.load`.
+            model: A model loaded with `preprocess="kromosynth"`, instead of the arguments above.
 
         Raises:
-            OptionError: the arguments do not fit the model.
-            BundleError: there is no such model, or a checkpoint cannot be exported.
-            ProviderUnavailableError: the device cannot be had.
+            OptionError: If the arguments do not fit the model.
+            BundleError: If there is no such model, or a checkpoint cannot be exported.
+            ProviderUnavailableError: If the device is not available.
         """
         self.model = _loaded(checkpoint_path, device, precision) if model is None else model
         if self.model.recipe.name != "kromosynth":
@@ -69,31 +69,38 @@ class CLAPExtractor:
         if amodel is not None and amodel != facts.architecture:
             raise OptionError(f"amodel={amodel!r} was given, and the bundle is of {facts.architecture}.")
         self.device = "cuda" if self.model.provider in _ON_GPU else "cpu"
-        """`cuda` or `cpu`: what it really runs on here."""
+        """`cuda` or `cpu`: where it runs."""
         self.target_sample_rate = self.model.sample_rate
-        """Rate that the model hears at, in Hz: 48000."""
+        """Sample rate of the model in Hz: 48000."""
 
     def extract_embedding(self, audio_buffer: ArrayLike, sample_rate: int) -> Embedding:
-        """The vector [512] of a sound: [samples], [2, samples] or [samples, 2], any numeric dtype, at `sample_rate` Hz.
+        """Embed a sound.
+
+        Args:
+            audio_buffer: [samples], [2, samples] or [samples, 2] of any numeric dtype.
+            sample_rate: Its rate in Hz.
+
+        Returns:
+            Unit vector [512] float32.
 
         Raises:
-            AudioError: it is no sound that can be embedded.
+            AudioError: If it cannot be embedded.
         """
         return self.model.embed_audio(_samples(audio_buffer), sample_rate)
 
     def extract_batch(self, audio_buffers: Iterable[ArrayLike], sample_rate: int) -> Embeddings:
-        """The vectors [n, 512] of sounds of one rate, each as `extract_embedding` gives it.
+        """Embed sounds of one rate, each as `extract_embedding` does: [n, 512] float32.
 
         Raises:
-            AudioError: one is no sound that can be embedded.
+            AudioError: If one cannot be embedded.
         """
         return self.model.embed_audio([_samples(buffer) for buffer in audio_buffers], sample_rate)
 
     def compute_similarity(self, embedding1: ArrayLike, embedding2: ArrayLike) -> float:
-        """Cosine of two vectors, clipped to [0, 1]; 0 where one of them is zero.
+        """Compute the cosine of two vectors, clipped to [0, 1]; 0 if one of them is zero.
 
         Raises:
-            OptionError: they are not two vectors of one length.
+            OptionError: If they are not two vectors of one length.
         """
         first, second = _vector(embedding1), _vector(embedding2)
         if first.shape != second.shape:

@@ -41,20 +41,20 @@ def create_app(
     token: str | None = None,
     cors: Sequence[str] = (),
 ) -> FastAPI:
-    """The application around a loaded model.
+    """Create the ASGI application around a loaded model.
 
-    Its `state.service` is the `Service`: whoever runs the application calls `await app.state.service.drain()` before the
-    server closes connections by itself, so that what was accepted is answered.
+    Its `state.service` is the `Service`. Call `await app.state.service.drain()` before the server closes connections, so
+    that accepted requests are answered.
 
     Args:
-        clap: what embeds; load it with `preprocess="kromosynth"` to be kromosynth's drop-in.
-        limits: how much a request may ask for.
-        sample_rate: of binary frames at `/clap` and `/clap-bd`, in Hz.
-        token: bearer token that every request has to carry, but those for health and for the page.
-        cors: origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
+        clap: The model; load it with `preprocess="kromosynth"` to replace kromosynth's service.
+        limits: Limits on requests.
+        sample_rate: Rate of binary messages at `/clap` and `/clap-bd`, in Hz.
+        token: Bearer token that every request needs, except those for health and for the page.
+        cors: Origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
 
     Raises:
-        OptionError: there are no sounds of this `sample_rate`.
+        OptionError: If `sample_rate` is outside the supported range.
     """
     check_default_rate(sample_rate)
     service = Service(clap, limits or Limits())

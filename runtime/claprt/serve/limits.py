@@ -1,4 +1,4 @@
-"""How much one request, and all of them together, may ask for."""
+"""Limits on one request, and on all requests together."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from claprt.errors import OptionError, TextError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds that a service keeps; what is beyond them is answered with an error."""
+    """Limits of a service; requests beyond them are answered with an error."""
 
     message_bytes: int = 64 << 20
     """Largest message or request body."""
     windows: int = 60
-    """Windows that one sound may have, of ten seconds each: ten minutes."""
+    """Windows of ten seconds in one sound: ten minutes."""
     samples: int = 30_000_000
     """Samples of one sound at its own rate, before it is resampled: ten minutes at 48 kHz, fewer at higher rates."""
     texts: int = 2048
     """Texts, labels or tags in one request."""
     characters: int = 8192
-    """Characters of one text; the model hears 77 tokens of it."""
+    """Characters of one text, of which the model uses 77 tokens."""
     sounds: int = 64
     """Sounds in one request."""
     vectors: int = 4096
     """Embeddings in one request for behaviour descriptors."""
     waiting: int = 256
-    """Requests that are accepted and not yet answered; one more is told that the service is overloaded."""
+    """Requests that are accepted and not yet answered; further ones get 503."""
     waiting_bytes: int = 1 << 30
     """Bytes of those requests together. One alone is always accepted."""
 

@@ -208,19 +208,19 @@ def serve(
     drain: Callable[[float], Awaitable[None]],
     access_log: bool = False,
 ) -> None:
-    """Answers on the sockets until SIGTERM or SIGINT.
+    """Run the application until SIGTERM or SIGINT.
 
     Args:
-        app: the ASGI application.
-        sockets: as `listen` opened them.
-        limits: the application's; its largest message is that of a WebSocket too.
-        bounds: the server's.
-        ready: called once it answers.
-        drain: answers what was accepted, within so many seconds, and takes nothing new.
-        access_log: whether a line for each request goes to standard error.
+        app: The ASGI application.
+        sockets: Sockets that `listen` opened.
+        limits: Limits of the application; its largest message holds for WebSockets too.
+        bounds: Limits of the server.
+        ready: Called once it answers.
+        drain: Called at the end with a number of seconds: accepts no new requests and answers the accepted ones.
+        access_log: Whether a line for each request goes to standard error.
 
     Raises:
-        OptionError: this process may not have as many files open as there may be connections.
+        OptionError: If this process may not open as many files as there may be connections.
     """
     _allow_files(bounds.connections + _OWN_FILES)
     if access_log:

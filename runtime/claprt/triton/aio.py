@@ -31,16 +31,22 @@ _T = TypeVar("_T")
 
 
 class AsyncTritonEngine:
-    """Both towers on a server, for one event loop."""
+    """The engine whose towers run on a Triton server, for one event loop, over gRPC."""
 
     def __init__(
         self, url: str, *, security: Security | None = None, timeout_s: float = 30.0, retry_for_s: float = 15.0
     ) -> None:
-        """Says where the server is; `connect`, or entering the engine, speaks to it first.
+        """Prepare a connection, which `connect` or `async with` opens.
+
+        Args:
+            url: `triton://host:8001` or `triton+grpcs://host:443`.
+            security: Headers and certificates.
+            timeout_s: Seconds that the server may take for one request.
+            retry_for_s: Seconds for which a request is repeated while the server cannot be reached.
 
         Raises:
-            OptionError: the URL is none, or not one of gRPC.
-            MissingDependencyError: tritonclient is not installed.
+            OptionError: If the URL cannot be parsed, or is not one of gRPC.
+            MissingDependencyError: If tritonclient is not installed.
         """
         self.address = parse_address(url)
         if self.address.protocol != "grpc":
@@ -60,10 +66,10 @@ class AsyncTritonEngine:
 
     @property
     def served(self) -> Served:
-        """What the server says that it serves.
+        """The manifest, precision and version that the server states.
 
         Raises:
-            OptionError: the engine is not connected.
+            OptionError: If the engine is not connected.
         """
         if self._served is None:
             raise OptionError("The engine is not connected yet: await engine.connect(), or async with engine.")

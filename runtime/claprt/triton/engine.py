@@ -39,7 +39,7 @@ is replaced by another in less."""
 
 
 class TritonEngine:
-    """Both towers on a server. Safe to call from many threads."""
+    """The engine whose towers run on a Triton server. Safe to call from many threads."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class TritonEngine:
         shared_memory: bool | None = None,
         at_once: int = 8,
     ) -> None:
-        """Connects, and reads what is served.
+        """Connect, and read the manifest of the served models.
 
         Args:
-            url: see `claprt.triton.address.parse_address`.
-            security: headers and certificates.
-            timeout_s: how long the server may take for one request.
-            retry_for_s: how long a request is asked again while the server cannot be reached, starts, or is too busy.
-                A request that timed out or was refused is not asked again.
-            shared_memory: whether tensors go through the machine's shared memory; by default where the server is on this
-                machine and takes it.
-            at_once: requests that are on their way at one time.
+            url: `triton://host:8001` (gRPC), `triton+http://host:8000`, `triton+grpcs://…` or `triton+https://…`.
+            security: Headers and certificates.
+            timeout_s: Seconds that the server may take for one request.
+            retry_for_s: Seconds for which a request is repeated while the server cannot be reached, starts, or is too busy.
+                A request that timed out or was refused is not repeated.
+            shared_memory: Whether tensors go through the machine's shared memory; by default if the server is on this
+                machine and accepts it.
+            at_once: Concurrent requests.
 
         Raises:
-            MissingDependencyError: tritonclient is not installed.
-            OptionError: the URL is none, or a number is not possible.
-            ServerUnavailableError: the server cannot be reached.
-            ServerError: it does not serve what `claprt triton` builds.
+            MissingDependencyError: If tritonclient is not installed.
+            OptionError: If the URL cannot be parsed, or a number is out of range.
+            ServerUnavailableError: If the server cannot be reached.
+            ServerError: If it does not serve what `claprt triton` builds.
         """
         self.address: Address = parse_address(url)
         if timeout_s <= 0 or retry_for_s < 0 or at_once < 1:
@@ -81,7 +81,7 @@ class TritonEngine:
         self._begin()
         engines.add(self)
         self.served: Served = self._patiently(self._read)
-        """What the server says that it serves."""
+        """The manifest, precision and version that the server states."""
 
     def _begin(self) -> None:
         self._transport: Transport = connect(self.address, self.security, self._timeout_s)
@@ -102,12 +102,12 @@ class TritonEngine:
 
     @property
     def precision(self) -> str:
-        """What the served towers compute in."""
+        """Precision of the served towers."""
         return self.served.precision
 
     @property
     def at_once(self) -> int:
-        """Requests that are on their way at one time."""
+        """Concurrent requests."""
         return self._at_once
 
     @property

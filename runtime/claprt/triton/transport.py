@@ -23,14 +23,16 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """How a connection is protected."""
+    """Headers and certificates of a connection."""
 
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Sent with every request, for authentication."""
     root_certificates: str | None = None
-    """File of the authorities to trust, PEM; by default the system's."""
+    """PEM file of the authorities to trust; by default the system's."""
     private_key: str | None = None
+    """PEM file of the client's key, together with `certificate_chain`."""
     certificate_chain: str | None = None
+    """PEM file of the client's certificate."""
 
     def __post_init__(self) -> None:
         for name in ("root_certificates", "private_key", "certificate_chain"):
@@ -42,7 +44,7 @@ class Security:
 
     @property
     def metadata(self) -> dict[str, str] | None:
-        """The headers as gRPC takes them: their names in small letters, None for none."""
+        """The headers for gRPC, with names in lower case, or None."""
         return {name.lower(): value for name, value in self.headers.items()} or None
 
 
