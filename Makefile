@@ -92,7 +92,7 @@ mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` tr
 
 mini-tags: $(VENV)/.complete ## calibrate the small model's tags on synthesised mixtures, and put the result into the package
 	rm -rf build/mini-tags
-	$(BIN)/python -m claprt_export.mini.tagged build/mini-tags/synthesised-mixtures
+	$(BIN)/python -m claprt_export.mini.multilabel_set build/mini-tags/synthesised-mixtures
 	cp -r runtime/claprt/mini build/mini-tags/bundle
 	$(BIN)/claprt calibrate --bundle build/mini-tags/bundle --dataset build/mini-tags/synthesised-mixtures --prevalence 0.1 --json \
 	    > build/mini-tags/tagging.json

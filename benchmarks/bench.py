@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.cases import CASES  # noqa: E402
 from benchmarks.turns import PAUSE_S  # noqa: E402
-from claprt.machine import cpu_features, default_threads  # noqa: E402
+from claprt.engines.hardware import cpu_features, default_threads  # noqa: E402
 
 BASELINE = "laion-clap"
 REFERENCES = ("laion-clap", "transformers", "torch.compile bf16", "naive export", "clapback-embed")

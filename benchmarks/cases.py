@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 
 RATE = 48_000
 Waveform = NDArray[np.float32]

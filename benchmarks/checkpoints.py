@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from claprt_export.tokenizer import byte_level_tokenizer  # noqa: E402
+from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
 from tests.parity.reference import enliven, import_laion, laion_module, save_published  # noqa: E402
 
 SIZES = {

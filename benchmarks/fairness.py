@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 from websockets.asyncio.client import connect  # noqa: E402
 
-from claprt.synthetic import SOUNDS  # noqa: E402
+from claprt.audio.synthetic import SOUNDS  # noqa: E402
 from tests.serve.process import Process  # noqa: E402
 
 RATE = 16_000

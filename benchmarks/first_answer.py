@@ -15,7 +15,7 @@ from pathlib import Path
 
 import soundfile
 
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 
 RATE = 48_000
 

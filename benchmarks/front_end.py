@@ -4,7 +4,7 @@
 
 Ten seconds at a time on the machine's cores. The error is the largest difference in dB from a float64 reference, on a
 full-scale sweep, wherever the reference is above -80 dB. With a bundle, it also times the audio tower right after a
-product of the mel's size, once as numpy does it by default and once cut up as `claprt.mel` does it.
+product of the mel's size, once as numpy does it by default and once cut up as `claprt.audio.log_mel` does it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import claprt
-from claprt.manifest import AudioFacts, MelSpec
-from claprt.mel import hann_window, log_mel, mel_filters, used_bins
-from claprt.synthetic import SOUNDS
-from claprt_export.frontend import log_mel_graph
-from claprt_export.graphs import IR_VERSION, OPSET
+from claprt.audio.log_mel import hann_window, log_mel, mel_filters, used_bins
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.manifest import AudioFacts, MelSpec
+from claprt_export.graphs.log_mel_graph import log_mel_graph
+from claprt_export.graphs.onnx_metadata import IR_VERSION, OPSET
 
 RATE, SAMPLES = 48_000, 480_000
 SPEC = MelSpec()
@@ -44,7 +44,7 @@ def main() -> None:
     reference = log_mel(sweep, SPEC, "float64")
     heard = reference > -80
     ways: dict[str, Run] = {
-        "numpy, transform in float64 (claprt.mel)": lambda x: log_mel(x, SPEC),
+        "numpy, transform in float64 (claprt.audio.log_mel)": lambda x: log_mel(x, SPEC),
         "numpy, transform in float32": lambda x: numpy_log_mel(x, np.float32),
         "graph, 32 x 32 in float64 (log_mel.onnx)": graph(log_mel_graph(AudioFacts(architecture="", mel=SPEC), OPSET)),
         "graph, one product in float32": graph(product_graph(np.float32)),
@@ -94,7 +94,7 @@ def alternating(runs: dict[str, Callable[[], Any]], trials: int) -> dict[str, fl
 
 
 def numpy_log_mel(waveform: Any, dtype: Any) -> Any:
-    """`claprt.mel` with everything in one dtype, in the same blocks."""
+    """`claprt.audio.log_mel` with everything in one dtype, in the same blocks."""
     padded = np.pad(waveform.astype(dtype), SPEC.n_fft // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, SPEC.n_fft)[:: SPEC.hop]
     window, bins = hann_window(SPEC.n_fft).astype(dtype), used_bins(SPEC)

@@ -38,10 +38,10 @@ import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.audio import open_sound  # noqa: E402
-from claprt.clip import long_clips, views  # noqa: E402
+from claprt.audio.features import long_clips, views  # noqa: E402
+from claprt.audio.preprocess import prepared_blocks, recipe  # noqa: E402
+from claprt.audio.sound import open_sound  # noqa: E402
 from claprt.errors import AudioError, UnfinishedHeaderWarning  # noqa: E402
-from claprt.preprocess import prepared_blocks, recipe  # noqa: E402
 
 SECONDS = 5.0
 GROWTH_MB = 300

@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.synthetic import SOUNDS  # noqa: E402
+from claprt.audio.synthetic import SOUNDS  # noqa: E402
 from tests.projected import with_projection  # noqa: E402
 from tests.serve.case import Case  # noqa: E402
 from tests.serve.malformed import MAKERS, SERVICE, ask_all, cases  # noqa: E402

@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 
 import claprt
-from claprt import session
-from claprt.cache import VectorCache
+from claprt.engines import onnxruntime_session
 from claprt.errors import ClaprtError
+from claprt.model.vector_cache import VectorCache
 
 SECONDS = 5.0
 GROWTH_MB = 300
@@ -173,7 +173,7 @@ class Graphs:
 
     def __init__(self, folder: Path) -> None:
         self._model, self._whole, self._work = Model(folder), folder / "prepared", folder / "cache"
-        session._WORTH_KEEPING = 0  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # the small model's graphs too
+        onnxruntime_session._WORTH_KEEPING = 0  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # the small model's graphs too
         os.environ["CLAPRT_CACHE"] = str(self._whole)
         self._model.outcome(self._model.whole)
         os.environ["CLAPRT_CACHE"] = str(self._work)

@@ -33,12 +33,12 @@ import torch  # noqa: E402
 
 import claprt  # noqa: E402
 from benchmarks.cases import RATE, sounds  # noqa: E402
-from claprt.bound import CUDA_GRAPHS_VARIABLE  # noqa: E402
-from claprt.manifest import Manifest, MelSpec  # noqa: E402
-from claprt.mel import log_mel  # noqa: E402
-from claprt.session import onnxruntime_version  # noqa: E402
+from claprt.audio.log_mel import log_mel  # noqa: E402
+from claprt.bundle.manifest import Manifest, MelSpec  # noqa: E402
+from claprt.engines.io_binding import CUDA_GRAPHS_VARIABLE  # noqa: E402
+from claprt.engines.onnxruntime_session import onnxruntime_version  # noqa: E402
 from claprt_export.architecture import TextArchitecture  # noqa: E402
-from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint  # noqa: E402
+from claprt_export.checkpoints.random_weights import ARCHITECTURES, seeded_checkpoint  # noqa: E402
 
 
 class Pair(NamedTuple):

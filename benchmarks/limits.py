@@ -32,11 +32,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import claprt
 from benchmarks.cases import sounds
-from claprt import many
-from claprt.bundle import read_bundle
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision, Stage
+from claprt.engines.hardware import default_threads
 from claprt.errors import ClaprtError
-from claprt.graphs import Precision, Stage
-from claprt.machine import default_threads
+from claprt.model import batching
 
 ROWS, INPUTS, OUTPUTS = 4096, 384, 1536
 
@@ -128,7 +128,7 @@ def throughput(folder: str, provider: str, precision: str) -> tuple[float, float
     rates: dict[int, list[float]] = {1 << 30: [], 8: []}
     for _ in range(3):
         for limit, found in rates.items():
-            many.MANY = limit
+            batching.MANY = limit
             started = time.perf_counter()
             clap.embed_audio(given)
             found.append(len(given) / (time.perf_counter() - started))

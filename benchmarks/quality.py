@@ -3,7 +3,8 @@
 python benchmarks/quality.py --bundle FOLDER… --dataset FOLDER [--fold N]
 
 For each bundle and each pair of provider and precision: cosine with fp32 once the mean vector is subtracted from both, and,
-where the weights were trained, zero-shot top-1 on the dataset's labels and recall among five, by `claprt.evaluate`.
+where the weights were trained, zero-shot top-1 on the dataset's labels and recall among five
+(`claprt.evaluation.zero_shot`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import numpy as np
 
 import claprt
 from claprt import Clap
-from claprt.bundle import read_bundle
-from claprt.dataset import Dataset, read_dataset
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision, Stage
+from claprt.engines.providers import PRECISIONS, Provider
 from claprt.errors import ClaprtError
-from claprt.evaluate import DEFAULT_TEMPLATE, retrieval, zero_shot
-from claprt.graphs import Precision, Stage
-from claprt.labels import filled_in
-from claprt.providers import PRECISIONS, Provider
-from claprt_export.judge import centred_cosines
+from claprt.evaluation.dataset import Dataset, read_dataset
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, retrieval, zero_shot
+from claprt.tasks.labels import filled_in
+from claprt_export.precision.quality_gate import centred_cosines
 
 ROOT = Path(__file__).parents[1]
 

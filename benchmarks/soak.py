@@ -11,7 +11,7 @@ import numpy as np
 
 import claprt
 from benchmarks.cases import sounds
-from claprt.triton.repository import Build, build
+from claprt.triton.repository.builder import Build, build
 from tests.triton.server import Server
 
 TEXTS = [f"sound number {number} in a forest of {number % 7} trees" for number in range(40)]

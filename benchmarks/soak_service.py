@@ -43,7 +43,7 @@ from websockets.exceptions import WebSocketException  # noqa: E402
 
 import claprt  # noqa: E402
 from benchmarks.bench import machine  # noqa: E402
-from claprt.synthetic import SOUNDS  # noqa: E402
+from claprt.audio.synthetic import SOUNDS  # noqa: E402
 from tests.serve import wire  # noqa: E402
 from tests.serve.process import Process  # noqa: E402
 

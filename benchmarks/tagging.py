@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.calibrate import shares, tags_of  # noqa: E402
-from claprt.dataset import Dataset, read_dataset  # noqa: E402
 from claprt.errors import OptionError  # noqa: E402
-from claprt.tagging import NEUTRAL_PROMPTS, tagging  # noqa: E402
-from claprt_export.mini.tagged import write  # noqa: E402
+from claprt.evaluation.calibration import shares, tags_of  # noqa: E402
+from claprt.evaluation.dataset import Dataset, read_dataset  # noqa: E402
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, tagging  # noqa: E402
+from claprt_export.mini.multilabel_set import write  # noqa: E402
 
 THRESHOLD = 0.5
 

@@ -35,13 +35,13 @@ from benchmarks.bench import machine  # noqa: E402
 from benchmarks.cases import RATE, Waveform, sounds  # noqa: E402
 from benchmarks.soak import TEXTS, soak  # noqa: E402
 from benchmarks.turns import PAUSE_S, rates  # noqa: E402
-from claprt.bundle import Bundle, read_bundle  # noqa: E402
-from claprt.graphs import Precision  # noqa: E402
-from claprt.mel import log_mel  # noqa: E402
-from claprt.preprocess import int16_round_trip  # noqa: E402
+from claprt.audio.log_mel import log_mel  # noqa: E402
+from claprt.audio.preprocess import int16_round_trip  # noqa: E402
+from claprt.bundle.folder import Bundle, read_bundle  # noqa: E402
+from claprt.bundle.graphs import Precision  # noqa: E402
+from claprt.engines.triton.shared_memory import Placed, Region  # noqa: E402
 from claprt.triton import AsyncTritonEngine, TritonEngine  # noqa: E402
-from claprt.triton.regions import Placed, Region  # noqa: E402
-from claprt.triton.repository import Build, build  # noqa: E402
+from claprt.triton.repository.builder import Build, build  # noqa: E402
 from tests.triton.asking import ask, ask_http, inputs_of, statistics  # noqa: E402
 from tests.triton.server import Server  # noqa: E402
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import claprt.cli
 import claprt_export.cli
-from claprt_export.variants import VARIANTS
+from claprt_export.checkpoints.variants import VARIANTS
 
 DOCS = Path(__file__).parent
 SHARED = {"sounds": "sound options", "model": "model options"}

@@ -14,8 +14,8 @@ import numpy as np
 
 import claprt
 from claprt.cli.classify import chart
-from claprt.tasks import classify
-from claprt_export.mini.kinds import synthesise
+from claprt.tasks.functions import classify
+from claprt_export.synthesis.classes import synthesise
 
 RATE = 48_000
 SECONDS = 4.0

@@ -2,8 +2,8 @@
 
 python examples/projection_study.py [--bundle FOLDER] [--each N]
 
-Embeds synthesised sounds of every kind that `claprt_export.mini.kinds` has, trains a projection of six descriptors for each
-pair of margin and spread, and prints what the sounds that were held out make of it.
+Embeds synthesised sounds of every kind that `claprt_export.synthesis.classes` has, trains a projection of six descriptors
+for each pair of margin and spread, and prints what the sounds that were held out make of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import claprt
-from claprt_export.mini.kinds import KINDS, synthesise
-from claprt_export.projection.material import material
 from claprt_export.projection.network import ProjectionConfig
 from claprt_export.projection.train import Plan, train_projection
+from claprt_export.projection.training_data import material
 from claprt_export.projection.triplets import proxy_triplets
+from claprt_export.synthesis.classes import KINDS, synthesise
 
 RATE = 48_000
 SECONDS = 2.0

@@ -101,10 +101,10 @@ def with_projection(clap: claprt.Clap, vectors: Array, out: Path) -> claprt.Clap
     """The same model from a copy of its bundle with a projection of two descriptors, trained on these vectors [n, dim]."""
     if (out / MAPPED).exists():
         raise ClaprtError(f"{out / MAPPED} exists: name it with --bundle, or choose another --out.")
-    from claprt_export.projection.material import material
+    from claprt_export.projection.install import put_projection
     from claprt_export.projection.network import ProjectionConfig
-    from claprt_export.projection.to_bundle import put_projection
     from claprt_export.projection.train import Plan, save_trained, train_projection
+    from claprt_export.projection.training_data import material
     from claprt_export.projection.triplets import proxy_triplets
 
     started = time.perf_counter()

@@ -25,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What warns once in a process warns in every test anew, whichever ran before."""
-    monkeypatch.setattr("claprt.advice._given", set[str]())
+    monkeypatch.setattr("claprt.system.advice._given", set[str]())
 
 
 @pytest.fixture(scope="session")

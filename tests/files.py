@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.audio import open_sound
+from claprt.audio.sound import open_sound
 
 
 def samples(source: Any) -> NDArray[Any]:

@@ -37,17 +37,18 @@ class Extra:
 
 
 _TEST_PACKAGES = ("pytest", "hypothesis", "onnx")
+_RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
 EXTRAS = {
-    "cpu": Extra("cpu", ("tests/unit",)),
-    "openvino": Extra("openvino", ("tests/unit/test_openvino.py",), ("onnxruntime",)),
-    "evaluate": Extra("cpu,evaluate", ("tests/unit/test_evaluate.py",)),
-    "media": Extra("cpu,media", ("tests/unit/test_media.py", "tests/unit/test_media_damage.py",
-                                 "tests/unit/test_decode.py")),
-    "serve": Extra("cpu,serve", ("tests/unit/test_serve.py", "tests/unit/test_serve_http.py", "tests/serve"), ("httpx",)),
-    "triton": Extra("cpu,triton", ("tests/unit/test_triton_lint.py", "tests/unit/test_triton_repository.py",
-                                   "tests/unit/test_triton_transport.py")),
+    "cpu": Extra("cpu", (*(f"tests/{room}" for room in _RUNTIME), "tests/project")),
+    "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), ("onnxruntime",)),
+    "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
+    "media": Extra("cpu,media", ("tests/audio/files/test_media.py", "tests/audio/files/test_media_damage.py",
+                                 "tests/audio/files/test_decode.py")),
+    "serve": Extra("cpu,serve", ("tests/serve",), ("httpx",)),
+    "triton": Extra("cpu,triton", ("tests/triton/test_lint.py", "tests/triton/test_repository.py",
+                                   "tests/engines/test_triton_transport.py")),
     "export": Extra("cpu,export", ("tests/export/test_checkpoint.py", "tests/export/test_pipeline.py",
-                                   "tests/unit/test_telemetry.py")),
+                                   "tests/system/test_telemetry.py")),
 }  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.binary import Memory
-from claprt.containers import HEAD_BYTES, Container, recognise
-from claprt.media import open_media
+from claprt.audio.files.binary import Memory
+from claprt.audio.files.containers import HEAD_BYTES, Container, recognise
+from claprt.audio.files.media import open_media
 
 RATE = 48_000
 Array = NDArray[np.float32]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import claprt
-from claprt.graphs import PROJECTION_FILE, ParityFacts, Precision, ProjectionFacts
-from claprt.manifest import MANIFEST_FILE
-from claprt_export.graphs import OPSET, finished, graph_facts
+from claprt.bundle.graphs import PROJECTION_FILE, ParityFacts, Precision, ProjectionFacts
+from claprt.bundle.manifest import MANIFEST_FILE
+from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 
 DESCRIPTORS = 6
 

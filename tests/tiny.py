@@ -16,12 +16,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from claprt.digests import sha256_of
-from claprt.graphs import FileFacts, Precision, Stage
-from claprt.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, MelSpec, Source, TextFacts
-from claprt_export.frontend import log_mel_graph
-from claprt_export.graphs import OPSET, finished, graph_facts
-from claprt_export.tokenizer import byte_level_tokenizer
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.graphs import FileFacts, Precision, Stage
+from claprt.bundle.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, MelSpec, Source, TextFacts
+from claprt_export.checkpoints.tokenizer import byte_level_tokenizer
+from claprt_export.graphs.log_mel_graph import log_mel_graph
+from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 
 DIM = 512
 

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from claprt import __version__
+from claprt.bundle.graphs import Precision
+from claprt.bundle.manifest import Manifest
 from claprt.cli.inspect import quality_line
 from claprt.cli.terminal import printable
 from claprt.errors import ClaprtError
-from claprt.extras import install_hint
-from claprt.graphs import Precision
-from claprt.manifest import Manifest
-from claprt_export.projection.command import COMMANDS, PARSERS, Report, parse
-from claprt_export.variants import VARIANTS
+from claprt.system.extras import install_hint
+from claprt_export.checkpoints.variants import VARIANTS
+from claprt_export.projection.cli import COMMANDS, PARSERS, Report, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
-    from claprt.dataset import read_dataset
+    from claprt.evaluation.dataset import read_dataset
     from claprt_export.pipeline import export_bundle
 
     manifest = export_bundle(

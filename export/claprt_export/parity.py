@@ -19,12 +19,12 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 
-from claprt.graphs import ParityFacts, Precision, Stage
-from claprt.manifest import AudioFacts
-from claprt.mel import log_mel
-from claprt.preprocess import int16_round_trip
-from claprt.synthetic import SOUNDS
-from claprt.text import pad
+from claprt.audio.log_mel import log_mel
+from claprt.audio.preprocess import int16_round_trip
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.graphs import ParityFacts, Precision, Stage
+from claprt.bundle.manifest import AudioFacts
+from claprt.text.tokenizer import pad
 from claprt_export.errors import CollapsedTowerError, ParityError
 from claprt_export.towers import AudioTower, TextTower
 
@@ -100,7 +100,7 @@ class Graph:
 
 
 def check_log_mel(path: Path, facts: AudioFacts) -> ParityFacts:
-    """Holds the log-mel graph against `claprt.mel`.
+    """Holds the log-mel graph against `claprt.audio.log_mel`.
 
     Raises:
         ParityError: it is further away than the table allows.

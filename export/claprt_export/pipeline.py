@@ -12,12 +12,10 @@ import onnx
 import tokenizers
 
 import claprt
-from claprt.bundle import read_bundle
-from claprt.checkpoints import TOKENIZER_VARIABLE
-from claprt.dataset import Dataset
-from claprt.digests import sha256_of
-from claprt.graphs import FileFacts, ParityFacts, Precision, Stage
-from claprt.manifest import (
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import FileFacts, ParityFacts, Precision, Stage
+from claprt.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA,
     TOKENIZER_FILE,
@@ -28,22 +26,24 @@ from claprt.manifest import (
     TextFacts,
     parse_manifest,
 )
-from claprt.published import published_name
+from claprt.bundle.published import published_name
+from claprt.checkpoints.resolve import TOKENIZER_VARIABLE
+from claprt.evaluation.dataset import Dataset
 from claprt_export.architecture import TextArchitecture
-from claprt_export.checkpoint import Checkpoint, read_checkpoint
-from claprt_export.compact import compact
-from claprt_export.download import CHECKPOINT_VARIABLE, download_checkpoint, download_tokenizer, is_published
+from claprt_export.atomic import new_folder
+from claprt_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.checkpoints.download import CHECKPOINT_VARIABLE, download_checkpoint, download_tokenizer, is_published
+from claprt_export.checkpoints.random_weights import ARCHITECTURES, seeded_checkpoint
+from claprt_export.checkpoints.tokenizer import byte_level_tokenizer, check_tokenizer, read_tokenizer
+from claprt_export.checkpoints.variants import Variant, variant
 from claprt_export.errors import CheckpointError, ExportError
-from claprt_export.folder import new_folder
-from claprt_export.frontend import log_mel_graph
-from claprt_export.graphs import OPSET, finished, graph_facts
-from claprt_export.keep import with_additions
+from claprt_export.graphs.compress_constants import compact
+from claprt_export.graphs.log_mel_graph import log_mel_graph
+from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
+from claprt_export.graphs.to_onnx import audio_graph, text_graph
 from claprt_export.parity import check_audio, check_log_mel, check_text
-from claprt_export.precision import Exported, Material, with_lowered
-from claprt_export.seeded import ARCHITECTURES, seeded_checkpoint
-from claprt_export.to_onnx import audio_graph, text_graph
-from claprt_export.tokenizer import byte_level_tokenizer, check_tokenizer, read_tokenizer
-from claprt_export.variants import Variant, variant
+from claprt_export.precision.carry_over import with_additions
+from claprt_export.precision.lower import Exported, Material, with_lowered
 
 Report = Callable[[str], None]
 

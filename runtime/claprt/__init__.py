@@ -8,25 +8,25 @@ texts = clap.embed_text(["a dog barking", "rain on a roof"])
 similarity = texts @ sound
 """
 
-from claprt.telemetry import switch_off as _switch_off
+from claprt.system.telemetry import switch_off as _switch_off
 
 _switch_off()  # before onnxruntime or OpenVINO is imported
 
 # ruff: noqa: E402
 from claprt._version import __version__
-from claprt.bundle import read_bundle
-from claprt.cache import VectorCache
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision
+from claprt.bundle.manifest import Manifest
 from claprt.errors import ClaprtError
-from claprt.graphs import Precision
-from claprt.joint import JointEmbedding
-from claprt.loading import load
-from claprt.manifest import Manifest
-from claprt.model import Clap
-from claprt.results import EmbeddedSound
+from claprt.model.clap import Clap
+from claprt.model.load import load
+from claprt.model.results import EmbeddedSound
+from claprt.model.vector_cache import VectorCache
 from claprt.samples import sample_path
-from claprt.scores import Classification
-from claprt.tagging import Tagging
-from claprt.tasks import classify, embed, similarity, tag
+from claprt.tasks.classification import Classification
+from claprt.tasks.functions import classify, embed, similarity, tag
+from claprt.tasks.joint_embedding import JointEmbedding
+from claprt.tasks.tagging import Tagging
 
 __all__ = [
     "Clap",

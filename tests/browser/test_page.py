@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 import claprt
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 from tests.browser.chromium import Page
 from tests.browser.conftest import Serve
 
@@ -159,7 +159,7 @@ def test_what_the_browser_records(page: Page, address: str, media: bool, monkeyp
     if media:
         pytest.importorskip("av", reason="needs PyAV: the media extra")
     else:
-        for module in [module for module in sys.modules if module.startswith("claprt.media.")]:
+        for module in [module for module in sys.modules if module.startswith("claprt.audio.files.media.")]:
             monkeypatch.delitem(sys.modules, module)
         monkeypatch.setitem(sys.modules, "av", None)
     page.open(address)

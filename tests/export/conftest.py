@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: the export extra")
 
 from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
-from claprt_export.checkpoint import Checkpoint  # noqa: E402
-from claprt_export.seeded import seeded_checkpoint  # noqa: E402
-from claprt_export.tokenizer import byte_level_tokenizer  # noqa: E402
+from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
+from claprt_export.checkpoints.random_weights import seeded_checkpoint  # noqa: E402
+from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
 
 SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 2, 1, 1), heads=(2, 2, 4, 4))
 SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(2, 2, 4, 4), fused=True)

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from claprt.manifest import MelSpec
-from claprt.mel import mel_filters
+from claprt.audio.log_mel import mel_filters
+from claprt.bundle.manifest import MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
-from claprt_export.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.checkpoints.state_dict import read_pickle
+from claprt_export.checkpoints.weight_names import canonical
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
-from claprt_export.naming import canonical
-from claprt_export.state_dict import read_pickle
 from tests.export.conftest import SMALL_AUDIO, SMALL_FUSED, SMALL_TEXT, laion_state
 
 

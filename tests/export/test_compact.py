@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from claprt_export.compact import compact
-from claprt_export.graphs import OPSET
+from claprt_export.graphs.compress_constants import compact
+from claprt_export.graphs.onnx_metadata import OPSET
 
 
 def graph(**constants: NDArray[Any]) -> onnx.ModelProto:

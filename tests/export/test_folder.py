@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import claprt
-from claprt.locks import HAS_LOCKS
-from claprt_export import cli, folder, pipeline
+from claprt.system.locks import HAS_LOCKS
+from claprt_export import atomic, cli, pipeline
+from claprt_export.atomic import new_folder
 from claprt_export.errors import OutputError, ParityError
-from claprt_export.folder import new_folder
 
 is_bundle = pipeline._is_bundle  # pyright: ignore[reportPrivateUsage]
 
@@ -196,7 +196,7 @@ def test_a_failure_leaves_what_was_there(copy: Path, raised: BaseException, expe
 @pytest.fixture
 def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that cannot exchange two folders in one step."""
-    monkeypatch.setattr(folder, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(atomic, "_exchanged", lambda *_: False)
 
 
 @pytest.mark.usefixtures("without_exchange")
@@ -382,7 +382,7 @@ def test_there_is_a_bundle_at_every_moment(copy: Path) -> None:
 _EXPORT = """
 import signal, sys, time
 from claprt_export import cli, pipeline
-from claprt_export.folder import new_folder
+from claprt_export.atomic import new_folder
 
 def export(out, **_):
     with new_folder(out, replace=None) as folder:

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from claprt.manifest import AudioFacts, MelSpec
-from claprt.mel import log_mel
-from claprt.preprocess import int16_round_trip
-from claprt.synthetic import SOUNDS
-from claprt_export.frontend import log_mel_graph
-from claprt_export.graphs import OPSET, finished, graph_facts
+from claprt.audio.log_mel import log_mel
+from claprt.audio.preprocess import int16_round_trip
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.manifest import AudioFacts, MelSpec
+from claprt_export.graphs.log_mel_graph import log_mel_graph
+from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 
 RATE = 48_000
 onnxruntime = pytest.importorskip("onnxruntime")

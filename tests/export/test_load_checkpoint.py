@@ -21,15 +21,15 @@ import safetensors.torch
 import soundfile
 
 import claprt
+from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.compat.kromosynth import CLAPExtractor
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
-from claprt.synthetic import SOUNDS
-from claprt_export import download
-from claprt_export.checkpoint import Checkpoint
+from claprt_export.checkpoints import download
+from claprt_export.checkpoints.checkpoint import Checkpoint
+from claprt_export.checkpoints.state_dict import read_weights
 from claprt_export.cli import main as export
 from claprt_export.errors import CheckpointError, DownloadError
-from claprt_export.state_dict import read_weights
 from tests.export.test_checkpoint import as_transformers
 from tests.serve.process import Process
 

@@ -13,21 +13,22 @@ import soundfile
 import torch
 
 import claprt
-from claprt.manifest import MelSpec
-from claprt.mel import log_mel
-from claprt.synthetic import SOUNDS
-from claprt_export.checkpoint import read_checkpoint
+from claprt.audio.log_mel import log_mel
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.manifest import MelSpec
+from claprt_export.checkpoints.checkpoint import read_checkpoint
 from claprt_export.errors import ExportError
-from claprt_export.mini import augment, captions, model, sounds, supply, train, words
-from claprt_export.mini.kinds import KINDS, synthesise
-from claprt_export.mini.sounds import Store, make_store
+from claprt_export.graphs.tensorrt import objections
+from claprt_export.mini import augment, dataset, model, sampler, text_finetuning, train
+from claprt_export.mini.dataset import Store, make_store
 from claprt_export.pipeline import export_bundle
-from claprt_export.to_tensorrt import objections
+from claprt_export.synthesis import captions
+from claprt_export.synthesis.classes import KINDS, synthesise
 from claprt_export.towers import AudioTower
 
 RATE = 48_000
-PLAN = supply.Plan(
-    phases=(supply.Phase(bands=1, steps=2, batch=6), supply.Phase(bands=4, steps=1, batch=2)),
+PLAN = sampler.Plan(
+    phases=(sampler.Phase(bands=1, steps=2, batch=6), sampler.Phase(bands=4, steps=1, batch=2)),
     text_steps=2,
     extra_captions=4,
 )
@@ -58,7 +59,7 @@ def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(store_file: Path) -> Store:
-    return sounds.read_store(store_file)
+    return dataset.read_store(store_file)
 
 
 # sounds and words
@@ -104,17 +105,17 @@ def test_store(store: Store) -> None:
     quantised = np.trunc(np.clip(np.round(sound * 2**15) / 2**15, -1, 1) * 32767) / 32767
     assert np.abs(store.of(dog).astype(float) - log_mel(quantised.astype(np.float32), MelSpec())).max() < 0.1
     speeds = sorted(clip.speed for clip in store.clips if clip.recording == dog.recording)
-    assert speeds == sorted(sounds.SPEEDS)
+    assert speeds == sorted(dataset.SPEEDS)
     frames = {clip.speed: clip.frames for clip in store.clips if clip.recording == dog.recording}
     assert frames[0.84] > frames[1.0] > frames[1.19]
 
 
 def test_what_is_held_out_is_not_used(store: Store) -> None:
-    study = {(clip.source, clip.part) for clip in store.clips if supply.used(clip, PLAN)}
+    study = {(clip.source, clip.part) for clip in store.clips if sampler.used(clip, PLAN)}
     assert ("esc10", "4") not in study
     assert not {part for _, part in study} & {"seen", "unseen", "test"}
     everything = replace(PLAN, folds=("1", "2", "3", "4"), everything=True)
-    shipped = {(clip.source, clip.part) for clip in store.clips if supply.used(clip, everything)}
+    shipped = {(clip.source, clip.part) for clip in store.clips if sampler.used(clip, everything)}
     assert ("esc10", "4") in shipped
     assert ("synthesised", "test") not in shipped
 
@@ -225,7 +226,7 @@ def trained(store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     threads = torch.get_num_threads()
     train.train(store_file, folder, PLAN, 1)
-    model.save_checkpoint(folder / "mini.pt", words.retrain_text(store_file, folder, PLAN, sounds=64, batch=8))
+    model.save_checkpoint(folder / "mini.pt", text_finetuning.retrain_text(store_file, folder, PLAN, sounds=64, batch=8))
     torch.set_num_threads(threads)
     return folder
 
@@ -234,7 +235,7 @@ def test_training_moves_the_weights(trained: Path, store: Store) -> None:
     state = torch.load(trained / "state.pt", weights_only=True)
     assert state["step"] == 3
     torch.manual_seed(PLAN.seed)
-    fresh = model.Mini(*supply.statistics(supply.Supply(store, PLAN))).state_dict()
+    fresh = model.Mini(*sampler.statistics(sampler.Supply(store, PLAN))).state_dict()
     assert fresh.keys() == state["averages"].keys()
     moved = {name for name, tensor in fresh.items() if not torch.equal(tensor, state["model"][name])}
     still = {name for name in fresh if "num_batches" in name or "running" in name or "position_embeddings" in name}
@@ -263,10 +264,10 @@ def test_training_goes_on_where_it_stopped(trained: Path, store_file: Path, tmp_
 
 
 def test_results_made_otherwise_are_refused(tmp_path: Path) -> None:
-    sounds.claim(tmp_path / "a" / "plan.json", {"steps": 3})
-    sounds.claim(tmp_path / "a" / "plan.json", {"steps": 3})
+    dataset.claim(tmp_path / "a" / "plan.json", {"steps": 3})
+    dataset.claim(tmp_path / "a" / "plan.json", {"steps": 3})
     with pytest.raises(ExportError, match="made otherwise"):
-        sounds.claim(tmp_path / "a" / "plan.json", {"steps": 4})
+        dataset.claim(tmp_path / "a" / "plan.json", {"steps": 4})
 
 
 def test_checkpoint_is_laions_layout(trained: Path) -> None:
@@ -279,8 +280,8 @@ def test_checkpoint_is_laions_layout(trained: Path) -> None:
 
 def test_export_is_compact_and_exact(trained: Path, tmp_path: Path) -> None:
     # three steps of training leave vectors too alike for the gate, so the towers are held against the graphs directly
-    from claprt_export.compact import compact
-    from claprt_export.to_onnx import audio_graph
+    from claprt_export.graphs.compress_constants import compact
+    from claprt_export.graphs.to_onnx import audio_graph
 
     tower = read_checkpoint(trained / "mini.pt").audio_tower()
     plain = audio_graph(tower, 1001)

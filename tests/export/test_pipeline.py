@@ -21,14 +21,17 @@ import tokenizers
 import torch
 
 import claprt
-from claprt.bundle import read_bundle
-from claprt.digests import sha256_of
-from claprt.graphs import Precision, Stage
-from claprt.manifest import MANIFEST_FILE, Source
-from claprt.mel import log_mel
-from claprt.synthetic import SOUNDS
-from claprt_export import download, parity, pipeline
-from claprt_export.checkpoint import Checkpoint, read_checkpoint
+from claprt.audio.log_mel import log_mel
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision, Stage
+from claprt.bundle.manifest import MANIFEST_FILE, Source
+from claprt_export import parity, pipeline
+from claprt_export.checkpoints import download
+from claprt_export.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from claprt_export.checkpoints.tokenizer import byte_level_tokenizer, read_tokenizer
+from claprt_export.checkpoints.variants import VARIANTS, variant
 from claprt_export.cli import main
 from claprt_export.errors import (
     CheckpointError,
@@ -40,11 +43,9 @@ from claprt_export.errors import (
     TokenizerError,
     UnknownVariantError,
 )
-from claprt_export.graphs import OPSET
-from claprt_export.keep import with_additions
+from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
-from claprt_export.tokenizer import byte_level_tokenizer, read_tokenizer
-from claprt_export.variants import VARIANTS, variant
+from claprt_export.precision.carry_over import with_additions
 from tests.export.conftest import laion_state
 from tests.projected import expected, with_projection
 

@@ -14,17 +14,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import claprt
-from claprt.bundle import read_bundle
-from claprt.dataset import Dataset, Item
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision, Stage
 from claprt.errors import ProviderUnavailableError
-from claprt.graphs import Precision, Stage
-from claprt_export import judge
+from claprt.evaluation.dataset import Dataset, Item
 from claprt_export.errors import PrecisionError
-from claprt_export.graphs import OPSET
-from claprt_export.half import half_graph
-from claprt_export.judge import centred_cosines
+from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
-from claprt_export.quantise import Quantiser
+from claprt_export.precision import quality_gate
+from claprt_export.precision.fp16 import half_graph
+from claprt_export.precision.int8 import Quantiser
+from claprt_export.precision.quality_gate import centred_cosines
 
 CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
 
@@ -173,7 +173,7 @@ def test_a_bundle_with_every_precision(many: Path) -> None:
 
 
 def test_int8_in_process(many: Path) -> None:
-    from claprt.synthetic import SOUNDS
+    from claprt.audio.synthetic import SOUNDS
 
     sounds = [make(48_000 * 4, 48_000) for make in SOUNDS.values()]
     full, low = claprt.load(many), claprt.load(many, precision="int8")
@@ -189,7 +189,7 @@ def test_int8_in_process(many: Path) -> None:
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "LIMITS", dict.fromkeys(Precision, 1.1))
+    monkeypatch.setattr(quality_gate, "LIMITS", dict.fromkeys(Precision, 1.1))
 
 
 @pytest.mark.usefixtures("strict")
@@ -219,7 +219,7 @@ def test_a_labelled_set_that_was_given(
     """Its labels are asked for; sounds that ranges are taken from are read too."""
     import soundfile
 
-    from claprt.synthetic import SOUNDS
+    from claprt.audio.synthetic import SOUNDS
 
     items: list[Item] = []
     for name in ("bell", "rain", "chirp", "tone"):
@@ -227,7 +227,7 @@ def test_a_labelled_set_that_was_given(
         soundfile.write(path, SOUNDS[name](48_000, 48_000), 48_000)
         items.append(Item(path=path, label=name))
     dataset = Dataset(name="four sounds", items=tuple(items))
-    monkeypatch.setattr(judge, "LOSS", -1.0)  # of an untrained tower any label is as good
+    monkeypatch.setattr(quality_gate, "LOSS", -1.0)  # of an untrained tower any label is as good
     manifest = export_bundle(
         tmp_path / "out", checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.FP16],
         calibration=dataset, judged_on=dataset,

@@ -16,11 +16,11 @@ from claprt.errors import DatasetError, OptionError
 from claprt_export.cli import main
 from claprt_export.errors import ExportError
 from claprt_export.parity import Graph
-from claprt_export.projection.material import material, read_embeddings, read_triplets
+from claprt_export.projection.coverage import use_of
 from claprt_export.projection.network import ProjectionConfig, read_projection
 from claprt_export.projection.train import Plan, Trained, save_trained, train_projection, unevenness
+from claprt_export.projection.training_data import material, read_embeddings, read_triplets
 from claprt_export.projection.triplets import Neighbourhoods, given_triplets, proxy_triplets
-from claprt_export.projection.use import use_of
 from tests.export.projections import BASE, DIM, Original, clusters, unit
 
 

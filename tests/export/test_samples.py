@@ -13,7 +13,7 @@ import soundfile
 
 import claprt
 from claprt.samples import SAMPLES
-from claprt_export import samples
+from claprt_export.synthesis import samples
 
 
 @pytest.mark.parametrize("name", samples.SAMPLES)

@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 
 import claprt
+from claprt.bundle.graphs import Precision, Stage
 from claprt.errors import MissingDependencyError
-from claprt.graphs import Precision, Stage
-from claprt_export import to_tensorrt
 from claprt_export.errors import ExportError
-from claprt_export.to_tensorrt import build_engine, main, objections, profile
+from claprt_export.graphs import tensorrt
+from claprt_export.graphs.tensorrt import build_engine, main, objections, profile
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -101,7 +101,7 @@ class Recorder:
 
 def test_engines_are_built_from_the_manifest(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(parses=True, builds=True)
-    monkeypatch.setattr(to_tensorrt, "_tensorrt", lambda: recorder)
+    monkeypatch.setattr(tensorrt, "_tensorrt", lambda: recorder)
     assert main([str(bundle), "--out", str(tmp_path), "--max-batch", "4"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"log_mel.fp32.plan", "audio.fp32.plan", "text.fp32.plan"}
     assert recorder.shapes["waveforms"] == ((1, 480_000), (2, 480_000), (4, 480_000))
@@ -112,10 +112,10 @@ def test_engines_are_built_from_the_manifest(bundle: Path, tmp_path: Path, monke
 
 def test_what_the_parser_says_is_raised(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = claprt.read_bundle(bundle)
-    monkeypatch.setattr(to_tensorrt, "_tensorrt", lambda: Recorder(parses=False, builds=True))
+    monkeypatch.setattr(tensorrt, "_tensorrt", lambda: Recorder(parses=False, builds=True))
     with pytest.raises(ExportError, match=r"does not take audio.fp32.onnx: no such operator"):
         build_engine(found, Stage.AUDIO, tmp_path / "x.plan")
-    monkeypatch.setattr(to_tensorrt, "_tensorrt", lambda: Recorder(parses=True, builds=False))
+    monkeypatch.setattr(tensorrt, "_tensorrt", lambda: Recorder(parses=True, builds=False))
     with pytest.raises(ExportError, match="built no engine"):
         build_engine(found, Stage.AUDIO, tmp_path / "x.plan")
     assert not list(tmp_path.iterdir())

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from claprt.windows import shrink
-from claprt_export.checkpoint import Checkpoint
-from claprt_export.seeded import seeded_checkpoint
-from claprt_export.towers import AudioTower, TextTower, freeze, order
+from claprt.audio.windows import shrink
+from claprt_export.checkpoints.checkpoint import Checkpoint
+from claprt_export.checkpoints.random_weights import seeded_checkpoint
+from claprt_export.towers import AudioTower, TextTower, freeze, window_order
 from claprt_export.towers.audio import Stage, SwinBlock, WindowAttention, resize_matrix
 from tests.export.conftest import SMALL_AUDIO, SMALL_TEXT
 
@@ -22,7 +22,7 @@ from tests.export.conftest import SMALL_AUDIO, SMALL_TEXT
 
 @pytest.mark.parametrize(("side", "window"), [(4, 2), (8, 8), (16, 8), (64, 8)])
 def test_window_order_lists_each_window_whole(side: int, window: int) -> None:
-    listed = order.window_order((side, side), window)
+    listed = window_order.window_order((side, side), window)
     assert sorted(listed) == list(range(side * side))
     for part in listed.reshape(-1, window, window):
         rows, columns = np.divmod(part, side)
@@ -33,51 +33,53 @@ def test_window_order_lists_each_window_whole(side: int, window: int) -> None:
 @pytest.mark.parametrize(("side", "window", "shift"), [(8, 4, 2), (16, 8, 4), (64, 8, 4)])
 def test_shift_is_a_roll(side: int, window: int, shift: int) -> None:
     image = np.random.default_rng(0).random((side, side))
-    windowed = image.reshape(-1)[order.window_order((side, side), window)]
-    rolled = np.roll(image, (-shift, -shift), axis=(0, 1)).reshape(-1)[order.window_order((side, side), window)]
-    gathered = windowed[order.shift_order((side, side), window)]
+    windowed = image.reshape(-1)[window_order.window_order((side, side), window)]
+    rolled = np.roll(image, (-shift, -shift), axis=(0, 1)).reshape(-1)[window_order.window_order((side, side), window)]
+    gathered = windowed[window_order.shift_order((side, side), window)]
     assert np.array_equal(gathered, rolled)
-    assert np.array_equal(gathered[np.argsort(order.shift_order((side, side), window))], windowed)
+    assert np.array_equal(gathered[np.argsort(window_order.shift_order((side, side), window))], windowed)
 
 
 def test_mask_lets_only_neighbours_see_each_other() -> None:
     side, window = 16, 8
-    mask = order.shift_mask((side, side), window)
-    place = np.arange(side * side)[order.window_order((side, side), window)][order.shift_order((side, side), window)]
+    mask = window_order.shift_mask((side, side), window)
+    place = np.arange(side * side)[window_order.window_order((side, side), window)][
+        window_order.shift_order((side, side), window)
+    ]
     rows, columns = np.divmod(place.reshape(-1, window * window), side)
     for tokens in range(len(mask)):
         apart = np.maximum(np.abs(rows[tokens][:, None] - rows[tokens]), np.abs(columns[tokens][:, None] - columns[tokens]))
         assert np.array_equal(mask[tokens] == 0, apart < window)
-    assert set(np.unique(mask)) == {0, order.MASKED_SCORE}
-    assert np.exp(np.float32(order.MASKED_SCORE)) == 0
+    assert set(np.unique(mask)) == {0, window_order.MASKED_SCORE}
+    assert np.exp(np.float32(window_order.MASKED_SCORE)) == 0
 
 
 def test_merging_joins_neighbours() -> None:
     side, window = 16, 8
-    tokens = np.arange(side * side)[order.window_order((side, side), window)]
-    joined = tokens[order.merge_order((side, side), window)].reshape(-1, 4)
+    tokens = np.arange(side * side)[window_order.window_order((side, side), window)]
+    joined = tokens[window_order.merge_order((side, side), window)].reshape(-1, 4)
     rows, columns = np.divmod(joined, side)
     assert (rows - rows[:, :1] == [0, 1, 0, 1]).all()
     assert (columns - columns[:, :1] == [0, 0, 1, 1]).all()
-    half = np.arange(64).reshape(8, 8).reshape(-1)[order.window_order((8, 8), 8)]
+    half = np.arange(64).reshape(8, 8).reshape(-1)[window_order.window_order((8, 8), 8)]
     assert np.array_equal(rows[:, 0] // 2 * 8 + columns[:, 0] // 2, half)
 
 
 def test_shorter_grids_are_the_upper_part_of_the_square() -> None:
     tall, short, window = (16, 16), (8, 16), 8
-    assert order.window_order(short, window).tolist() == order.window_order(tall, window)[:128].tolist()
-    assert order.shift_of(short, window) == (0, 4)
-    rolled = np.roll(np.arange(128).reshape(short), -4, axis=1).reshape(-1)[order.window_order(short, window)]
-    assert np.array_equal(order.window_order(short, window)[order.shift_order(short, window)], rolled)
-    low = order.relative_position_index(8, (4, 8))
-    assert np.array_equal(low, order.relative_position_index(8)[:32, :32])
+    assert window_order.window_order(short, window).tolist() == window_order.window_order(tall, window)[:128].tolist()
+    assert window_order.shift_of(short, window) == (0, 4)
+    rolled = np.roll(np.arange(128).reshape(short), -4, axis=1).reshape(-1)[window_order.window_order(short, window)]
+    assert np.array_equal(window_order.window_order(short, window)[window_order.shift_order(short, window)], rolled)
+    low = window_order.relative_position_index(8, (4, 8))
+    assert np.array_equal(low, window_order.relative_position_index(8)[:32, :32])
 
 
 def test_relative_position_index_is_swins() -> None:
     window = 4
     coordinates = np.stack(np.meshgrid(np.arange(window), np.arange(window), indexing="ij")).reshape(2, -1)
     relative = coordinates[:, :, None] - coordinates[:, None, :] + window - 1
-    assert np.array_equal(order.relative_position_index(window), relative[0] * (2 * window - 1) + relative[1])
+    assert np.array_equal(window_order.relative_position_index(window), relative[0] * (2 * window - 1) + relative[1])
 
 
 # the audio tower against the same arithmetic in row order
@@ -134,7 +136,7 @@ class Plain:
     def attend(attention: WindowAttention, x: Tensor, labels: Tensor) -> Tensor:
         heads, size = attention.heads, x.shape[-1] // attention.heads
         query, key, value = attention.qkv(x).unflatten(-1, (3, heads, size)).permute(2, 0, 3, 1, 4)
-        index = torch.from_numpy(order.relative_position_index(8))
+        index = torch.from_numpy(window_order.relative_position_index(8))
         scores = query @ key.transpose(-2, -1) / size**0.5 + attention.relative_position_bias_table[index].permute(2, 0, 1)
         scores = scores.masked_fill(labels[:, None] != labels[None], -100.0)
         return attention.proj((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))

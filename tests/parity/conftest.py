@@ -155,8 +155,8 @@ class Exports:
         return self._made[key]
 
     def _exported(self, reference: Any, checkpoint: Path, fused: bool) -> Exported:
+        from claprt_export.checkpoints.tokenizer import byte_level_tokenizer
         from claprt_export.pipeline import export_bundle
-        from claprt_export.tokenizer import byte_level_tokenizer
 
         tokenizer = self._tokenizer
         if tokenizer is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 
 RATE = 48_000
 SHORT_LENGTHS = (4_800, 17_777, 48_000, 159_999, 240_000, 240_001, 350_001, 479_999, 480_000)

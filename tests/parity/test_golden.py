@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from claprt.manifest import MelSpec, TextFacts
-from claprt.mel import log_mel
-from claprt.text import Tokenizer
-from claprt.windows import fill
+from claprt.audio.log_mel import log_mel
+from claprt.audio.windows import fill
+from claprt.bundle.manifest import MelSpec, TextFacts
+from claprt.text.tokenizer import Tokenizer
 
 SLANEY = MelSpec(f_min=0)
 HTK = MelSpec(f_min=0, scale="htk", norm="none")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import claprt
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 from tests.parity.sounds import RATE, real_files, short_waveforms
 
 TEXTS = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 from tests.parity.sounds import RATE, short_waveforms
 
 

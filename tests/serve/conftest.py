@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import claprt
-from claprt.synthetic import SOUNDS
+from claprt.audio.synthetic import SOUNDS
 from tests.projected import with_projection
 from tests.serve.malformed import SERVICE
 from tests.serve.process import Process

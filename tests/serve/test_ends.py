@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 from claprt.cli import main
 from claprt.errors import ProviderError
-from claprt.serve.batcher import Batcher
+from claprt.serve.scheduling.batcher import Batcher
 from tests.serve.case import samples
 from tests.serve.process import Process
 from tests.serve.wire import http_reply, request

@@ -21,10 +21,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import claprt
+from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.errors import OptionError
-from claprt.serve.server import Bounds, is_private, listen, urls
-from claprt.synthetic import SOUNDS
+from claprt.serve.server.run import Bounds, is_private, listen, urls
 from tests.serve.case import Case, samples
 from tests.serve.conftest import RATE
 from tests.serve.malformed import ask

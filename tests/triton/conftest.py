@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import claprt
-from claprt.bundle import read_bundle
-from claprt.triton.repository import Build, build
+from claprt.bundle.folder import read_bundle
+from claprt.triton.repository.builder import Build, build
 from tests.triton.server import PYTHON, Server
 
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")

@@ -16,7 +16,7 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 import claprt
-from claprt.triton.regions import Region
+from claprt.engines.triton.shared_memory import Region
 from tests.triton.asking import Array, ask, ask_http, inputs_of, strings, wav
 from tests.triton.server import Server
 

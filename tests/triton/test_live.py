@@ -19,11 +19,11 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 import claprt
+from claprt.audio.preprocess import int16_round_trip
+from claprt.audio.synthetic import SOUNDS
+from claprt.engines.triton.engine import TritonEngine
 from claprt.errors import ArrayError
-from claprt.preprocess import int16_round_trip
-from claprt.synthetic import SOUNDS
 from claprt.triton import AsyncTritonEngine
-from claprt.triton.engine import TritonEngine
 from tests.triton.asking import Array, ask, ask_http, inputs_of, statistics, strings, wav
 from tests.triton.server import Server
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tritonclient import grpc
 
-from claprt.bundle import read_bundle
-from claprt.triton.repository import Build, build
+from claprt.bundle.folder import read_bundle
+from claprt.triton.repository.builder import Build, build
 from tests.triton.asking import Array, inputs_of, strings, wav
 from tests.triton.server import Server
 

@@ -14,12 +14,12 @@ import pytest
 from tritonclient import grpc
 
 import claprt
-from claprt.bundle import read_bundle
+from claprt.bundle.folder import read_bundle
 from claprt.errors import FingerprintError, OptionError, ServerError, ServerUnavailableError
 from claprt.triton import TritonEngine
 from claprt.triton.probe import main as probe_main
 from claprt.triton.probe import probe
-from claprt.triton.repository import Build, build
+from claprt.triton.repository.builder import Build, build
 from tests.tiny import write_tiny_bundle
 from tests.triton.asking import Array
 from tests.triton.server import Server

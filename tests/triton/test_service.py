@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import claprt
-from claprt.bundle import read_bundle
-from claprt.synthetic import SOUNDS
-from claprt.triton.repository import Build, build
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.folder import read_bundle
+from claprt.triton.repository.builder import Build, build
 from tests.projected import expected, with_projection
 from tests.triton.server import Server
 

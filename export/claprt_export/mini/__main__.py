@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 import claprt
+from claprt_export.mini.dataset import SYNTHESISED, claim, make_store
 from claprt_export.mini.model import save_checkpoint
 from claprt_export.mini.report import report, table
-from claprt_export.mini.sounds import SYNTHESISED, claim, make_store
-from claprt_export.mini.supply import Phase, Plan
+from claprt_export.mini.sampler import Phase, Plan
+from claprt_export.mini.text_finetuning import retrain_text
 from claprt_export.mini.train import train
-from claprt_export.mini.words import retrain_text
 from claprt_export.pipeline import export_bundle
 
 SHIPPED = replace(

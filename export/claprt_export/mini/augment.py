@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from claprt_export.mini.signals import Random
+from claprt_export.synthesis.signals import Random
 
 FLOOR_DB = -100.0
 

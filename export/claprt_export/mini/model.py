@@ -11,10 +11,10 @@ import torch
 from tokenizers import models, pre_tokenizers, trainers
 from torch import Tensor, nn
 
-from claprt.manifest import MelSpec
-from claprt.mel import mel_filters
+from claprt.audio.log_mel import mel_filters
+from claprt.bundle.manifest import MelSpec
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
-from claprt_export.tokenizer import BOS, EOS, MASK, PAD, UNK, roberta
+from claprt_export.checkpoints.tokenizer import BOS, EOS, MASK, PAD, UNK, roberta
 from claprt_export.towers import AudioTower, TextTower
 
 AUDIO = AudioArchitecture(embed_dim=32, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16))

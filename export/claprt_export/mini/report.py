@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 import claprt
 from claprt import Clap
-from claprt.dataset import read_dataset
-from claprt.evaluate import DEFAULT_TEMPLATE, evaluate
-from claprt.labels import filled_in
-from claprt_export.mini.captions import HELD_OUT_TEMPLATES, alike
-from claprt_export.mini.kinds import KINDS, synthesise
-from claprt_export.mini.signals import RATE
-from claprt_export.mini.sounds import SYNTHESISED_TEST, named_recordings
+from claprt.evaluation.dataset import read_dataset
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, evaluate
+from claprt.tasks.labels import filled_in
+from claprt_export.mini.dataset import SYNTHESISED_TEST, named_recordings
+from claprt_export.synthesis.captions import HELD_OUT_TEMPLATES, alike
+from claprt_export.synthesis.classes import KINDS, synthesise
+from claprt_export.synthesis.signals import RATE
 
 _CANDIDATES = 20
 

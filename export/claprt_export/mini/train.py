@@ -24,10 +24,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from claprt_export.mini.augment import filled
-from claprt_export.mini.captions import DEFAULT_TEMPLATE, ESC10_WORDINGS, caption
+from claprt_export.mini.dataset import Clip, Store, read_store
 from claprt_export.mini.model import LENGTHS, Mini, is_block_matrix, train_tokenizer
-from claprt_export.mini.sounds import Clip, Store, read_store
-from claprt_export.mini.supply import Plan, Supply, statistics
+from claprt_export.mini.sampler import Plan, Supply, statistics
+from claprt_export.synthesis.captions import DEFAULT_TEMPLATE, ESC10_WORDINGS, caption
 
 
 def contrastive(audio: Tensor, text: Tensor, shares: Tensor, said: Tensor, relation: Tensor, scale: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from claprt.vocabulary import stems
-from claprt_export.mini.captions import ESC10_WORDINGS
-from claprt_export.mini.kinds import KINDS
-from claprt_export.mini.sounds import named_recordings
+from claprt.tasks.vocabulary import stems
+from claprt_export.mini.dataset import named_recordings
+from claprt_export.synthesis.captions import ESC10_WORDINGS
+from claprt_export.synthesis.classes import KINDS
 
 
 def trained_words(names: set[str]) -> list[str]:

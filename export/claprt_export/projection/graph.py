@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import claprt
-from claprt.graphs import PROJECTION_INPUT, PROJECTION_OUTPUT, ParityFacts, Precision, ProjectionFacts
+from claprt.bundle.graphs import PROJECTION_INPUT, PROJECTION_OUTPUT, ParityFacts, Precision, ProjectionFacts
 from claprt_export.errors import ParityError
-from claprt_export.graphs import OPSET, finished, graph_facts
+from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 from claprt_export.parity import BATCHES, Graph
 from claprt_export.projection.network import ProjectionNetwork, StoredProjection
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from claprt.digests import sha256_of
+from claprt.bundle.digests import sha256_of
 from claprt.errors import OptionError
+from claprt_export.checkpoints.state_dict import read_pickle
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError
-from claprt_export.state_dict import read_pickle
 
 ACTIVATIONS: MappingProxyType[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from claprt.digests import sha256_of
+from claprt.bundle.digests import sha256_of
 from claprt.errors import OptionError
 from claprt_export.errors import ExportError
+from claprt_export.projection.coverage import Use, use_of
 from claprt_export.projection.files import new_file
 from claprt_export.projection.graph import write_graph
-from claprt_export.projection.material import Material
 from claprt_export.projection.network import ProjectionConfig, ProjectionNetwork, StoredProjection, looks_untrained
+from claprt_export.projection.training_data import Material
 from claprt_export.projection.triplets import Triplets
-from claprt_export.projection.use import Use, use_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

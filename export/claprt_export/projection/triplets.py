@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError, OptionError
-from claprt_export.projection.material import Material, Rows
+from claprt_export.projection.training_data import Material, Rows
 
 HELD_OUT = 0.2
 """Share of the sounds (where neighbours judge), or of the triplets (where people did), that are kept from training."""

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from claprt_export.architecture import AudioArchitecture
-from claprt_export.towers import order
+from claprt_export.towers import window_order
 from claprt_export.towers.folding import QKV, Folding, normalisation, query_key_value
 from claprt_export.towers.fusion import AttentionalFusion
-from claprt_export.towers.order import Grid
+from claprt_export.towers.window_order import Grid
 
 
 class WindowAttention(Folding):
@@ -29,7 +29,7 @@ class WindowAttention(Folding):
 
     def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
         super().__init__()
-        extent = order.window_of(grid, window)
+        extent = window_order.window_of(grid, window)
         self.dim, self.heads, self.tokens = dim, heads, extent[0] * extent[1]
         self.windows = grid[0] * grid[1] // self.tokens if shifted else 1
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
@@ -37,10 +37,12 @@ class WindowAttention(Folding):
         self.proj = nn.Linear(dim, dim)
         self.position_index: Tensor
         self.register_buffer(
-            "position_index", torch.from_numpy(order.relative_position_index(window, extent)).flatten(), persistent=False
+            "position_index",
+            torch.from_numpy(window_order.relative_position_index(window, extent)).flatten(),
+            persistent=False,
         )
         self.mask: Tensor | None
-        mask = torch.from_numpy(order.shift_mask(grid, window)) if shifted else None
+        mask = torch.from_numpy(window_order.shift_mask(grid, window)) if shifted else None
         self.register_buffer("mask", mask, persistent=False)
 
     def fold(self) -> tuple[Tensor, ...]:
@@ -90,7 +92,7 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim)
         self.shifted: Tensor | None
         self.restored: Tensor | None
-        rolled = torch.from_numpy(order.shift_order(grid, window)) if shifted else None
+        rolled = torch.from_numpy(window_order.shift_order(grid, window)) if shifted else None
         self.register_buffer("shifted", rolled, persistent=False)
         self.register_buffer("restored", None if rolled is None else rolled.argsort(), persistent=False)
 
@@ -117,7 +119,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(4 * dim)
         self.joined: Tensor
-        self.register_buffer("joined", torch.from_numpy(order.merge_order(grid, window)), persistent=False)
+        self.register_buffer("joined", torch.from_numpy(window_order.merge_order(grid, window)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch · tokens, dim] to [batch · tokens / 4, 2 · dim], both in window order."""
@@ -133,7 +135,7 @@ class Stage(nn.Module):
         dim, window = architecture.embed_dim * 2**index, min(architecture.window, architecture.side // 2**index)
         rows, columns = architecture.grid(bands)
         grid = rows // 2**index, columns // 2**index
-        shifts = any(order.shift_of(grid, window))
+        shifts = any(window_order.shift_of(grid, window))
         self.blocks = nn.ModuleList(
             SwinBlock(dim=dim, heads=architecture.heads[index], window=window, grid=grid, shifted=shifts and block % 2 == 1)
             for block in range(architecture.depths[index])

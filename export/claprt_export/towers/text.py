@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from claprt_export.architecture import TextArchitecture
 from claprt_export.towers.audio import projection
 from claprt_export.towers.folding import QKV, Folding, query_key_value
-from claprt_export.towers.order import MASKED_SCORE
+from claprt_export.towers.window_order import MASKED_SCORE
 
 
 class Embeddings(nn.Module):

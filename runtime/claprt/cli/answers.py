@@ -13,8 +13,8 @@ from claprt.cli.parsing import Parser
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.terminal import cells, columns, fit, note, printable
 from claprt.cli.words import add_word_options, given_words, take_files_from_words
-from claprt.labels import checked_labels
-from claprt.model import Clap
+from claprt.model.clap import Clap
+from claprt.tasks.labels import checked_labels
 
 _BAR = 40
 _NAME = 40

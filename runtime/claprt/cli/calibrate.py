@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claprt.bundle import BUNDLE_VARIABLE, bundle_folder, is_shipped
-from claprt.calibrate import TEMPLATES, calibrate
+from claprt.bundle.address import is_address
+from claprt.bundle.folder import BUNDLE_VARIABLE, bundle_folder, is_shipped
+from claprt.bundle.manifest import MANIFEST_FILE, Manifest, TaggingFacts
+from claprt.bundle.published import published_name
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.cli.terminal import report_written
-from claprt.dataset import read_dataset
 from claprt.errors import OptionError
-from claprt.manifest import MANIFEST_FILE, Manifest, TaggingFacts
-from claprt.published import published_name
-from claprt.triton.address import is_address
+from claprt.evaluation.calibration import TEMPLATES, calibrate
+from claprt.evaluation.dataset import read_dataset
 
 _EPILOG = """\
 datasets: as for `claprt evaluate`; columns whose names begin with "caption" are further tags of a sound.

@@ -8,9 +8,9 @@ from typing import Any
 from claprt.cli.answers import add_answer_options, bars, files_and_words, note_single_label, print_answers
 from claprt.cli.options import load_model
 from claprt.errors import OptionError
-from claprt.labels import filled_in
-from claprt.scores import Classification
 from claprt.tasks import classification
+from claprt.tasks.classification import Classification
+from claprt.tasks.labels import filled_in
 
 _EPILOG = """\
 examples:

@@ -18,8 +18,8 @@ from claprt.cli.tables import cosine_table
 from claprt.cli.terminal import cells, columns, fit, printable, report_written
 from claprt.cli.vectors import LINES, check_output, write_arrays, write_lines
 from claprt.errors import ClaprtError, OptionError
-from claprt.model import Clap
-from claprt.results import EmbeddedSound
+from claprt.model.clap import Clap
+from claprt.model.results import EmbeddedSound
 
 _EPILOG = """\
 output:

@@ -12,9 +12,17 @@ from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.cli.terminal import note, printable, report_written
 from claprt.cli.words import add_word_options, given_words
-from claprt.dataset import read_dataset
 from claprt.errors import OptionError
-from claprt.evaluate import DEFAULT_TEMPLATE, Evaluation, Retrieval, ZeroShot, check_picture, confusion_picture, evaluate
+from claprt.evaluation.dataset import read_dataset
+from claprt.evaluation.zero_shot import (
+    DEFAULT_TEMPLATE,
+    Evaluation,
+    Retrieval,
+    ZeroShot,
+    check_picture,
+    confusion_picture,
+    evaluate,
+)
 
 _EPILOG = """\
 datasets:

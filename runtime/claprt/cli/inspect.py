@@ -6,14 +6,14 @@ import argparse
 import warnings
 from typing import Any
 
-from claprt.bundle import Bundle, read_bundle
+from claprt.bundle.address import is_address
+from claprt.bundle.folder import Bundle, read_bundle
+from claprt.bundle.graphs import ProjectionFacts, QualityFacts
+from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
+from claprt.engines.providers import Provider, choose
 from claprt.errors import ClaprtError, FallbackWarning
-from claprt.graphs import ProjectionFacts, QualityFacts
-from claprt.loading import load
-from claprt.manifest import Manifest
-from claprt.providers import Provider, choose
-from claprt.triton.address import is_address
+from claprt.model.load import load
 
 
 def add(commands: Any) -> None:
@@ -112,7 +112,7 @@ def _of_folder(bundle: Bundle) -> list[str]:
 
 def _would_choose(bundle: Bundle) -> list[str]:
     """What `provider="auto", precision="auto"` comes to on this machine, and why. A GPU is tried, not just listed."""
-    from claprt.inprocess import InProcessEngine, this_machine
+    from claprt.engines.in_process import InProcessEngine, this_machine
 
     try:
         machine = this_machine()

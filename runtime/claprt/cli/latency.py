@@ -10,7 +10,7 @@ from typing import Any
 from claprt.cli.options import add_model_options, load_model
 from claprt.cli.terminal import say
 from claprt.errors import OptionError
-from claprt.latency import STAGES, Latency, Percentiles, measure_latency
+from claprt.evaluation.latency import STAGES, Latency, Percentiles, measure_latency
 
 
 def add(commands: Any) -> None:

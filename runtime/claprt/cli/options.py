@@ -6,17 +6,17 @@ import argparse
 import os
 import warnings
 
-from claprt.bundle import BUNDLE_VARIABLE, default_bundle
-from claprt.checkpoints import find_bundle
+from claprt.audio.features import LongMode
+from claprt.audio.preprocess import RECIPES
+from claprt.bundle.address import is_address
+from claprt.bundle.folder import BUNDLE_VARIABLE, default_bundle
+from claprt.bundle.graphs import Precision
+from claprt.checkpoints.resolve import find_bundle
 from claprt.cli.terminal import note
-from claprt.clip import LongMode
+from claprt.engines.providers import Provider
 from claprt.errors import OptionError, SmallModelWarning
-from claprt.graphs import Precision
-from claprt.loading import load
-from claprt.model import Clap
-from claprt.preprocess import RECIPES
-from claprt.providers import Provider
-from claprt.triton.address import is_address
+from claprt.model.clap import Clap
+from claprt.model.load import load
 
 _SMALL_MODEL = "using mini, the small model that ships with claprt"
 

@@ -13,18 +13,18 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from claprt.bundle import BUNDLE_VARIABLE
+from claprt.bundle.address import is_address
+from claprt.bundle.folder import BUNDLE_VARIABLE
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
 from claprt.errors import MissingDependencyError, OptionError
-from claprt.extras import install_hint
-from claprt.model import Clap
-from claprt.triton.address import is_address
+from claprt.model.clap import Clap
+from claprt.system.extras import install_hint
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from claprt.serve.service import Service
+    from claprt.serve.scheduling.service import Service
 
 T = TypeVar("T")
 
@@ -106,8 +106,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
-        from claprt.serve.server import Bounds, Stopped, is_private, listen, serve, stopped_by_signals, turn_away, urls
-        from claprt.serve.socket import check_default_rate
+        from claprt.serve.server.run import Bounds, Stopped, is_private, listen, serve, stopped_by_signals, turn_away, urls
+        from claprt.serve.websocket.kromosynth import check_default_rate
     except ImportError as error:
         raise MissingDependencyError(f"{error.name} is not installed: {install_hint('serve')}.") from error
     limits = Limits(message_bytes=options.max_message_mb << 20, windows=options.max_windows, waiting=options.max_waiting)

@@ -13,7 +13,7 @@ from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.tables import cosine_table
 from claprt.cli.terminal import columns
-from claprt.scores import as_cosines
+from claprt.tasks.classification import as_cosines
 
 _EPILOG = """\
 examples:

@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from claprt.audio import AudioSource
+from claprt.audio.files.containers import HEAD_BYTES, Reader, recognise
+from claprt.audio.sound import AudioSource
 from claprt.cli.terminal import printable, say
-from claprt.containers import HEAD_BYTES, Reader, recognise
 from claprt.errors import OptionError
-from claprt.model import Clap
-from claprt.results import EmbeddedSound
+from claprt.model.clap import Clap
+from claprt.model.results import EmbeddedSound
 
 _SUFFIXES = frozenset({
     "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "avi", "avr", "bw64", "caf", "flac", "flv", "gsm",

@@ -8,8 +8,8 @@ from typing import Any
 from claprt.cli.answers import add_answer_options, bars, files_and_words, print_answers
 from claprt.cli.options import load_model
 from claprt.cli.terminal import note
-from claprt.labels import filled_in
-from claprt.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
+from claprt.tasks.labels import filled_in
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 
 _EPILOG = """\
 examples:

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from claprt.bundle import BUNDLE_VARIABLE, read_bundle
+from claprt.bundle.folder import BUNDLE_VARIABLE, read_bundle
+from claprt.bundle.graphs import Precision
 from claprt.cli.options import bundle_folder_path
-from claprt.graphs import Precision
-from claprt.triton.repository import SERVED, Build, build
+from claprt.triton.repository.builder import SERVED, Build, build
 
 
 def add(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         "--version", type=int, default=1, metavar="N", help="version to write; others are kept (%(default)s)"
     )
     command.add_argument("--tensorrt", type=int, default=10, metavar="N", help="its major version, for fp16 (%(default)s)")
-    command.add_argument("--plans", type=Path, metavar="FOLDER", help="engines that claprt_export.to_tensorrt built")
+    command.add_argument("--plans", type=Path, metavar="FOLDER", help="engines that claprt_export.graphs.tensorrt built")
     command.add_argument("--queue", type=int, metavar="N", help="requests that may wait for a model; more are rejected")
     command.set_defaults(run=run)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from claprt.arrays import Embeddings
 from claprt.errors import OptionError
-from claprt.results import EmbeddedSound
+from claprt.model.results import EmbeddedSound
 
 ARRAYS = (".npz", ".npy")
 LINES = (".jsonl", ".csv")

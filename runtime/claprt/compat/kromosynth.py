@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from claprt.arrays import Embedding, Embeddings
+from claprt.bundle.address import is_address
+from claprt.engines.providers import Provider
 from claprt.errors import AudioShapeError, AudioTypeError, OptionError
-from claprt.loading import load
-from claprt.model import Clap
-from claprt.providers import Provider
-from claprt.triton.address import is_address
+from claprt.model.clap import Clap
+from claprt.model.load import load
 
 CHECKPOINT_VARIABLE = "CLAP_CHECKPOINT_PATH"
 DEVICE_VARIABLE = "CLAP_DEVICE"

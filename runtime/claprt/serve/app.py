@@ -14,17 +14,17 @@ from starlette.websockets import WebSocket
 
 from claprt import __version__
 from claprt.errors import ClaprtError
-from claprt.model import Clap
-from claprt.serve.conversation import Endpoint, Talk
-from claprt.serve.faults import explained, refusal, refusal_of
-from claprt.serve.gate import Gate
-from claprt.serve.http import add_endpoints
+from claprt.model.clap import Clap
+from claprt.serve.errors import explained, refusal, refusal_of
+from claprt.serve.http.page import add_page
+from claprt.serve.http.routes import add_endpoints
 from claprt.serve.limits import Limits
+from claprt.serve.middleware import Gate
 from claprt.serve.origins import Origins
-from claprt.serve.page import add_page
 from claprt.serve.projection import Projector
-from claprt.serve.service import Service
-from claprt.serve.socket import DEFAULT_RATE, Kromosynth, check_default_rate
+from claprt.serve.scheduling.service import Service
+from claprt.serve.websocket.endpoint import Endpoint, Talk
+from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
 
 _DESCRIPTION = """\
 CLAP embeddings of sounds and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`

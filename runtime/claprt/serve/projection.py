@@ -15,10 +15,10 @@ import numpy as np
 
 from claprt.arrays import Embeddings
 from claprt.errors import ClaprtError, OptionError
-from claprt.model import Clap
+from claprt.model.clap import Clap
 from claprt.serve.limits import Limits
+from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import ProjectRequest
-from claprt.serve.service import Service
 
 _TRAINING = (
     "This service does not train. Train a projection with `claprt-export train-projection`, put it into the bundle, and "

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from pydantic import BaseModel, Field
 
 from claprt.errors import OptionError
-from claprt.serve.faults import ShapeError
+from claprt.serve.errors import ShapeError
 
 T = TypeVar("T")
 

@@ -13,16 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from claprt.triton.aio import AsyncTritonEngine
-    from claprt.triton.engine import TritonEngine
-    from claprt.triton.transport import Security
+    from claprt.engines.triton.aio import AsyncTritonEngine
+    from claprt.engines.triton.engine import TritonEngine
+    from claprt.engines.triton.transport import Security
 
 __all__ = ["AsyncTritonEngine", "Security", "TritonEngine"]
 
-_MODULES = {"AsyncTritonEngine": "aio", "TritonEngine": "engine", "Security": "transport"}
+_MODULES = {"AsyncTritonEngine": "aio", "TritonEngine": "engine", "Security": "transport"}  # of claprt.engines.triton
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f"claprt.engines.triton.{_MODULES[name]}"), name)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from claprt.bundle.address import parse_address
+from claprt.engines.triton.engine import TritonEngine
+from claprt.engines.triton.errors import LostError
+from claprt.engines.triton.transport import connect
 from claprt.errors import ClaprtError, ServerError
-from claprt.triton.address import parse_address
-from claprt.triton.engine import TritonEngine
-from claprt.triton.failures import LostError
-from claprt.triton.transport import connect
 
 _LIMIT = 0.98
 """Smallest cosine between two ways to one vector; on a GPU log-mels and towers differ in their last digits."""

@@ -2,9 +2,9 @@
 
 import triton_python_backend_utils as backend
 
-from claprt.graphs import Stage
-from claprt.many import audio_rows
-from claprt.triton.steps import Steps, tower
+from claprt.bundle.graphs import Stage
+from claprt.model.batching import audio_rows
+from claprt.triton.backend.adapter import Steps, tower
 
 
 class TritonPythonModel:

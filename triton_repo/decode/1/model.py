@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.audio import open_sound
-from claprt.clip import as_heard, at_most, long_clips, views, waveforms
+from claprt.audio.features import as_heard, at_most, long_clips, views, waveforms
+from claprt.audio.preprocess import prepared_blocks, recipe
+from claprt.audio.raw_audio import raw_source
+from claprt.audio.sound import open_sound
 from claprt.errors import EmptyAudioError
-from claprt.preprocess import prepared_blocks, recipe
-from claprt.raw_audio import raw_source
-from claprt.triton.steps import Steps, parameter, version_bundle
+from claprt.triton.backend.adapter import Steps, parameter, version_bundle
 
 ADVICE = 'Send fewer or shorter sounds, or let the client cut them, as claprt.load("triton://…") does.'
 

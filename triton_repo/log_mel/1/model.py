@@ -3,11 +3,11 @@
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.decode import check_finite
-from claprt.mel import log_mel
-from claprt.preprocess import int16_round_trip
-from claprt.raw_audio import check_samples
-from claprt.triton.steps import Steps, version_bundle
+from claprt.audio.decode import check_finite
+from claprt.audio.log_mel import log_mel
+from claprt.audio.preprocess import int16_round_trip
+from claprt.audio.raw_audio import check_samples
+from claprt.triton.backend.adapter import Steps, version_bundle
 
 
 class TritonPythonModel:

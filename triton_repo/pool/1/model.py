@@ -4,8 +4,8 @@ import numpy as np
 import triton_python_backend_utils as backend
 
 from claprt.errors import ArrayError
-from claprt.many import pooled
-from claprt.triton.steps import Steps
+from claprt.model.batching import pooled
+from claprt.triton.backend.adapter import Steps
 
 
 class TritonPythonModel:

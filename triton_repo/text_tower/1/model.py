@@ -3,8 +3,8 @@
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.graphs import Stage
-from claprt.triton.steps import Steps, text_rows, tower, version_bundle
+from claprt.bundle.graphs import Stage
+from claprt.triton.backend.adapter import Steps, text_rows, tower, version_bundle
 
 
 class TritonPythonModel:

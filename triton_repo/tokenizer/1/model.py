@@ -3,8 +3,8 @@
 import triton_python_backend_utils as backend
 
 from claprt.errors import TextError
-from claprt.text import Tokenizer, pad
-from claprt.triton.steps import Steps, parameter, version_bundle
+from claprt.text.tokenizer import Tokenizer, pad
+from claprt.triton.backend.adapter import Steps, parameter, version_bundle
 
 
 class TritonPythonModel:

@@ -4,8 +4,8 @@ import numpy as np
 import triton_python_backend_utils as backend
 
 from claprt.errors import ArrayError
-from claprt.scores import fits
-from claprt.triton.steps import Steps, check_distinct, version_bundle
+from claprt.tasks.classification import fits
+from claprt.triton.backend.adapter import Steps, check_distinct, version_bundle
 
 
 class TritonPythonModel:

@@ -1,0 +1,1 @@
+"""Checkpoints: fetched, read without running what they hold, recognised and checked."""

@@ -1,0 +1,162 @@
+"""From a tower in fp32 to its lowered graphs: made, run wherever they would run here, and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import tokenizers
+import torch
+from numpy.typing import NDArray
+
+from claprt.bundle.graphs import Precision, QualityFacts, Stage
+from claprt.bundle.manifest import Manifest
+from claprt.engines.hardware import default_threads
+from claprt.engines.in_process import this_machine
+from claprt.engines.onnxruntime_session import Load, OrtSession
+from claprt.engines.openvino_session import OpenVinoSession
+from claprt.engines.providers import ORT_NAMES, Provider, why_not
+from claprt.evaluation.dataset import Dataset
+from claprt_export.errors import PrecisionError
+from claprt_export.graphs.onnx_metadata import graph_facts
+from claprt_export.precision.fp16 import half_graph
+from claprt_export.precision.int8 import Quantiser
+from claprt_export.precision.quality_gate import (
+    EACH,
+    Feeds,
+    Run,
+    calibration_sounds,
+    calibration_texts,
+    judged,
+    labelled_set,
+    objection,
+    reference,
+    synthesised_set,
+)
+
+Finish = Callable[[onnx.ModelProto, Stage, Precision], Path]
+"""Writes a graph of the bundle and gives its path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A tower as it was exported in fp32: the module, its graph as it was traced, and where it was written."""
+
+    module: torch.nn.Module
+    graph: onnx.ModelProto
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What lowered precisions are made and judged with, and whether they are kept in any case."""
+
+    calibration: Dataset | None
+    judged_on: Dataset | None
+    forced: bool
+
+
+def with_lowered(
+    manifest: Manifest,
+    towers: Mapping[Stage, Exported],
+    precisions: Sequence[Precision],
+    tokenizer: tokenizers.Tokenizer,
+    material: Material,
+    finish: Finish,
+) -> Manifest:
+    """The manifest with every lowered graph of every tower, written and judged.
+
+    Raises:
+        PrecisionError: the judge refuses one, and that was not forced.
+    """
+    trained, audio, text = manifest.source.trained, manifest.audio, manifest.text
+    labelled = (
+        synthesised_set(audio, EACH if trained else 1)
+        if material.judged_on is None
+        else labelled_set(material.judged_on, audio)
+    )
+    runs = {stage: on_cpu(tower.path) for stage, tower in towers.items()}
+    measure = reference(
+        labelled, runs[Stage.AUDIO], runs[Stage.TEXT], tokenizer,
+        pad_token_id=text.pad_token_id, max_tokens=text.max_tokens, tasks=trained or material.judged_on is not None,
+    )  # fmt: skip
+    calibration = {
+        Stage.AUDIO: calibration_sounds(audio, material.calibration),
+        Stage.TEXT: calibration_texts(tokenizer, text.pad_token_id, text.max_tokens),
+    }
+    graphs = {stage: dict(of) for stage, of in manifest.graphs.items()}
+    quality: list[QualityFacts] = []
+    for stage, tower in towers.items():
+        for precision in precisions:
+            path = tower.path  # of bf16, which is the fp32 graph run otherwise
+            if precision is Precision.INT8:
+                path = finish(quantised(tower.graph, calibration[stage]), stage, precision)
+            elif precision is Precision.FP16:
+                path = finish(half_graph(tower.graph), stage, precision)
+            graphs[stage][precision] = graph_facts(path)
+            for engine, run in _engines(tower, path, precision):
+                quality.append(judged(measure, stage, precision, run, engine))
+                _refuse(quality[-1], forced=material.forced)
+    return dataclasses.replace(manifest, graphs=graphs, quality=tuple(quality))
+
+
+def _refuse(facts: QualityFacts, *, forced: bool) -> None:
+    refused = objection(facts)
+    if refused and not forced:
+        raise PrecisionError(
+            f"The judge refuses {refused}. No bundle was written. Leave {facts.precision} out of --precision, or keep it "
+            "with --force-precision; it is marked then, and only runs where it is asked for by name."
+        )
+
+
+def quantised(graph: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.ModelProto:
+    """A graph in int8, with ranges taken from the calibration set."""
+    quantiser = Quantiser(graph)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        quantiser.watched().SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+
+    def run(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: np.asarray(array) for name, array in zip(names, session.run(None, dict(feeds)), strict=True)}
+
+    quantiser.observe(run, calibration)
+    return quantiser.lowered()
+
+
+def on_cpu(path: Path) -> Run:
+    """A written graph on onnxruntime's CPU provider."""
+    return OrtSession(_load(path), Provider.CPU, [ORT_NAMES[Provider.CPU]])
+
+
+def _engines(tower: Exported, path: Path, precision: Precision) -> Iterator[tuple[str, Run]]:
+    """Whatever of this machine would run the graph, and stands for the others that would."""
+    if precision is not Precision.BF16:
+        yield f"onnxruntime {onnxruntime.__version__}", on_cpu(path)
+    if precision is not Precision.FP16 and why_not((Provider.OPENVINO, precision), this_machine()) is None:
+        yield f"openvino {version('openvino')}", OpenVinoSession(_load(path), precision)
+    elif precision is Precision.BF16:
+        yield f"torch {version('torch')} autocast", _autocast(tower.module)
+
+
+def _load(path: Path) -> Load:
+    return Load(path=path, facts=graph_facts(path), threads=default_threads(), cache=None)
+
+
+def _autocast(module: torch.nn.Module) -> Run:
+    """The tower itself with its products in bfloat16, where no engine that does so is at hand."""
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return module(*(torch.from_numpy(array) for array in feeds.values())).float().numpy()
+
+    return run

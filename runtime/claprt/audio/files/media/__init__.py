@@ -1,0 +1,60 @@
+"""Sound in the containers that libsndfile does not read, through FFmpeg's libraries (PyAV, the extra `media`).
+
+Nothing but the file that was handed in is read: the demuxer is chosen by what the file is, not by trying them all, and what
+a container refers to is not opened. Only decoders of sound run, on one thread. Nothing is repaired: a packet that is
+corrupt or missing, a file that is cut, or ends before the length that it states, is refused.
+
+    structure, boxes   what a container says about itself, looked at before FFmpeg reads it
+    source             the file, for FFmpeg
+    stream             packets to frames, and what must hold between them
+    samples            frames to mono samples
+"""
+
+from __future__ import annotations
+
+from claprt.audio.files.binary import BinaryFile
+from claprt.audio.files.containers import Container, Opened
+from claprt.errors import AudioDecodeError, EmptyAudioError
+from claprt.system.extras import install_hint
+
+
+def open_media(name: str, file: BinaryFile, container: Container) -> Opened:
+    """Opens the sound of a container: the stream that is marked as the default, else the first.
+
+    Args:
+        name: what to call the file in messages.
+        file: stays open.
+        container: what `claprt.audio.files.containers.recognise` said; its `media_format` names the demuxer.
+
+    Returns:
+        Rate and channels of the first samples, and the blocks, which are decoded as they are asked for.
+
+    Raises:
+        AudioDecodeError: PyAV is not installed, or the file is not whole, or holds nothing that is decoded here.
+        AudioShapeError: it has too many channels.
+        EmptyAudioError: it holds no samples.
+    """
+    try:
+        from claprt.audio.files.media.stream import Stream
+    except ImportError as error:
+        raise AudioDecodeError(
+            f"{name} is {container.name}, which is read with PyAV, and that is not installed: {install_hint('media')}. Or "
+            "convert the file: ffmpeg -i FILE out.wav."
+        ) from error
+    from claprt.audio.files.media.source import Source
+    from claprt.audio.files.media.structure import check_structure
+
+    source = Source(file)
+    try:
+        check_structure(name, source, container.media_format or "")
+    finally:
+        source.raise_error(name)
+    stream = Stream(name, source, container)
+    try:
+        first = stream.first()
+        if first is None:
+            raise EmptyAudioError(f"{name} holds no samples.")
+    except BaseException:
+        stream.close()
+        raise
+    return Opened(first.rate, first.channels, stream.blocks(first), stream.close)

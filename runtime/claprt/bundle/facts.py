@@ -1,0 +1,99 @@
+"""Facts of a manifest that no graph depends on, and the bounds that numbers and words of a manifest have."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the weights came from."""
+
+    name: str
+    """Variant, or the file's name for a checkpoint given by path."""
+    sha256: str
+    """Of the checkpoint file; of the seed's description for untrained weights."""
+    layout: Literal["laion", "transformers", "seeded"]
+    trained: bool
+    """False for seeded weights: the vectors mean nothing."""
+    repository: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    trained_on: str | None = None
+    """What the weights have heard, where that is known and matters to whoever evaluates them."""
+    trained_words: str = ""
+    """Words of the captions that the weights were trained on, as `claprt.tasks.vocabulary.stems` gives them, with spaces
+    between them; empty where they are not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How right a set of tags was, pooled over all pairs of a sound and a tag, each from 0 to 1."""
+
+    precision: float
+    """Of the tags that were given, the share that was right."""
+    recall: float
+    """Of the right tags, the share that was given."""
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of both."""
+        together = self.precision + self.recall
+        return 2 * self.precision * self.recall / together if together > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggingFacts:
+    """What `claprt calibrate` found: the probability of a tag is sigmoid(slope * (cosine - midpoint))."""
+
+    slope: float
+    midpoint: float
+    """Cosine at which a tag is as likely right as wrong."""
+    prevalence: float
+    """Share of right tags among all pairs of a sound and a tag that the probabilities hold for."""
+    dataset: str
+    """What was asked."""
+    sounds: int
+    tags: int
+    templates: tuple[str, ...]
+    """Sentences with {} that the tags were asked in."""
+    held_out: Shares
+    """At a threshold of 0.5, on sounds that were left out of the fit in turn."""
+    uncalibrated: Shares
+    """Of sigmoid(scale * cosine) at 0.5, on the same sounds."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slope < 1e6 or not -1 <= self.midpoint <= 1 or not 0 < self.prevalence < 1:
+            raise ValueError(f"a slope of {self.slope} at a cosine of {self.midpoint} makes no probabilities of tags")
+
+
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Checks that a number of a manifest is within its bounds, which are far beyond every checkpoint's.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not least <= value <= most:
+        shown = f"{value:.6g}" if abs(value) < 1e300 else "far beyond"  # integers of JSON may be larger than any float
+        raise ValueError(f"{name} must be {least} to {most}, and is {shown}")
+
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, line separators, and halves of characters."""
+
+
+def printable(facts: Any) -> Any:
+    """The same facts with control characters in words and keys written as escapes.
+
+    Raises:
+        RecursionError: they are nested too deep.
+    """
+    if isinstance(facts, str):
+        return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), facts)
+    if isinstance(facts, dict):
+        return {printable(key): printable(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [printable(value) for value in facts]
+    return facts

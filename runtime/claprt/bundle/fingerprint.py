@@ -1,0 +1,32 @@
+"""What made a vector, in one word."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from claprt.bundle.graphs import Precision, Stage
+from claprt.bundle.manifest import Manifest
+
+
+def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -> str:
+    """Names the checkpoint, recipe, treatment of long clips and precision, and ends in a digest of these and the front end.
+
+    The provider is no part of it.
+
+    Args:
+        manifest: of the bundle.
+        recipe: name of the preprocessing.
+        long: label of the treatment of long clips.
+        precision: of the towers, such as `fp32` or `int8+fp32`.
+    """
+    facts: tuple[object, ...] = (
+        manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim,
+    )  # fmt: skip
+    if str(Precision.INT8) in precision.split("+"):  # whose vectors depend on what ranges were taken from
+        graphs = (manifest.graphs[stage].get(Precision.INT8) for stage in (Stage.AUDIO, Stage.TEXT))
+        facts += tuple(graph.sha256 for graph in graphs if graph is not None)
+    readable = f"{manifest.name}/{recipe}/{long}/{precision}"
+    digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
+    return f"{readable}/{digest[:12]}"

@@ -1,0 +1,286 @@
+"""The manifest: every fact about a bundle, as frozen dataclasses that validate themselves.
+
+It is the contract between the exporter, the runtime and the servers, and never consulted for a model's name: whatever
+differs between checkpoints stands in it as a number or a word. docs/bundle.md describes the format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from claprt.bundle.facts import Shares, Source, TaggingFacts, check_range, printable
+from claprt.bundle.graphs import FileFacts, GraphFacts, ParityFacts, Precision, ProjectionFacts, QualityFacts, Stage
+from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
+
+SCHEMA = 1
+"""Manifest schema that this release writes and reads."""
+
+MAX_LOGIT_SCALE = 1e6
+"""Largest factor on cosines; training ends at 100."""
+MANIFEST_BYTES = 4_000_000
+_DTYPES = frozenset({"float16", "float32", "float64", "int32", "int64", "bool"})
+"""Of the inputs and outputs of graphs."""
+
+__all__ = [
+    "MANIFEST_BYTES",
+    "MANIFEST_FILE",
+    "MAX_LOGIT_SCALE",
+    "SCHEMA",
+    "TOKENIZER_FILE",
+    "AudioFacts",
+    "Manifest",
+    "MelSpec",
+    "Shares",
+    "Source",
+    "TaggingFacts",
+    "TextFacts",
+    "parse_manifest",
+]
+
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelSpec:
+    """A log-mel front end. Frequencies in Hz, lengths in samples; the window is a periodic Hann of `n_fft` samples."""
+
+    sample_rate: int = 48_000
+    n_fft: int = 1024
+    hop: int = 480
+    mels: int = 64
+    f_min: float = 50.0
+    f_max: float = 14_000.0
+    scale: Literal["slaney", "htk"] = "slaney"
+    """Frequency scale on which the filters are equally spaced."""
+    norm: Literal["slaney", "none"] = "slaney"
+    """`slaney` divides each filter by half its width in Hz; `none` leaves every peak at 1."""
+    floor: float = 1e-10
+    """Smallest power; 10·log10 of it is the lowest value a log-mel can take."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(f"mel range {self.f_min}–{self.f_max} Hz does not fit a rate of {self.sample_rate} Hz")
+        if min(self.hop, self.mels) < 1 or self.n_fft < 4 or not 1e-30 <= self.floor < 1:
+            raise ValueError("n_fft, hop and mels must be positive, and floor a small power")
+
+    def frames(self, samples: int) -> int:
+        """Frames of a centred transform.
+
+        Example:
+            >>> MelSpec().frames(480_000)
+            1001
+        """
+        return samples // self.hop + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFacts:
+    """What the audio path of a checkpoint expects."""
+
+    architecture: str
+    mel: MelSpec
+    window_samples: int = 480_000
+    fused: bool = False
+    """Whether clips longer than a window are seen as four views (one shrunk, three cropped)."""
+    fill: Literal["repeatpad", "repeat", "pad"] = "repeatpad"
+    """How a clip shorter than a window is filled up."""
+
+    def __post_init__(self) -> None:
+        if self.window_samples <= self.mel.n_fft:
+            raise ValueError(f"a window of {self.window_samples} samples is shorter than the transform")
+        check_range("window_samples", self.window_samples, 1, 2**25)
+        check_range("sample_rate", self.mel.sample_rate, 1, 768_000)
+        check_range("n_fft", self.mel.n_fft, 4, 32_768)
+        check_range("hop", self.mel.hop, 1, 32_768)
+        check_range("mels", self.mel.mels, 1, 1024)
+        if self.frames * max(self.mel.mels, self.mel.n_fft) > 2**26:
+            raise ValueError(
+                f"a window of {self.frames} frames, {self.mel.n_fft} samples and {self.mel.mels} mels each, is larger than "
+                "any that this release computes"
+            )
+
+    @property
+    def views(self) -> int:
+        """Log-mels that the audio tower takes for one clip."""
+        return 4 if self.fused else 1
+
+    @property
+    def frames(self) -> int:
+        """Frames of one window."""
+        return self.mel.frames(self.window_samples)
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.mel.sample_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFacts:
+    """What the text path of a checkpoint expects."""
+
+    architecture: str
+    max_tokens: int = 77
+    pad_token_id: int = 1
+    vocabulary: int = 50_265
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 3 or not 0 <= self.pad_token_id < self.vocabulary:
+            raise ValueError("max_tokens must be at least 3 and pad_token_id one of the vocabulary")
+        check_range("max_tokens", self.max_tokens, 3, 65_536)
+        check_range("vocabulary", self.vocabulary, 1, 2**24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Every fact about a bundle."""
+
+    schema: int
+    name: str
+    source: Source
+    embedding_dim: int
+    logit_scale_a: float
+    """exp(logit_scale_a), the factor that training put on cosines; the one to classify with."""
+    logit_scale_t: float
+    """exp(logit_scale_t); training left it at its initial value."""
+    audio: AudioFacts
+    text: TextFacts
+    opset: int
+    graphs: dict[Stage, dict[Precision, GraphFacts]]
+    files: dict[str, FileFacts]
+    parity: tuple[ParityFacts, ...]
+    quality: tuple[QualityFacts, ...] = ()
+    """The judge's findings on every precision but fp32."""
+    tagging: TaggingFacts | None = None
+    """How cosines become probabilities of tags; None where nobody has calibrated."""
+    projection: ProjectionFacts | None = None
+    """Of embeddings to behaviour descriptors; None where none was put in."""
+    tools: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        check_range("embedding_dim", self.embedding_dim, 1, 65_536)
+        check_range("logit_scale_a", self.logit_scale_a, 1e-6, MAX_LOGIT_SCALE)
+        check_range("logit_scale_t", self.logit_scale_t, 1e-6, MAX_LOGIT_SCALE)
+        check_range("opset", self.opset, 1, 1000)
+        for stage in Stage:
+            if Precision.FP32 not in self.graphs.get(stage, {}):
+                raise ValueError(f"no fp32 graph for {stage}")
+        if TOKENIZER_FILE not in self.files:
+            raise ValueError(f"{TOKENIZER_FILE} is not listed")
+        for stage in (Stage.AUDIO, Stage.TEXT):
+            for graph in self.graphs[stage].values():
+                if [tensor.shape for tensor in graph.outputs] != [("batch", self.embedding_dim)]:
+                    raise ValueError(f"{graph.file} does not give vectors of {self.embedding_dim}")
+        for graph in self.graph_files().values():
+            for tensor in (*graph.inputs, *graph.outputs):
+                if tensor.dtype not in _DTYPES:
+                    raise ValueError(f"{tensor.name} in {graph.file} has the dtype {tensor.dtype!r:.60}")
+                for length in tensor.shape:
+                    if isinstance(length, int):
+                        check_range(f"a length of {tensor.name} in {graph.file}", length, 0, 2**31)
+        if self.projection is not None and self.projection.input_dim != self.embedding_dim:
+            raise ValueError(f"{self.projection.graph.file} does not take vectors of {self.embedding_dim}")
+
+    def graph(self, stage: Stage, precision: Precision) -> GraphFacts:
+        """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
+
+        Raises:
+            OptionError: the bundle was not exported in this precision.
+        """
+        graphs = self.graphs[stage]
+        if stage is Stage.LOG_MEL:
+            precision = Precision.FP32
+        if precision not in graphs:
+            have = ", ".join(sorted(graphs))
+            raise OptionError(
+                f"Precision {precision} was asked for, but bundle {self.name!r} holds {have} for its {stage} graph. "
+                f"Export it again with --precision {','.join(sorted({*graphs, precision}))}."
+            )
+        return graphs[precision]
+
+    def accepted(self, stage: Stage, precision: Precision) -> bool:
+        """Whether the bundle has this graph and the judge accepted it wherever it was run; fp32 is its own measure."""
+        rows = self._findings(stage, precision)
+        judged = precision is Precision.FP32 or bool(rows)
+        return precision in self.graphs[stage] and judged and all(row.accepted for row in rows)
+
+    def judged_on(self, stage: Stage, precision: Precision, engine: str) -> str | None:
+        """What ran this graph for the judge: this engine, or what stood in for it; None if neither did.
+
+        Only bf16 has a stand-in: torch's autocast, where the exporting machine had nothing that computes in it. What
+        another engine made of an int8 or fp16 graph says nothing of this one.
+
+        Args:
+            stage: of the graph.
+            precision: of the graph.
+            engine: `openvino` or `onnxruntime`.
+
+        Returns:
+            Its name and version, as in `QualityFacts.engine`.
+        """
+        engines = [row.engine for row in self._findings(stage, precision)]
+        own = [name for name in engines if name.partition(" ")[0] == engine]
+        stand_ins = [name for name in engines if precision is Precision.BF16 and name.startswith("torch ")]
+        return next(iter([*own, *stand_ins]), None)
+
+    def _findings(self, stage: Stage, precision: Precision) -> list[QualityFacts]:
+        return [row for row in self.quality if row.graph is stage and row.precision is precision]
+
+    def graph_files(self) -> dict[str, GraphFacts]:
+        """Every graph of the bundle by its file, the projection's included."""
+        graphs = [graph for stage in self.graphs.values() for graph in stage.values()]
+        if self.projection is not None:
+            graphs.append(self.projection.graph)
+        return {graph.file: graph for graph in graphs}
+
+    def listed_files(self) -> dict[str, FileFacts]:
+        """Every file of the bundle but the manifest itself."""
+        graphs = self.graph_files().items()
+        return {**self.files, **{name: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""
+        return json.dumps(printable(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Decodes and validates the text of a manifest; `path` is for the messages.
+
+    Raises:
+        BundleVersionError: it follows another schema.
+        BundleCorruptError: it is not JSON, or a fact is missing or of the wrong type.
+    """
+    if len(content) > MANIFEST_BYTES:
+        raise BundleCorruptError(
+            f"{path} has {len(content)} bytes, and a manifest has {MANIFEST_BYTES} at most. Export the bundle again."
+        )
+    try:
+        facts = msgspec.json.decode(content, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleCorruptError(f"{path} is not a manifest: {error}. Export the bundle again.") from error
+    schema = facts.get("schema")
+    if schema != SCHEMA:
+        raise BundleVersionError(
+            f"{path} follows manifest schema {schema!r:.60}; this release reads schema {SCHEMA}. Export the checkpoint "
+            "again with this release, or install the release that wrote it."
+        )
+    plain = content.isascii() and b"\\" not in content and b"\x7f" not in content  # then JSON allows no control characters
+    if not plain and printable(facts) != facts:
+        raise BundleCorruptError(
+            f"{path} holds control characters, which would reach terminals and logs. Export the bundle again."
+        )
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
+        raise BundleCorruptError(f"{path} is not a valid manifest: {error}. Export the bundle again.") from error
+    for name in manifest.listed_files():
+        if Path(name).name != name:
+            raise BundleCorruptError(f"{path} lists the file {name!r}, which is not a plain name inside the bundle.")
+    return manifest

@@ -1,0 +1,1 @@
+"""Engines, which run the towers: in this process, or on a Triton server."""

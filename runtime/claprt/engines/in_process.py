@@ -1,0 +1,297 @@
+"""The engine in process: both towers of a bundle on the provider that was chosen.
+
+Sessions are created in a thread of their own, because flush-to-zero, which the towers profit from, stays switched on in
+the thread that creates one. Calls of several threads are run one after the other, since two at once on the same cores
+would both be slower; whoever has many sounds uses `throughput`, where each call has one core and they run side by side.
+And a process that forks after loading gets fresh sessions: the runtimes' threads do not survive a fork, and a call into
+an old session, or its end, would wait for them for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.bundle.folder import Bundle
+from claprt.bundle.graph_cache import GraphCache
+from claprt.bundle.graphs import GraphFacts, Stage
+from claprt.engines.engine import checked_feeds, vectors_fault
+from claprt.engines.hardware import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
+from claprt.engines.io_binding import recorded, tensorrt_cache
+from claprt.engines.onnxruntime_session import (
+    Load,
+    OrtSession,
+    ProviderOptions,
+    Runner,
+    ort_providers,
+    preload_gpu_libraries,
+)
+from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose, tensorrt_profiles
+from claprt.errors import (
+    ClosedError,
+    FallbackWarning,
+    MissingDependencyError,
+    OptionError,
+    ProviderError,
+    ProviderUnavailableError,
+)
+from claprt.system.forks import abandon_in_children
+
+_MAX_BATCH = 64
+_MAX_THREADS = 4096
+_ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO})
+Array = np.ndarray[Any, Any]
+
+
+class InProcessEngine:
+    """Both towers in this process. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        choice: Choice,
+        *,
+        threads: int | None = None,
+        fallback: bool = False,
+        max_batch: int = _MAX_BATCH,
+        cache: GraphCache | None = None,
+        at_once: int = 1,
+        preload: Iterable[Stage] = (Stage.AUDIO,),
+    ) -> None:
+        """Loads the audio tower; the text tower is loaded when it is first used.
+
+        Args:
+            bundle: what to run.
+            choice: on what, and in which precision.
+            threads: of all calls together; by default the physical cores that this process may use.
+            fallback: whether the CPU may take over where the choice cannot be had after all.
+            max_batch: largest batch that will come.
+            cache: where prepared graphs are kept.
+            at_once: calls that run side by side, sharing the threads.
+            preload: towers to load now.
+
+        Raises:
+            OptionError: a number of threads below 1.
+            ProviderUnavailableError: the provider cannot be had here.
+            BundleCorruptError: a graph is not what the manifest says.
+        """
+        if threads is not None and not 1 <= threads <= _MAX_THREADS:
+            raise OptionError(
+                f"threads={threads} is not possible; give 1 to {_MAX_THREADS}, or None for the machine's cores."
+            )
+        self.choice = choice
+        """The provider and the precisions, and why they were chosen."""
+        self.threads = default_threads() if threads is None else threads
+        """CPU threads of all calls together."""
+        self._bundle = bundle
+        self._fallback = fallback
+        self._max_batch = max(max_batch, _MAX_BATCH)
+        self._cache = cache
+        self._at_once = at_once
+        self._runners: dict[Stage, Runner] = {}
+        self._failed: dict[Provider, str] = {}
+        self._loaded = self._closed = False
+        self._throughput: InProcessEngine | None = None
+        self._make_locks()
+        abandon_in_children(self)
+        with self._loading:
+            for stage in preload:
+                self._runner(stage)
+        self._loaded = True
+
+    def _make_locks(self) -> None:
+        self._loading = threading.Lock()
+        self._free = threading.BoundedSemaphore(self._at_once)
+
+    @property
+    def provider(self) -> str:
+        """What the towers run on: `cpu`, `openvino`, `cuda` or `tensorrt`."""
+        return str(self.choice.provider)
+
+    @property
+    def precision(self) -> str:
+        """What the towers compute in: `fp32`, or `int8+fp32` where text differs from audio."""
+        return self.choice.precision
+
+    @property
+    def at_once(self) -> int:
+        """Calls that run side by side."""
+        return self._at_once
+
+    def throughput(self) -> InProcessEngine:
+        """The engine for many sounds: on the CPU one that runs as many calls side by side as there are threads.
+
+        On two cores onnxruntime then does 1.1 to 1.5 times the sounds in the same time, at twice the latency of each;
+        OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and
+        gets this same engine.
+        """
+        if self.threads == 1 or self._at_once > 1 or self.choice.provider not in _ON_CPU:
+            return self
+        with self._loading:
+            self._check_open()
+            if self._throughput is None:
+                self._throughput = InProcessEngine(
+                    self._bundle, self.choice, threads=self.threads, cache=self._cache, at_once=self.threads
+                )
+        return self._throughput
+
+    def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
+        """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
+
+        Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
+        """
+        feeds: dict[str, Array | None] = {"log_mels": log_mels, "is_longer": is_longer}
+        return self._run(Stage.AUDIO, feeds)
+
+    def text(self, token_ids: TokenIds, attention_mask: AttentionMask) -> Embeddings:
+        """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
+
+        Raises:
+            ArrayError: an input has another shape or dtype than the manifest states.
+        """
+        return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
+
+    def _facts(self, stage: Stage) -> GraphFacts:
+        return self._bundle.manifest.graph(stage, self.choice.of(stage))
+
+    def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
+        feeds = checked_feeds(self._facts(stage), given)
+        with self._loading:
+            runner = self._runner(stage)
+        with self._free:
+            try:
+                vectors = runner(feeds)
+            except Exception as error:  # the runtimes' exceptions have no common parent but Exception
+                raise ProviderError(f"{self._facts(stage).file} could not be run on {self.provider}: {error}") from error
+        rows, dim = len(next(iter(feeds.values()))), self._bundle.manifest.embedding_dim
+        if fault := vectors_fault(vectors, rows, dim):
+            raise ProviderError(f"{self._facts(stage).file} on {self.provider} gave {fault}. No such vector is given out.")
+        return vectors
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"The engine of {self._bundle.manifest.name!r} was closed. Load the model again.")
+
+    def _runner(self, stage: Stage) -> Runner:
+        """The stage's graph, loaded if this process has not done so yet. Called with the lock held."""
+        self._check_open()
+        if stage not in self._runners:
+            with ThreadPoolExecutor(1, thread_name_prefix="claprt-load") as pool:
+                self._runners[stage] = pool.submit(self._create, stage).result()
+            trim_heap()
+        return self._runners[stage]
+
+    def _create(self, stage: Stage) -> Runner:
+        while True:  # each time without one more provider
+            try:
+                return self._opened(stage)
+            except ProviderUnavailableError as error:
+                self._failed[self.choice.provider] = str(error).rstrip(". \n")
+                try:
+                    self._choose_again(stage)
+                except ProviderUnavailableError as none_left:
+                    raise none_left from (error.__cause__ or error)
+
+    def _choose_again(self, stage: Stage) -> None:
+        """Chooses without the providers that have failed, for both towers: they run on the same one.
+
+        Raises:
+            ProviderUnavailableError: nothing else may be chosen, or it would give other vectors than those that this
+                engine stands for since it was loaded.
+        """
+        last, asked = self.choice, self.choice.asked_provider
+        choice = choose(
+            asked,
+            this_machine(),
+            self._bundle.manifest,
+            precision=last.asked_precision,
+            fallback=self._fallback,
+            failed=self._failed,
+        )
+        if self._loaded and choice.precision != last.precision:
+            raise ProviderUnavailableError(
+                f"The {stage} tower could not be loaded on {last.provider}: {self._failed[last.provider]}. Vectors of this "
+                f"model are in {last.precision}, and those of {choice.provider} would be in {choice.precision}: load it "
+                f'again with provider="{choice.provider}".'
+            )
+        self.choice, self._throughput = choice, None
+        self._runners.clear()
+        if asked == AUTO:
+            reason = f"{last.provider} could not be loaded: {self._failed[last.provider]}"
+            warnings.warn(f"{reason}. This model runs on {choice.provider} instead.", FallbackWarning, stacklevel=2)
+
+    def _opened(self, stage: Stage) -> Runner:
+        precision, facts = self.choice.of(stage), self._facts(stage)
+        divided = self.choice.provider is not Provider.OPENVINO  # which divides threads among its streams itself
+        load = Load(
+            path=self._bundle.graph_path(stage, precision),
+            facts=facts,
+            threads=max(1, self.threads // self._at_once) if divided else self.threads,
+            cache=self._cache,
+            verified=self._bundle.verified,
+        )
+        if self.choice.provider is Provider.OPENVINO:
+            from claprt.engines.openvino_session import OpenVinoSession
+
+            return OpenVinoSession(load, precision, streams=self._at_once)
+        if self.choice.provider not in _ON_CPU:
+            preload_gpu_libraries()
+        return OrtSession(load, self.choice.provider, self._ort_providers(facts))
+
+    def _ort_providers(self, facts: GraphFacts) -> ProviderOptions:
+        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
+        if self.choice.provider is Provider.CPU:
+            return [cpu]
+        if self.choice.provider is Provider.TENSORRT:
+            tokens = (3, 16, self._bundle.manifest.text.max_tokens)
+            profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
+            return [(name, {**profiles, **tensorrt_cache(self._cache, facts, profiles)}), ORT_NAMES[Provider.CUDA], cpu]
+        options = {"use_tf32": "0"}  # fp32 shall be fp32; TF32 has ten bits of mantissa
+        if recorded(facts):
+            options["enable_cuda_graph"] = "1"
+        return [(name, options), cpu]
+
+    def close(self) -> None:
+        """Releases the sessions; calls that are running end first, and later ones raise `ClosedError`."""
+        with self._loading:
+            self._closed = True
+            self._runners = {}
+            many, self._throughput = self._throughput, None
+        if many is not None:
+            many.close()
+        trim_heap()
+
+    def abandon(self) -> None:
+        """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
+        for runner in self._runners.values():
+            runner.abandon()
+        self._runners = {}
+        self._throughput = None
+        self._make_locks()
+
+
+def this_machine() -> Machine:
+    """What this process's runtimes, the processor and the machine's drivers offer."""
+    from claprt.engines.openvino_session import openvino_version
+
+    openvino = openvino_version()
+    try:
+        providers = ort_providers()
+    except MissingDependencyError:
+        if openvino is None:
+            raise
+        providers = frozenset[str]()  # OpenVINO alone will do
+    wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
+    return Machine(
+        providers=providers,
+        nvidia_gpus=nvidia_gpus() if wants_driver else 0,
+        openvino=openvino,
+        features=cpu_features(),
+    )

@@ -1,0 +1,164 @@
+"""Graphs on OpenVINO's own runtime; the only module that imports it.
+
+onnxruntime has a plugin for OpenVINO as well. It offers no device on processors that are not Intel's, where OpenVINO
+itself runs and is the fastest there is, and the same graph compiles to the same code either way: so OpenVINO is asked
+directly. It computes in bfloat16 of its own accord where the processor can, so fp32 is asked for where fp32 is meant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from claprt.bundle.digests import unchanged_file
+from claprt.bundle.graphs import GraphFacts, Precision, TensorFacts
+from claprt.bundle.onnx_file import check_self_contained
+from claprt.engines.hardware import cpu_features, cpu_identity
+from claprt.engines.onnxruntime_session import Load
+from claprt.errors import BundleCorruptError, ProviderError
+
+if TYPE_CHECKING:
+    import openvino
+
+Array = np.ndarray[Any, Any]
+_DTYPES = {"f32": "float32", "i64": "int64", "boolean": "bool"}
+
+
+class OpenVinoSession:
+    """A graph compiled by OpenVINO for the CPU."""
+
+    def __init__(self, load: Load, precision: Precision, *, streams: int = 1) -> None:
+        """Compiles the graph, or takes what an earlier process compiled.
+
+        Args:
+            load: what to load.
+            precision: `fp32`; `bf16` for products of bfloat16; `int8` for what the graph says, the rest in bf16 where the
+                processor can.
+            streams: calls that are computed at the same time, sharing the threads.
+
+        Raises:
+            BundleCorruptError: the graph cannot be loaded, or is not what the manifest says.
+            ProviderError: bf16 was asked for, and OpenVINO does not compute in it; or it was used before a fork.
+        """
+        lowered = precision is Precision.BF16 or (precision is Precision.INT8 and "bf16" in cpu_features())
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if lowered else "f32",
+            "INFERENCE_NUM_THREADS": load.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if streams > 1:
+            options |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams}
+        self._model = _compiled(load, options)
+        self._requests = threading.local()
+        _check_interface(load.path.name, load.facts, self._model)
+        if precision is Precision.BF16 and self._model.get_property("INFERENCE_PRECISION_HINT").to_string() != "bf16":
+            raise ProviderError(f"{load.path.name}: bf16 was asked for, and OpenVINO does not compute in it here.")
+
+    def __call__(self, feeds: Mapping[str, Array]) -> Array:
+        """The graph's one output. May be called from several threads; each has a request of its own.
+
+        Computed in a thread of OpenVINO's: a thread that has computed in OpenVINO itself keeps something of it that ends
+        with the thread, and the child of a fork would wait there, at its own end, for threads that only its parent has.
+        """
+        request: openvino.InferRequest | None = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._model.create_infer_request()
+        try:
+            request.start_async(dict(feeds), share_inputs=True)
+            request.wait()
+        except BaseException:
+            del self._requests.request  # interrupted, it may be at work still, and would be busy for the next call
+            raise
+        return np.array(request.get_output_tensor(0).data)
+
+    def abandon(self) -> None:
+        """Forgets the model without ending it."""
+        for held in (self._model, self._requests):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+
+_used_by: list[int] = []
+"""The process that first used OpenVINO."""
+
+
+def _check_not_forked() -> None:
+    """Says what would otherwise be a wait without end: OpenVINO's threads do not survive a fork."""
+    if not _used_by:
+        _used_by.append(os.getpid())
+    elif _used_by[0] != os.getpid():
+        raise ProviderError(
+            "OpenVINO was used before this process was forked, and cannot be used after that. Start processes with the "
+            'spawn method (multiprocessing.get_context("spawn")), fork before loading, or use provider="cpu".'
+        )
+
+
+def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
+    import openvino
+
+    _check_not_forked()
+    core = openvino.Core()
+
+    def compiled(folder: Path | None) -> openvino.CompiledModel:
+        kept = {} if folder is None else {"CACHE_DIR": str(folder)}
+        return core.compile_model(str(load.path), "CPU", {**options, **kept})
+
+    def prepare(folder: Path) -> None:
+        try:
+            with unchanged_file(load.path, load.facts.sha256, by_descriptor=False):
+                check_self_contained(load.path)
+                compiled(folder)
+        except (RuntimeError, ValueError) as error:
+            raise OSError(f"{load.path} cannot be prepared: {error}") from error
+
+    key = {
+        "graph": load.facts.sha256,
+        "path": str(load.path.resolve()),  # OpenVINO's own key for a blob holds the path
+        "runtime": f"openvino {openvino_version()}",
+        "options": repr(sorted(options.items())),
+        "cpu": cpu_identity(),
+    }
+    entry = None if load.cache is None else load.cache.entry(key, prepare)
+    try:
+        with unchanged_file(load.path, load.facts.sha256 if load.verified else None, by_descriptor=False):
+            try:
+                return compiled(entry)
+            except RuntimeError:
+                if entry is None:
+                    raise
+                return compiled(None)
+    except (OSError, RuntimeError) as error:
+        raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
+
+
+def openvino_version() -> str | None:
+    """Version of the installed OpenVINO; None where there is none."""
+    if importlib.util.find_spec("openvino") is None:
+        return None
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return None
+
+
+def _check_interface(file: str, facts: GraphFacts, model: openvino.CompiledModel) -> None:
+    for kind, stated, found in (("inputs", facts.inputs, model.inputs), ("outputs", facts.outputs, model.outputs)):
+        have = tuple((port.any_name, _DTYPES.get(port.element_type.get_type_name(), "unknown")) for port in found)
+        if have != tuple((tensor.name, tensor.dtype) for tensor in stated) or not all(
+            _fits(tensor, port.partial_shape) for tensor, port in zip(stated, found, strict=True)
+        ):
+            raise BundleCorruptError(f"{file}: the manifest states {kind} {stated}, the graph has {have}. Export again.")
+
+
+def _fits(tensor: TensorFacts, shape: openvino.PartialShape) -> bool:
+    return len(shape) == len(tensor.shape) and all(
+        axis.is_dynamic if isinstance(stated, str) else axis.is_static and axis.get_length() == stated
+        for stated, axis in zip(tensor.shape, shape, strict=True)
+    )

@@ -1,0 +1,300 @@
+"""Which execution provider runs a bundle, and in which precision: a pure choice, made from facts that the caller looks up.
+
+What runs is what was asked for. If it cannot be had that is an error, unless the caller allowed a fallback; nothing here
+ever asks onnxruntime for a provider and lets it quietly take another. `tensorrt` is never chosen by `auto`: building its
+engines takes minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from claprt.bundle.graphs import GraphFacts, Precision, Stage
+from claprt.bundle.manifest import Manifest
+from claprt.engines.hardware import Machine
+from claprt.errors import OptionError, ProviderUnavailableError
+from claprt.system.extras import install_hint
+
+
+class Provider(StrEnum):
+    """Execution providers by the names that callers use."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
+
+
+ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
+    {
+        Provider.CPU: "CPUExecutionProvider",
+        Provider.CUDA: "CUDAExecutionProvider",
+        Provider.TENSORRT: "TensorrtExecutionProvider",
+    }
+)
+"""The same by the names that onnxruntime uses; OpenVINO is run by its own runtime."""
+
+AUTO = "auto"
+PRECISIONS: Mapping[Provider, tuple[Precision, ...]] = MappingProxyType(
+    {
+        Provider.CPU: (Precision.INT8, Precision.FP32),
+        Provider.OPENVINO: (Precision.INT8, Precision.BF16, Precision.FP32),
+        Provider.CUDA: (Precision.FP16, Precision.FP32),
+        Provider.TENSORRT: (Precision.FP16, Precision.FP32),
+    }
+)
+"""What each provider can run, the fastest for text first."""
+
+_NOTHING: Mapping[Provider, str] = MappingProxyType({})
+_NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
+_EXTRA = MappingProxyType(
+    {Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu", Provider.OPENVINO: "openvino"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A provider, the precision of each tower, and how they came to be chosen."""
+
+    provider: Provider
+    audio: Precision
+    text: Precision
+    reason: str
+    passed_over: tuple[str, ...] = ()
+    """What would have been faster, with the reason why it was not taken."""
+    asked_provider: str = AUTO
+    asked_precision: str = Precision.FP32
+    """What the caller asked for, to choose by again should the provider turn out not to load."""
+
+    @property
+    def precision(self) -> str:
+        """Both precisions in one word, as in fingerprints: `int8`, or `int8+fp32` where text differs."""
+        return str(self.audio) if self.audio is self.text else f"{self.audio}+{self.text}"
+
+    def of(self, stage: Stage) -> Precision:
+        """The precision of a stage."""
+        return self.text if stage is Stage.TEXT else self.audio
+
+
+def choose(
+    provider: str,
+    machine: Machine,
+    manifest: Manifest,
+    *,
+    precision: str = Precision.FP32,
+    fallback: bool = False,
+    failed: Mapping[Provider, str] = _NOTHING,
+) -> Choice:
+    """The provider and the precision to run on.
+
+    Args:
+        provider: `auto`, or a provider's name.
+        machine: what this machine has.
+        manifest: of the bundle to run.
+        precision: `auto`, or one that the bundle has.
+        fallback: whether the CPU may take over when `provider` cannot be had.
+        failed: providers that this machine lists and that could not be loaded, with the reason; they are passed over.
+
+    Raises:
+        OptionError: there is no provider or precision of that name, or the bundle lacks the precision.
+        ProviderUnavailableError: it cannot be had here and no fallback was allowed.
+    """
+    if provider != AUTO and provider not in tuple(Provider):
+        raise OptionError(f"provider={provider!r} is not known; choose auto or one of {', '.join(Provider)}.")
+    if precision != AUTO and precision not in tuple(Precision):
+        raise OptionError(f"precision={precision!r} is not known; choose auto or one of {', '.join(Precision)}.")
+    if precision != AUTO:
+        for stage in (Stage.AUDIO, Stage.TEXT):
+            manifest.graph(stage, Precision(precision))
+    passed_over: list[str] = []
+    for candidate in _candidates(provider, precision, machine):
+        refused = _why_not_loaded(candidate, failed) or why_not(candidate, machine)
+        refused = refused or _why_not_audio(candidate, precision, manifest)
+        if refused is None:
+            return _choice(candidate, provider, precision, machine, manifest, passed_over)
+        passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
+    on_cpu = precision == AUTO or Precision(precision) in PRECISIONS[Provider.CPU]
+    if provider not in (AUTO, Provider.CPU) and fallback and on_cpu:
+        fallen = choose(Provider.CPU, machine, manifest, precision=precision, failed=failed)
+        reason = f"fallback, since {'; '.join(passed_over)}"
+        return replace(fallen, reason=reason, passed_over=(), asked_provider=provider)
+    asked = ", ".join(
+        f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
+    )
+    help_ = _help(provider, precision, fallback=fallback, on_cpu=on_cpu)
+    unavailable = f"{asked} cannot be had here" if asked else "No provider can run this bundle here"
+    raise ProviderUnavailableError(f"{unavailable}. {'; '.join(passed_over)}{help_}.")
+
+
+def _help(provider: str, precision: str, *, fallback: bool, on_cpu: bool) -> str:
+    """The end of the message of an error: what else could be asked for."""
+    if provider == AUTO:
+        return ""
+    if not on_cpu and fallback:
+        return f', and the CPU does not run {precision}: ask for precision="auto"'
+    if provider == Provider.CPU:
+        return '. Or ask for provider="auto"'
+    allowing = "allow the CPU with fallback=True (--fallback)"
+    return f'. Or ask for provider="auto", or {allowing}' + ("" if on_cpu else ' and precision="auto"')
+
+
+Pair = tuple[Provider, Precision]
+
+
+def _candidates(provider: str, precision: str, machine: Machine) -> Iterator[Pair]:
+    """Pairs of what was asked for, the fastest first."""
+    if AUTO not in (provider, precision):
+        yield Provider(provider), Precision(precision)
+        return
+    for pair in _ranking(machine):
+        wanted = pair[0] is not Provider.TENSORRT if provider == AUTO else provider == pair[0]
+        if wanted and precision in (AUTO, pair[1]):
+            yield pair
+
+
+def _ranking(machine: Machine) -> Iterator[Pair]:
+    """Every pair, the fastest first, as measured: see benchmarks/LOG.md.
+
+    With a matrix unit OpenVINO's bf16 beats int8, without one it does not; fp32 is onnxruntime's, which is what a bundle's
+    parity was measured on.
+    """
+    for precision in (Precision.FP16, Precision.FP32):
+        yield Provider.CUDA, precision
+    bf16 = (Provider.OPENVINO, Precision.BF16)
+    if "amx" in machine.features:
+        yield bf16
+    yield Provider.OPENVINO, Precision.INT8
+    yield Provider.CPU, Precision.INT8
+    if "amx" not in machine.features:
+        yield bf16
+    yield Provider.CPU, Precision.FP32
+    yield Provider.OPENVINO, Precision.FP32
+    for precision in (Precision.FP16, Precision.FP32):
+        yield Provider.TENSORRT, precision
+
+
+def _choice(
+    pair: Pair, provider: str, precision: str, machine: Machine, manifest: Manifest, passed_over: list[str]
+) -> Choice:
+    chosen, audio = pair
+    text = audio if precision != AUTO else _text_precision(chosen, machine, manifest)
+    if AUTO not in (provider, precision):
+        reason = "asked for"
+    elif not passed_over:
+        reason = "the fastest that there is"
+    else:
+        reason = "the fastest that this machine and this bundle have"
+    if precision == AUTO:
+        reason += _stand_ins(chosen, ((Stage.AUDIO, audio), (Stage.TEXT, text)), manifest)
+    return Choice(
+        provider=chosen,
+        audio=audio,
+        text=text,
+        reason=reason,
+        passed_over=tuple(passed_over),
+        asked_provider=provider,
+        asked_precision=precision,
+    )
+
+
+def _stand_ins(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
+    """What to add to a reason where the judge had no more than a stand-in for the engine."""
+    found = {
+        f"; {precision} was judged by {judge}, which stood in for {_engine(provider)}"
+        for stage, precision in towers
+        if (judge := manifest.judged_on(stage, precision, _engine(provider).lower()))
+        and not judge.startswith(_engine(provider).lower())
+    }
+    return "".join(sorted(found))
+
+
+def _text_precision(provider: Provider, machine: Machine, manifest: Manifest) -> Precision:
+    """The fastest precision that the judge accepted for text; it need not be that of audio."""
+    for precision in PRECISIONS[provider]:
+        refused = why_not((provider, precision), machine) or _why_not_judged((provider, precision), Stage.TEXT, manifest)
+        if refused is None:
+            return precision
+    return Precision.FP32
+
+
+def why_not(pair: Pair, machine: Machine) -> str | None:
+    """Why a pair cannot be had on this machine, ending in what to do; None if it can."""
+    provider, precision = pair
+    if precision not in PRECISIONS[provider]:
+        able = " and ".join(other for other in Provider if precision in PRECISIONS[other])
+        return f"{provider} does not run {precision}; {able} {'does' if ' ' not in able else 'do'}"
+    if provider is Provider.OPENVINO:
+        return _why_not_openvino(precision, machine)
+    if ORT_NAMES[provider] not in machine.providers:
+        have = ", ".join(sorted(machine.providers)) or "none"
+        return (
+            f"the installed onnxruntime has no {ORT_NAMES[provider]} (it has {have}); "
+            f"install one that does: {install_hint(_EXTRA[provider])}"
+        )
+    if provider in _NEEDS_DRIVER and machine.nvidia_gpus == 0:
+        return "no NVIDIA GPU with a driver was found (nvidia-smi should list one)"
+    return None
+
+
+def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
+    if machine.openvino is None:
+        return f"OpenVINO is not installed: {install_hint('openvino')}"
+    if precision is Precision.BF16 and "bf16" not in machine.features:
+        return "this processor has neither AVX512-BF16 nor AMX, so bf16 would be computed in fp32; ask for int8 or fp32"
+    if precision is Precision.INT8 and "vnni" not in machine.features:
+        return (
+            "this processor has no VNNI, where OpenVINO's 8-bit sums can overflow; onnxruntime's do not: provider=\"cpu\""
+        )
+    return None
+
+
+def _why_not_audio(pair: Pair, precision: str, manifest: Manifest) -> str | None:
+    """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
+    return None if precision != AUTO else _why_not_judged(pair, Stage.AUDIO, manifest)
+
+
+def _why_not_judged(pair: Pair, stage: Stage, manifest: Manifest) -> str | None:
+    """Why the judge's findings do not speak for a graph on a pair's own engine; None if they do."""
+    provider, precision = pair
+    if precision not in manifest.graphs[stage]:
+        return f"the bundle does not have it (claprt-export --precision fp32,{precision})"
+    if not manifest.accepted(stage, precision):
+        return "the bundle's judge did not accept it"
+    engine = _engine(provider)
+    if precision is not Precision.FP32 and manifest.judged_on(stage, precision, engine.lower()) is None:
+        return f"it was not judged on {engine} when it was exported; export it again on a machine that has it"
+    return None
+
+
+def _engine(provider: Provider) -> str:
+    """The runtime of a provider by its own name; in lower case it is the one that the judge writes down."""
+    return "OpenVINO" if provider is Provider.OPENVINO else "onnxruntime"
+
+
+def _why_not_loaded(pair: Pair, failed: Mapping[Provider, str]) -> str | None:
+    return f"it could not be loaded: {failed[pair[0]]}" if pair[0] in failed else None
+
+
+def tensorrt_profiles(graph: GraphFacts, *, max_batch: int, tokens: tuple[int, int, int]) -> dict[str, str]:
+    """TensorRT's shape profile options for a graph, derived from the manifest.
+
+    Args:
+        graph: the graph to run.
+        max_batch: largest batch that an engine is built for.
+        tokens: smallest, usual and largest number of tokens.
+
+    Returns:
+        The onnxruntime provider options `trt_profile_min_shapes`, `..._opt_shapes` and `..._max_shapes`.
+    """
+    sizes = {"batch": (1, max(1, max_batch // 2), max_batch), "tokens": tokens}
+    profiles: dict[str, str] = {}
+    for index, kind in enumerate(("min", "opt", "max")):
+        shapes = [
+            f"{tensor.name}:{'x'.join(str(axis if isinstance(axis, int) else sizes[axis][index]) for axis in tensor.shape)}"
+            for tensor in graph.inputs
+        ]
+        profiles[f"trt_profile_{kind}_shapes"] = ",".join(shapes)
+    return profiles

@@ -1,0 +1,1 @@
+"""The engine that runs the towers on a Triton server."""

@@ -1,0 +1,1 @@
+"""Measurements of a bundle: accuracy on datasets, calibration of tags, latency."""

@@ -1,0 +1,317 @@
+"""`Clap`: sounds and texts in, unit vectors of one space out."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
+from claprt.audio.features import LongClips, View, at_most, reported, views
+from claprt.audio.preprocess import Recipe, prepared_blocks
+from claprt.audio.sound import AudioSource, open_sound, split_sources
+from claprt.bundle.fingerprint import fingerprint_of
+from claprt.bundle.folder import Bundle
+from claprt.bundle.manifest import Manifest
+from claprt.engines.engine import Engine
+from claprt.engines.projection import Projection
+from claprt.errors import OptionError, SkippedSourcesWarning
+from claprt.model.batching import embedded
+from claprt.model.embedding_cache import Recall
+from claprt.model.loaded import Loaded
+from claprt.model.results import EmbeddedSound
+from claprt.model.vector_cache import VectorCache
+from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
+
+_TEXT_BATCH = 32
+_TOKENISED = 64
+"""Texts that are tokenised in one step."""
+_LABELS_MB = 16
+"""Room for the vectors of labels where no cache was given: seven thousand of them."""
+
+
+class Clap(Loaded):
+    """A loaded model, in this process or on a server, as `load` returns it. Safe to use from several threads.
+
+    `close`, or the end of a `with` block, releases its memory or its connections. A copy by `copy.deepcopy` or in another
+    process (pickle) is loaded again, and must have the same fingerprint.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        recipe: Recipe,
+        long: LongClips,
+        batch_size: int = 8,
+        tokenizer: TextEncoder | None = None,
+        cache: VectorCache | None = None,
+        projection: Bundle | None = None,
+    ) -> None:
+        super().__init__(bundle.manifest.name)
+        self.bundle = bundle
+        self.engine = engine
+        self.recipe = recipe
+        self.long = long
+        self.batch_size = batch_size
+        self.cache = cache
+        """Where vectors of sounds are looked for first; None where none are kept."""
+        self._label_cache = VectorCache(memory_mb=_LABELS_MB) if cache is None else cache
+        self._recall: Recall | None = None
+        self._tokenizer = tokenizer
+        self._projection = Projection(projection or bundle)
+
+    def _release(self) -> None:
+        self.engine.close()
+        self._projection.close()
+
+    @property
+    def manifest(self) -> Manifest:
+        """Every fact about the bundle."""
+        return self.bundle.manifest
+
+    @property
+    def provider(self) -> str:
+        """Where the towers run: `cpu`, `openvino`, `cuda`, `tensorrt` or `triton`."""
+        return self.engine.provider
+
+    @property
+    def precision(self) -> str:
+        """Precision of the towers: `fp32`, or `int8+fp32` if the text tower's differs from the audio tower's."""
+        return self.engine.precision
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.manifest.embedding_dim
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the model in Hz, also assumed for arrays without a rate."""
+        return self.manifest.audio.mel.sample_rate
+
+    @property
+    def fingerprint(self) -> str:
+        """Checkpoint, preprocessing, treatment of long clips and precision in one word.
+
+        Only vectors with equal fingerprints are comparable.
+        """
+        return fingerprint_of(self.manifest, self.recipe.name, self.long.label, self.precision)
+
+    def embed_audio(
+        self, sources: AudioSource | Iterable[AudioSource], sample_rate: int | None = None, *, on_error: str = "raise"
+    ) -> Embeddings:
+        """Embed sounds.
+
+        Args:
+            sources: One source or an iterable of them. A source is a path, the bytes of a file, a binary file object, or
+                an array [samples], [channels, samples] or [samples, 2] of any float or integer dtype; also samples with
+                their rate, `(samples, rate)` or a dictionary of datasets, and objects of other libraries (docs/inputs.md).
+            sample_rate: Rate of arrays in Hz; by default the model's own, with an `AssumedRateWarning`. Files state theirs;
+                an array that comes with a different rate is an error.
+            on_error: `raise`, or `skip` to continue with the other sources. A skipped source leaves a row of NaN and is
+                named in a `SkippedSourcesWarning`; `iter_audio` gives the errors themselves.
+
+        Returns:
+            Unit vectors [dim] float32 for one source, [n, dim] for an iterable of n, in order.
+
+        Raises:
+            AudioError: If a source cannot be embedded.
+            OptionError: If `on_error` has another value.
+            ClosedError: If the model was closed.
+        """
+        if on_error not in ("raise", "skip"):
+            raise OptionError(f"on_error={on_error!r} is not known; choose raise or skip.")
+        one, sources = split_sources(sources)
+        rows = self._stack(sources, sample_rate, on_error)
+        return rows[0] if one else rows
+
+    def _stack(self, sources: Iterable[AudioSource], sample_rate: int | None, on_error: str) -> Embeddings:
+        rows: list[Embedding] = []
+        skipped: list[str] = []
+        for sound in self.iter_audio(sources, sample_rate):
+            if sound.error is not None and on_error == "raise":
+                raise sound.error
+            if sound.vector is None:
+                skipped.append(f"{sound.source} ({sound.error})")
+            rows.append(np.full(self.dim, np.nan, np.float32) if sound.vector is None else sound.vector)
+        if skipped:
+            named = "; ".join(skipped)
+            warnings.warn(f"{len(skipped)} of {len(rows)} sources skipped: {named}", SkippedSourcesWarning, stacklevel=3)
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
+
+    def iter_audio(
+        self,
+        sources: AudioSource | Iterable[AudioSource],
+        sample_rate: int | None = None,
+        *,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[EmbeddedSound]:
+        """Embed sounds and yield each result as soon as it is done, in order, failed ones included.
+
+        Memory is bounded: at most a few dozen sounds are read ahead. Of one sound, `windows`, `head` and `fusion` hold a
+        few windows at a time, whatever its length; `center`, `random` and `preprocess="kromosynth"` hold its samples.
+        Windows of several sounds share a batch; many sounds are decoded and run side by side on all cores. The vector of a
+        sound does not depend on the others.
+
+        Args:
+            sources: See `embed_audio`. One source is treated as a list of one.
+            sample_rate: Rate of arrays in Hz.
+            progress: Called with the seconds of sound that were read since the last call, from any thread.
+        """
+        self.check_open()
+        _, sources = split_sources(sources)
+
+        def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
+            return embedded(
+                sounds,
+                lambda source: self.views(source, sample_rate, progress=progress),
+                self.engine,
+                batch_size=self.batch_size,
+                fused=self.manifest.audio.fused,
+                fingerprint=self.fingerprint,
+                dim=self.dim,
+            )
+
+        if self.cache is None:
+            return computed(sources)
+        return self.recall.embedded(sources, sample_rate, self.sample_rate, computed)
+
+    @property
+    def recall(self) -> Recall:
+        """What was embedded before: in the cache that was given, else the labels of this model alone."""
+        fingerprint = self.fingerprint
+        if self._recall is None or self._recall.fingerprint != fingerprint:
+            self._recall = Recall(self._label_cache, fingerprint, self.dim)
+        return self._recall
+
+    def views(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = None,
+        max_windows: int | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[View]:
+        """What the audio tower takes of a sound: log-mels, window by window, for engines that are driven by hand.
+
+        Args:
+            source: see `embed_audio`.
+            sample_rate: rate of an array in Hz.
+            max_windows: windows that a sound may have; by default any number.
+            progress: called with the seconds of each block of the sound as it is read.
+
+        Raises:
+            AudioError: the source is no sound, or has more windows than that.
+        """
+        trusted = self.recipe.peak_normalised  # which leaves nothing of what the levels were
+        sound = open_sound(source, sample_rate, self.sample_rate, trust_levels=trusted)
+        if max_windows is not None:
+            sound = replace(sound, blocks=at_most(max_windows, sound.blocks, sound.rate, self.manifest.audio))
+        if progress is not None:
+            sound = replace(sound, blocks=reported(sound.blocks, sound.rate, progress))
+        blocks = prepared_blocks(sound, self.recipe, self.sample_rate)
+        return views(blocks, self.manifest.audio, self.recipe, self.long)
+
+    def embed_text(self, texts: str | Iterable[str]) -> Embeddings:
+        """Embed texts.
+
+        Texts beyond the checkpoint's number of tokens (77) are truncated, as in training. Short texts cost little: they are
+        batched with others of similar length.
+
+        Returns:
+            Unit vectors [dim] float32 for one string, [n, dim] for a list of n, in order.
+
+        Raises:
+            TextError: If a text is empty, is not a string, or cannot be encoded.
+        """
+        self.check_open()
+        one, listed = split_texts(texts)
+        rows = _result(self._text_steps(listed))
+        return rows[0] if one else rows
+
+    def _text_steps(self, texts: Sequence[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
+        """`embed_text` of a list, which can be left between batches."""
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TOKENISED):
+            ids += self.tokenizer.encode(texts[start : start + _TOKENISED])
+            yield
+        rows = np.empty((len(ids), self.dim), np.float32)
+        for positions in batches_by_length(ids, pace.size if pace else _TEXT_BATCH):
+            token_ids, mask = pad([ids[position] for position in positions], self.manifest.text.pad_token_id)
+            began = time.perf_counter()
+            rows[positions] = self.engine.text(token_ids, mask)
+            if pace:
+                pace.took(mask.size, time.perf_counter() - began)
+            yield
+        return rows
+
+    def embed_labels(self, texts: str | Iterable[str]) -> Embeddings:
+        """Embed texts that recur, such as labels: like `embed_text`, with results kept in memory or in the model's cache.
+
+        Returns:
+            Unit vectors [n, dim] float32; one string is treated as a list of one.
+
+        Raises:
+            TextError: If a text is empty, is not a string, or cannot be encoded.
+        """
+        return _result(self.label_steps(texts))
+
+    def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
+        """`embed_labels`, which can be left between batches, whose size `pace` gives; for services."""
+        self.check_open()
+        recall = self.recall
+        _, texts = split_texts(texts)
+        keys = [recall.text_key(text) for text in checked_texts(texts)]
+        rows = [recall.vector(key) for key in keys]
+        missing = [position for position, row in enumerate(rows) if row is None]
+        yield
+        vectors = yield from self._text_steps([texts[position] for position in missing], pace)
+        for position, vector in zip(missing, vectors, strict=True):
+            recall.keep_vector(keys[position], vector)
+            rows[position] = vector
+        return np.array(rows, np.float32).reshape(len(rows), self.dim)
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether `project` is available: there is a projection, and it is on this machine."""
+        return self._projection.is_here
+
+    def project(self, embeddings: Embeddings) -> BehaviorDescriptors:
+        """Compute behaviour descriptors, for models with a projection (`has_projection`).
+
+        Args:
+            embeddings: [dim] or [n, dim], floats.
+
+        Returns:
+            [descriptors] or [n, descriptors] float32, each between 0 and 1.
+
+        Raises:
+            OptionError: If the bundle has no projection, or the model is on a server and `load` was given no `projection`.
+            ArrayError: If `embeddings` has another shape, is not of floats, or holds NaN or infinity.
+        """
+        self.check_open()
+        return self._projection(embeddings)
+
+    @property
+    def tokenizer(self) -> TextEncoder:
+        """The bundle's tokenizer, read when first used; a server's own where one is asked."""
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer(self.bundle.tokenizer_path, self.manifest.text, self.bundle.tokenizer_sha256)
+        return self._tokenizer
+
+    def __repr__(self) -> str:
+        trained = "" if self.manifest.source.trained else ", untrained"
+        return f"<Clap {self.manifest.name} {self.precision} on {self.provider}{trained}>"
+
+
+def _result(steps: Generator[None, None, Embeddings]) -> Embeddings:
+    """What the steps end with."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value

@@ -1,0 +1,198 @@
+"""`load`: from a bundle, a checkpoint, or a server's address to a model that is ready."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from claprt.audio.features import long_clips, whole_number
+from claprt.audio.preprocess import recipe
+from claprt.bundle.address import is_address
+from claprt.bundle.folder import Bundle, default_bundle, read_bundle
+from claprt.bundle.graphs import Precision
+from claprt.errors import FingerprintError, OptionError
+from claprt.model.clap import Clap
+from claprt.model.vector_cache import VectorCache
+
+if TYPE_CHECKING:
+    from claprt.engines.in_process import InProcessEngine
+    from claprt.engines.triton.engine import TritonEngine
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    provider: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    preprocess: str = "laion",
+    long: str | None = None,
+    *,
+    hop_s: float | None = None,
+    seed: int | None = None,
+    batch_size: int = 8,
+    fallback: bool = False,
+    verify: bool = True,
+    fingerprint: str | None = None,
+    cache: VectorCache | str | os.PathLike[str] | bool | None = None,
+    server: Mapping[str, Any] | None = None,
+    projection: str | os.PathLike[str] | None = None,
+) -> Clap:
+    """Load a bundle or a checkpoint, or connect to a Triton server.
+
+    Args:
+        bundle: What to load; by default what the environment variable `CLAPRT_BUNDLE` names, else the small model in the
+            package, whose name is `mini`. One of:
+
+            - the folder of a bundle;
+            - a checkpoint: a LAION `.pt` file, a folder saved by transformers, or a published name such as
+              `630k-audioset-best` or `laion/clap-htsat-fused`, which is downloaded. It is exported once, which needs the
+              `export` extra and about a minute; the export is kept in the cache folder;
+            - the address of a Triton server, `triton://host:8001` (gRPC) or `triton+http://host:8000`. The towers then run
+              there, and `provider`, `precision` and `threads` are the server's.
+        provider: `auto`, `cpu`, `openvino`, `cuda` or `tensorrt`. A named provider that is not available is an error.
+        precision: One that the bundle was exported in, or `auto` for the fastest on this machine whose quality the export
+            accepted, chosen together with the provider and for each tower by itself. The default is fp32, which gives
+            LAION's vectors. Vectors of different precisions have different fingerprints.
+        threads: CPU threads; by default the physical cores that this process may use.
+        preprocess: Whose vectors to reproduce: `laion`, `transformers` or `kromosynth`.
+        long: Treatment of clips over ten seconds: `windows`, `center`, `head`, `random` or `fusion`. The default is
+            `fusion` for fused checkpoints and `windows` for others.
+        hop_s: For `windows`, seconds from the start of one window to that of the next; by default a whole window.
+        seed: For `random` and `fusion`, reproduces the crops of LAION's code after `numpy.random.seed(seed)`.
+        batch_size: Windows in one run of the audio tower.
+        fallback: Whether the CPU is used where the provider is not available; `Clap.provider` states what runs.
+        verify: Whether the sha256 of every file is compared with the manifest. Files that have not changed since the last
+            load are not read again.
+        fingerprint: The fingerprint that the model must have, as `Clap.fingerprint` states it.
+        cache: Where vectors of sounds are kept by their content: True for memory, a folder, or a `VectorCache` with bounds
+            of its own. By default every sound is computed.
+        server: Options of `claprt.triton.TritonEngine`: headers and certificates, timeouts, retries.
+        projection: The folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
+            model's own. A model on a server needs one, because projections run in this process.
+
+    Raises:
+        BundleError: If there is no bundle, it has another schema, a file is missing or altered, or a checkpoint cannot be
+            exported.
+        ProviderUnavailableError: If the provider is not available on this machine.
+        OptionError: If an option has an unknown value, or the bundle does not support it.
+        FingerprintError: If the model has another fingerprint, or the projection is of another checkpoint.
+        ServerError: If the server cannot be reached, or does not serve what `claprt triton` builds.
+        MissingDependencyError: If onnxruntime, tritonclient for a server, or the exporter's packages for a checkpoint are
+            not installed.
+    """
+    arguments = dict(locals())
+    batch_size = whole_number("batch_size", batch_size)
+    if batch_size < 1:
+        raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
+    threads = None if threads is None else whole_number("threads", threads)
+    prepared = recipe(preprocess)
+    served: TritonEngine | None = None
+    named = default_bundle() if bundle is None else bundle
+    if is_address(named):
+        given = {"provider": provider != "auto", "threads": threads is not None, "fallback": fallback}
+        served = _served(str(named), precision, given, dict(server or {}))
+        found = Bundle(path=Path(str(served.address)), manifest=served.served.manifest)
+    elif server is not None:
+        raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
+    else:
+        from claprt.checkpoints.resolve import find_bundle
+
+        found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
+    policy = long_clips(long, found.manifest.audio, hop_s, seed)
+    engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
+    projecting = None if projection is None else _projecting(projection, found)
+    if projecting is not None:  # after the model's own files were verified, of which it is none
+        found = replace(found, manifest=replace(found.manifest, projection=projecting.manifest.projection))
+    clap = Clap(
+        found,
+        engine,
+        recipe=prepared,
+        long=policy,
+        batch_size=batch_size,
+        tokenizer=served,
+        cache=_vector_cache(cache),
+        projection=projecting,
+    )
+    clap.loaded_from = _repeatable(arguments, str(named) if served else found, projecting)
+    if fingerprint is not None and clap.fingerprint != fingerprint:
+        raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")
+    return clap
+
+
+def _repeatable(arguments: Mapping[str, Any], model: str | Bundle, projecting: Bundle | None) -> Mapping[str, Any]:
+    """The arguments of `load` as they mean the same in another process: with paths in full."""
+    kept = {name: value for name, value in arguments.items() if name not in ("batch_size", "fingerprint")}
+    kept["bundle"] = str(model.path.resolve()) if isinstance(model, Bundle) else model
+    kept["projection"] = None if projecting is None else str(projecting.path.resolve())
+    if isinstance(kept["cache"], str | os.PathLike):
+        kept["cache"] = str(Path(kept["cache"]).absolute())
+    return MappingProxyType(kept)
+
+
+def load_again(arguments: Mapping[str, Any], fingerprint: str) -> Clap:
+    """What a pickled or deeply copied model becomes: the same one, loaded where it is unpickled.
+
+    Args:
+        arguments: of `load`, without the fingerprint.
+        fingerprint: of the model that was pickled.
+
+    Raises:
+        FingerprintError: what lies at the bundle's path has other vectors.
+        ClaprtError: as `load`.
+    """
+    return load(**arguments, fingerprint=fingerprint)
+
+
+def _projecting(folder: str | os.PathLike[str], model: Bundle) -> Bundle:
+    """The bundle whose projection is run on the model's vectors."""
+    found = read_bundle(folder)
+    if found.manifest.projection is None:
+        raise OptionError(f"projection={os.fspath(folder)!r}: the bundle there has none.")
+    if found.manifest.source.sha256 != model.manifest.source.sha256:
+        raise FingerprintError(
+            f"The projection of {os.fspath(folder)!r} is for vectors of {found.manifest.name!r}, another checkpoint than "
+            f"that of {model.manifest.name!r}."
+        )
+    return found
+
+
+def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> VectorCache | None:
+    if asked is None or asked is False or isinstance(asked, VectorCache):
+        return asked or None
+    return VectorCache() if asked is True else VectorCache(asked)
+
+
+def _in_process(
+    found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int
+) -> InProcessEngine:
+    """The engine that runs the bundle here."""
+    from claprt.bundle.graph_cache import default_cache
+    from claprt.engines.in_process import InProcessEngine, this_machine
+    from claprt.engines.providers import choose
+
+    choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
+    cache = default_cache()
+    if found.verified:
+        found.verify(cache)
+    return InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+
+
+def _served(url: str, precision: str | None, given: Mapping[str, bool], options: dict[str, Any]) -> TritonEngine:
+    """The engine that asks the server; `given` says which options were given that are the server's own."""
+    from claprt.engines.triton.engine import TritonEngine
+
+    for name in (name for name, is_given in given.items() if is_given):
+        raise OptionError(f"{name} is the server's own with {url}; leave it out.")
+    unknown = options.keys() - inspect.signature(TritonEngine).parameters.keys()
+    if unknown:
+        raise OptionError(f"server has no option {', '.join(sorted(unknown))}.")
+    engine = TritonEngine(url, **options)
+    if precision not in (None, "auto", engine.precision):
+        engine.close()
+        raise OptionError(f"precision={precision!r} was asked for, and {url} serves {engine.precision}.")
+    return engine

@@ -1,0 +1,1 @@
+"""Scheduling of the service: requests of many clients share the readers and the towers."""

@@ -1,0 +1,1 @@
+"""What the repository's Python models run inside Triton's python backend."""

@@ -1,0 +1,91 @@
+"""The front end against straightforward float64 arithmetic, and its parts against known values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from claprt.audio.log_mel import hz_to_mel, log_mel, log_mel_of_blocks, mel_filters, mel_to_hz, used_bins
+from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.manifest import MelSpec
+
+RATE = 48_000
+SPECS = [MelSpec(), MelSpec(scale="htk", norm="none"), MelSpec(f_min=0)]
+
+
+def reference(waveform: NDArray[np.float32], spec: MelSpec) -> NDArray[np.float64]:
+    """Frame by frame, with an explicit Fourier matrix: slow and obvious."""
+    padded = np.pad(waveform.astype(np.float64), spec.n_fft // 2, mode="reflect")
+    positions = np.arange(spec.n_fft)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * positions / spec.n_fft)
+    fourier = np.exp(-2j * np.pi * np.outer(positions, np.arange(spec.n_fft // 2 + 1)) / spec.n_fft)
+    rows = []
+    for frame in range(waveform.size // spec.hop + 1):
+        part = padded[frame * spec.hop : frame * spec.hop + spec.n_fft]
+        power = np.abs((part * window) @ fourier) ** 2
+        rows.append(10 * np.log10(np.maximum(power @ mel_filters(spec), spec.floor)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["slaney", "htk", "from 0 Hz"])
+@pytest.mark.parametrize("name", list(SOUNDS))
+def test_log_mel_against_reference(spec: MelSpec, name: str) -> None:
+    waveform = SOUNDS[name](48_000, RATE)
+    expected = reference(waveform, spec)
+    assert np.abs(log_mel(waveform, spec) - expected).max() < 1e-4
+    assert np.abs(log_mel(waveform, spec, "float64") - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("samples", [513, 1024, 479_999, 480_000, 480_001, 480_479, 480_480, 700_001])
+def test_frames(samples: int) -> None:
+    spec = MelSpec()
+    mel = log_mel(np.ones(samples, np.float32), spec)
+    assert mel.shape == (spec.frames(samples), 64)
+    assert mel.dtype == np.float32
+
+
+def test_silence_is_the_floor() -> None:
+    assert np.allclose(log_mel(np.zeros(48_000, np.float32), MelSpec()), -100.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [514, 5_000, 48_000, 300_000])
+@pytest.mark.parametrize("samples", [480_001, 480_480, 700_001])
+def test_blocks_give_what_the_whole_gives(block: int, samples: int) -> None:
+    waveform = SOUNDS["rain"](samples, RATE)
+    blocks = [waveform[start : start + block] for start in range(0, samples, block)]
+    found = log_mel_of_blocks(blocks, MelSpec())
+    assert found.shape == (samples // 480 + 1, 64)
+    assert np.abs(found - log_mel(waveform, MelSpec())).max() < 1e-4
+
+
+def test_filters_of_slaney() -> None:
+    """Area one in Hz, and every filter has a bin: librosa warns of empty ones, here there are none."""
+    filters = mel_filters(MelSpec())
+    assert filters.shape == (513, 64)
+    assert (filters.max(axis=0) > 0).all()
+    area = filters.sum(axis=0) * 48_000 / 1024
+    assert np.abs(area[20:] - 1).max() < 0.05
+
+
+def test_filters_of_htk_peak_at_one() -> None:
+    assert mel_filters(MelSpec(scale="htk", norm="none")).max() <= 1.0
+
+
+def test_used_bins_hold_all_weight() -> None:
+    for spec in SPECS:
+        filters, bins = mel_filters(spec), used_bins(spec)
+        assert filters[: bins.start].sum() == 0 == filters[bins.stop :].sum()
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+def test_mel_scale_inverts(scale: str) -> None:
+    for frequency in (0.0, 50.0, 999.9, 1000.0, 14_000.0):
+        back = mel_to_hz(np.array([hz_to_mel(frequency, scale)]), scale)[0]
+        assert back == pytest.approx(frequency, abs=1e-6)
+
+
+@pytest.mark.parametrize("facts", [{"f_min": 14_000.0}, {"f_max": 24_001.0}, {"hop": 0}, {"floor": 0.0}, {"mels": 0}])
+def test_impossible_spec(facts: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"mel range|must be positive"):
+        MelSpec(**facts)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,64 @@
+"""What a loaded graph leaves in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from claprt.bundle.digests import sha256_of
+
+_LAYERS, _WIDTH = 32, 1024
+_WEIGHTS_MB = _LAYERS * _WIDTH * _WIDTH * 4 / 1e6
+
+_LOAD = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnxruntime
+from claprt.bundle.graph_cache import GraphCache
+from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.engines.providers import Provider
+from claprt.engines.onnxruntime_session import Load, OrtSession
+
+def anonymous_mb():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("RssAnon")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+path, sha256, cache, width = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+tensor = lambda name: TensorFacts(name=name, dtype="float32", shape=("batch", width))
+facts = GraphFacts(file=path.name, sha256=sha256, bytes=path.stat().st_size, inputs=(tensor("x"),), outputs=(tensor("y"),))
+before = anonymous_mb()
+load = Load(path=path, facts=facts, threads=2, cache=GraphCache(cache))
+session = OrtSession(load, Provider.CPU, ["CPUExecutionProvider"])
+after = anonymous_mb()
+assert list((cache / "graphs").iterdir())
+assert np.isfinite(session({"x": np.ones((1, width), np.float32)})).all()
+print(after - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_process_that_prepares_a_graph_gives_the_memory_back(tmp_path: Path) -> None:
+    """A prepared graph is mapped from its file; what preparing it took is not kept for ever by the C library."""
+    random = np.random.default_rng(0)
+    weights = [random.normal(0, _WIDTH**-0.5, (_WIDTH, _WIDTH)).astype(np.float32) for _ in range(_LAYERS)]
+    names = ["x", *(f"h{layer}" for layer in range(1, _LAYERS)), "y"]
+    nodes = [helper.make_node("MatMul", [names[k], f"w{k}"], [names[k + 1]]) for k in range(_LAYERS)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", _WIDTH]) for name in ("x", "y")]
+    constants = [onnx.numpy_helper.from_array(weight, f"w{k}") for k, weight in enumerate(weights)]
+    graph = helper.make_graph(nodes, "deep", ends[:1], ends[1:], constants)
+    path = tmp_path / "deep.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+    command = [sys.executable, "-c", _LOAD, str(path), sha256_of(path), str(tmp_path / "cache"), str(_WIDTH)]
+    left, again = (
+        float(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout) for _ in range(2)
+    )
+    assert again < 0.3 * _WEIGHTS_MB
+    assert left < again + 0.3 * _WEIGHTS_MB

@@ -1,0 +1,301 @@
+"""The choice of a provider and a precision, from facts about machines that need not be this one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import claprt
+from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import Precision, QualityFacts, Stage, TaskFacts
+from claprt.bundle.manifest import Manifest
+from claprt.engines import hardware as machines
+from claprt.engines.hardware import Machine, default_threads
+from claprt.engines.providers import Provider, choose, tensorrt_profiles
+from claprt.errors import OptionError, ProviderUnavailableError
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+PLAIN = Machine(providers=frozenset({CPU}), nvidia_gpus=0)
+GPU = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=1)
+NO_DRIVER = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=0)
+VNNI = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16"}))
+AMX = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
+NO_RUNTIME = Machine(providers=frozenset(), nvidia_gpus=0)
+OLD = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
+
+
+@pytest.fixture(scope="module")
+def manifest(bundle: Path) -> Manifest:
+    return read_bundle(bundle).manifest
+
+
+ENGINES = {
+    Precision.FP16: ("onnxruntime 1.31.1",),
+    Precision.BF16: ("openvino 2026.4.1",),
+    Precision.INT8: ("onnxruntime 1.31.1", "openvino 2026.4.1"),
+}
+"""What judges each precision where everything is installed."""
+
+
+def judged(
+    manifest: Manifest,
+    *,
+    text_int8: float = 0.99,
+    forced: tuple[Precision, ...] = (),
+    engines: Mapping[Precision, tuple[str, ...]] = ENGINES,
+) -> Manifest:
+    """A manifest with every precision for both towers, all accepted but `forced` ones, and text in int8 by its cosine."""
+    graphs = {
+        stage: dict.fromkeys(Precision if stage is not Stage.LOG_MEL else [Precision.FP32], of[Precision.FP32])
+        for stage, of in manifest.graphs.items()
+    }
+    quality = tuple(
+        QualityFacts(
+            graph=stage,
+            precision=precision,
+            engine=engine,
+            inputs=1,
+            centred_cosine=0.5
+            if precision in forced
+            else text_int8
+            if (stage, precision) == (Stage.TEXT, Precision.INT8)
+            else 0.99,
+            centred_cosine_min=0.4,
+            centred_cosine_limit=0.9,
+        )
+        for stage in (Stage.AUDIO, Stage.TEXT)
+        for precision, names in engines.items()
+        for engine in names
+    )
+    return dataclasses.replace(manifest, graphs=graphs, quality=quality)
+
+
+@pytest.mark.parametrize(("machine", "expected"), [(PLAIN, "cpu"), (GPU, "cuda"), (NO_DRIVER, "cpu"), (AMX, "cpu")])
+def test_auto(manifest: Manifest, machine: Machine, expected: str) -> None:
+    """With fp32, which is what `load` asks for where nobody does."""
+    choice = choose("auto", machine, manifest)
+    assert choice.provider == expected
+    assert choice.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        (PLAIN, ("cpu", "int8")),
+        (GPU, ("cuda", "fp16")),
+        (VNNI, ("openvino", "int8")),
+        (AMX, ("openvino", "bf16")),
+        (OLD, ("cpu", "int8")),
+    ],
+)
+def test_the_fastest(manifest: Manifest, machine: Machine, expected: tuple[str, str]) -> None:
+    choice = choose("auto", machine, judged(manifest), precision="auto")
+    assert (choice.provider, choice.audio) == expected
+
+
+def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
+    choice = choose("auto", AMX, judged(manifest, forced=(Precision.BF16,)), precision="auto")
+    assert (choice.provider, choice.audio) == ("openvino", "int8")
+    assert any("bf16 on openvino: the bundle's judge did not accept it" in line for line in choice.passed_over)
+    plain = choose("auto", AMX, manifest, precision="auto")  # a bundle of fp32 alone
+    assert (plain.provider, plain.precision) == ("cpu", "fp32")
+    assert any("claprt-export --precision fp32,int8" in line for line in plain.passed_over)
+    asked = choose("openvino", AMX, judged(manifest, forced=(Precision.BF16,)), precision="bf16")
+    assert asked.precision == "bf16"  # by name it can be had
+
+
+def test_only_what_its_own_engine_was_judged_on(manifest: Manifest) -> None:
+    """int8 that onnxruntime alone has run says nothing of OpenVINO's int8, whose sums are others."""
+    alone = judged(manifest, engines={Precision.INT8: ("onnxruntime 1.31.1",)})
+    choice = choose("auto", VNNI, alone, precision="auto")
+    assert (choice.provider, choice.precision) == ("cpu", "int8")
+    assert any(
+        "int8 on openvino: it was not judged on OpenVINO when it was exported" in line for line in choice.passed_over
+    )
+    assert choose("openvino", VNNI, alone, precision="auto").precision == "fp32"
+    assert choose("openvino", VNNI, alone, precision="int8").precision == "int8"  # by name it can be had
+    other = judged(manifest, engines={Precision.INT8: ("openvino 2026.4.1",), Precision.FP16: ("openvino 2026.4.1",)})
+    assert choose("auto", PLAIN, other, precision="auto").precision == "fp32"
+    assert choose("auto", GPU, other, precision="auto").precision == "fp32"
+    mixed = dataclasses.replace(
+        manifest,
+        graphs=alone.graphs,
+        quality=tuple(row for row in judged(manifest).quality if row.graph is Stage.AUDIO or "onnx" in row.engine),
+    )
+    assert choose("openvino", VNNI, mixed, precision="auto").precision == "int8+fp32"  # text, likewise
+
+
+def test_a_stand_in_for_bf16_is_named(manifest: Manifest) -> None:
+    """Exported where OpenVINO cannot compute in it, bf16 stays usable where it can."""
+    stood_in = judged(manifest, engines={**ENGINES, Precision.BF16: ("torch 2.13.0+cpu autocast",)})
+    choice = choose("auto", AMX, stood_in, precision="auto")
+    assert (choice.provider, choice.audio) == ("openvino", "bf16")
+    assert "bf16 was judged by torch 2.13.0+cpu autocast, which stood in for OpenVINO" in choice.reason
+    assert "stood in" not in choose("auto", AMX, judged(manifest), precision="auto").reason
+    assert "stood in" not in choose("openvino", AMX, stood_in, precision="bf16").reason
+    refused = judged(manifest, engines={Precision.BF16: ("torch 2.13.0+cpu autocast",)}, forced=(Precision.BF16,))
+    assert choose("auto", AMX, refused, precision="auto").precision == "fp32"
+
+
+def test_text_is_chosen_by_itself(manifest: Manifest) -> None:
+    choice = choose("auto", PLAIN, judged(manifest, text_int8=0.5), precision="auto")
+    assert (choice.audio, choice.text, choice.precision) == ("int8", "fp32", "int8+fp32")
+    assert choose("auto", AMX, judged(manifest), precision="auto").precision == "bf16+int8"
+
+
+def test_a_task_can_refuse(manifest: Manifest) -> None:
+    def row(top1: float, recall5: float | None) -> QualityFacts:
+        task = TaskFacts(
+            dataset="d",
+            sounds=9,
+            top1=top1,
+            top1_fp32=0.9,
+            recall5=recall5,
+            recall5_fp32=0.9 if recall5 else None,
+            limit=-0.005,
+        )
+        return QualityFacts(
+            graph=Stage.AUDIO, precision=Precision.INT8, engine="e", inputs=1, centred_cosine=1, centred_cosine_min=1,
+            centred_cosine_limit=0.9, tasks=(task,),
+        )  # fmt: skip
+
+    assert row(0.896, None).accepted
+    assert not row(0.894, None).accepted
+    assert not row(0.9, 0.894).accepted
+    graphs = {**manifest.graphs, Stage.AUDIO: dict.fromkeys(Precision, manifest.graphs[Stage.AUDIO][Precision.FP32])}
+    for good, bad in ((0.9, 0.5), (0.5, 0.9)):  # every engine that was asked has to accept it
+        both = dataclasses.replace(manifest, graphs=graphs, quality=(row(good, None), row(bad, None)))
+        assert not both.accepted(Stage.AUDIO, Precision.INT8)
+    assert not dataclasses.replace(manifest, graphs=graphs).accepted(Stage.AUDIO, Precision.INT8)  # never judged
+
+
+@pytest.mark.parametrize("asked", ["cpu", "cuda", "tensorrt"])
+def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
+    choice = choose(asked, GPU, manifest)
+    assert choice.provider == asked
+    assert choice.reason == "asked for"
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "machine", "words"),
+    [
+        ("cuda", "fp32", PLAIN, r"no CUDAExecutionProvider .*pip install .*\[gpu\]'"),
+        ("tensorrt", "fp32", PLAIN, "no TensorrtExecutionProvider"),
+        ("cuda", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
+        ("tensorrt", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
+        ("openvino", "fp32", GPU, r"OpenVINO is not installed: pip install .*\[openvino\]'"),
+        ("openvino", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
+        ("openvino", "int8", OLD, "has no VNNI"),
+        ("cpu", "bf16", AMX, "cpu does not run bf16; openvino does"),
+        ("openvino", "fp16", AMX, "openvino does not run fp16; cuda and tensorrt do"),
+        ("cuda", "int8", GPU, "cuda does not run int8; cpu and openvino do"),
+        ("auto", "fp16", PLAIN, 'precision="fp16" cannot be had here. fp16 on cuda: the installed onnxruntime has no CUDA'),
+        ("auto", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
+        (
+            "auto",
+            "auto",
+            NO_RUNTIME,
+            "^No provider can run this bundle here. fp16 on cuda: the installed onnxruntime has no",
+        ),
+    ],
+)
+def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Machine, words: str) -> None:
+    with pytest.raises(ProviderUnavailableError, match=words):
+        choose(asked, machine, judged(manifest), precision=precision)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "tensorrt", "openvino"])
+def test_an_allowed_fallback(manifest: Manifest, asked: str) -> None:
+    fallen = choose(asked, PLAIN, judged(manifest), precision="int8", fallback=True)
+    assert (fallen.provider, fallen.precision) == (Provider.CPU, "int8")
+    assert "fallback" in fallen.reason
+
+
+@pytest.mark.parametrize("asked", ["cuda", "tensorrt"])
+def test_a_fallback_that_the_cpu_cannot_be(manifest: Manifest, asked: str) -> None:
+    with pytest.raises(ProviderUnavailableError) as caught:
+        choose(asked, NO_DRIVER, judged(manifest), precision="fp16", fallback=True)
+    assert str(caught.value) == (
+        f'provider="{asked}", precision="fp16" cannot be had here. fp16 on {asked}: no NVIDIA GPU with a driver was found '
+        '(nvidia-smi should list one), and the CPU does not run fp16: ask for precision="auto".'
+    )
+    fallen = choose(asked, NO_DRIVER, judged(manifest), precision="auto", fallback=True)
+    assert (fallen.provider, fallen.precision) == ("cpu", "int8")
+    with pytest.raises(ProviderUnavailableError, match=r'fallback=True \(--fallback\) and precision="auto"\.$'):
+        choose(asked, NO_DRIVER, judged(manifest), precision="fp16")
+
+
+def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
+    failed = {Provider.CUDA: "libcudnn.so.9: cannot open shared object file"}
+    choice = choose("auto", GPU, judged(manifest), precision="auto", failed=failed)
+    assert (choice.provider, choice.precision) == ("cpu", "int8")
+    assert any("fp16 on cuda: it could not be loaded: libcudnn.so.9" in line for line in choice.passed_over)
+    assert (choice.asked_provider, choice.asked_precision) == ("auto", "auto")
+    with pytest.raises(ProviderUnavailableError, match="libcudnn"):
+        choose("cuda", GPU, judged(manifest), failed=failed)
+    fallen = choose("cuda", GPU, judged(manifest), precision="auto", fallback=True, failed=failed)
+    assert (fallen.provider, fallen.precision, fallen.asked_provider) == ("cpu", "int8", "cuda")
+    assert "libcudnn" in fallen.reason
+    with pytest.raises(ProviderUnavailableError, match="fp16 on cuda: it could not be loaded"):  # TensorRT is no stand-in
+        choose("auto", GPU, judged(manifest), precision="fp16", failed=failed)
+
+
+def test_nothing_can_be_had(manifest: Manifest) -> None:
+    nothing = Machine(providers=frozenset(), nvidia_gpus=0)
+    for asked in ("auto", "cpu"):
+        with pytest.raises(ProviderUnavailableError, match="it has none"):
+            choose(asked, nothing, manifest, fallback=True)
+
+
+def test_unknown_names(manifest: Manifest) -> None:
+    with pytest.raises(OptionError, match="auto or one of cpu, cuda, tensorrt, openvino"):
+        choose("gpu", GPU, manifest, fallback=True)
+    with pytest.raises(OptionError, match="auto or one of fp32, fp16, bf16, int8"):
+        choose("cpu", GPU, manifest, precision="fp8")
+    with pytest.raises(OptionError, match=r"holds fp32 for its audio graph.*--precision fp32,int8"):
+        choose("cpu", GPU, manifest, precision="int8")
+
+
+def test_no_cuda_on_this_machine(bundle: Path) -> None:
+    if machines.nvidia_gpus():
+        pytest.skip("has a GPU")
+    with pytest.raises(ProviderUnavailableError, match="cuda"):
+        claprt.load(bundle, provider="cuda")
+    clap = claprt.load(bundle, provider="cuda", fallback=True)
+    assert clap.provider == "cpu"
+
+
+def test_tensorrt_profiles(bundle: Path, fused_bundle: Path) -> None:
+    tokens = (3, 16, 77)
+    audio = read_bundle(fused_bundle).manifest.graph(Stage.AUDIO, Precision.FP32)
+    assert tensorrt_profiles(audio, max_batch=8, tokens=tokens) == {
+        "trt_profile_min_shapes": "log_mels:1x4x1001x64,is_longer:1x1",
+        "trt_profile_opt_shapes": "log_mels:4x4x1001x64,is_longer:4x1",
+        "trt_profile_max_shapes": "log_mels:8x4x1001x64,is_longer:8x1",
+    }
+    text = read_bundle(bundle).manifest.graph(Stage.TEXT, Precision.FP32)
+    found = tensorrt_profiles(text, max_batch=1, tokens=tokens)
+    assert found["trt_profile_max_shapes"] == "token_ids:1x77,attention_mask:1x77"
+
+
+def test_threads_respect_a_containers_quota(tmp_path: Path) -> None:
+    assert default_threads() >= 1
+    for content, expected in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 1 << 20), ("nonsense", 1 << 20)):
+        (tmp_path / "cpu.max").write_text(content)
+        assert machines._quota(tmp_path) == expected  # pyright: ignore[reportPrivateUsage]
+    assert machines._quota(tmp_path / "none") == 1 << 20  # pyright: ignore[reportPrivateUsage]
+    old = tmp_path / "v1"
+    (old / "cpu").mkdir(parents=True)
+    for quota, expected in (("150000", 2), ("-1", 1 << 20)):
+        (old / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+        (old / "cpu" / "cpu.cfs_period_us").write_text("100000")
+        assert machines._quota(old) == expected  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 5_000])
+def test_impossible_threads(bundle: Path, threads: int) -> None:
+    with pytest.raises(OptionError, match="give 1 to"):
+        claprt.load(bundle, threads=threads)

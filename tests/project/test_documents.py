@@ -1,0 +1,161 @@
+"""What the documents say is what the code does: examples run, tables come from results, links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from claprt.audio.synthetic import SOUNDS
+from claprt.cli import main
+from tests.serve.process import Process
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+_PAGES = ("index", "tutorial", "tasks", "search", "inputs", "migrate", "projection")
+EXAMPLES = ("README.md", *(f"docs/{page}.md" for page in _PAGES))
+"""Documents whose Python blocks run, with the small model or a bundle that is called `bundle`."""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(
+    name: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All Python blocks of a document, one after the other; a block of text behind one is what it prints."""
+    if "sklearn" in text_of(name):
+        pytest.importorskip("sklearn", reason="needs scikit-learn")
+    folder_with_files(tmp_path, bundle, empty=name == "docs/tutorial.md")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLAPRT_BUNDLE", "bundle")
+    namespace: dict[str, object] = {}
+    blocks = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", text_of(name), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 1
+    for block, printed in blocks:
+        capsys.readouterr()
+        exec(compile(block, name, "exec"), namespace)
+        assert not printed or capsys.readouterr().out == printed, block
+
+
+def folder_with_files(folder: Path, bundle: Path, *, empty: bool) -> None:
+    """The files that examples name; none where an example makes its own."""
+    shutil.copytree(bundle, folder / "bundle")
+    for name, kind, seconds in (
+        ("dog.wav", "drums", 1),
+        ("dog2.wav", "drums", 2),
+        ("horn.wav", "tone", 1),
+        ("rain.flac", "rain", 3),
+        ("an-hour.flac", "rain", 25),
+    ):
+        if not empty:
+            soundfile.write(folder / name, SOUNDS[kind](44_100 * seconds, 44_100), 44_100)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_first_answer_is_the_real_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the tutorial shows of `claprt demo`, number for number."""
+    shown = re.findall(r"^    (.+ cosine [+−-][\d.]+)$", text_of("docs/tutorial.md"), re.MULTILINE)
+    assert main(["demo"]) == 0
+    printed = capsys.readouterr().out
+    assert len(shown) == 5
+    # bars are as wide as the terminal allows
+    assert [re.sub("█+", "█", line) for line in shown] == [
+        re.sub("█+", "█", line) for line in printed.splitlines() if " cosine " in line
+    ]
+
+
+@pytest.fixture
+def folder_of_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder from here on, with sounds that in base64 are longer than an argument may be."""
+    for name in ("dog.wav", "street.wav"):
+        soundfile.write(tmp_path / name, SOUNDS["rain"](44_100 * 5, 44_100), 44_100)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shell_commands(document: str, word: str) -> list[str]:
+    """The commands in a document's indented blocks that hold a word; lines that continue one are further in."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return [found for found in re.findall(r"^    (\S.*(?:\n     +.*)*)", text, re.MULTILINE) if word in found]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl", "base64"))), reason="needs bash, curl and base64")
+def test_questions_to_the_service_are_answered(bundle: Path, folder_of_sounds: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
+    commands = shell_commands("serve.md", "curl ")
+    assert len(commands) == 5
+    with Process(folder_of_sounds / "log", "--bundle", str(bundle)) as service:
+        shown = re.findall(r"fingerprint mini/(\S+)/…", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"))
+        assert shown == ["/".join(service.fingerprint.split("/")[1:4])]
+        for command in commands:
+            here = command.replace("http://127.0.0.1:32051", service.url(""))
+            done = subprocess.run(["bash", "-c", here], check=False, capture_output=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            assert {"data", "classes", "tags"} & json.loads(done.stdout).keys(), done.stdout[:300]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_raw_samples_for_the_client_in_javascript(folder_of_sounds: Path) -> None:
+    (command,) = shell_commands("serve.md", "tofile('dog.f32')")
+    subprocess.run(["bash", "-c", command.replace("python", sys.executable, 1)], check=True, timeout=60)
+    samples = np.fromfile(folder_of_sounds / "dog.f32", "<f4")
+    assert samples.size == 16_000 * 5
+    assert 0.01 < np.abs(samples).max() <= 1.5
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the repository")
+def test_tables_come_from_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_what_comes_from_the_code_is_up_to_date() -> None:
+    """The reference of the command line and the table of models."""
+    pytest.importorskip("claprt_export", reason="needs the exporter")
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Links to files and to headings, within the repository."""
+    for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", path.read_text(encoding="utf-8")):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not heading or heading in anchors(file), f"{target}#{heading}"
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_make_help_lists_every_verb() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # pyright: ignore[reportOptionalSubscript]
+    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    assert phony == described
+
+
+def test_no_document_names_this_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in listed:
+        if name.endswith((".md", ".py", ".toml", ".txt", "Makefile")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert "/work" + "/" not in text, name

@@ -1,0 +1,77 @@
+"""Hostile base64 and `data:` URIs: how much memory they take beside their text, and how long others wait meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the service's packages")
+if not Path("/proc/self/clear_refs").exists():
+    pytest.skip("needs Linux", allow_module_level=True)
+
+MB = 12
+PROGRAM = """
+import contextlib, sys, threading, time
+from pathlib import Path
+from claprt.errors import AudioError
+from claprt.serve.base64_audio import from_uri
+from claprt.serve.websocket.kromosynth import from_json
+
+def resident(which):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(which)).split()[1]) / 1024
+
+for text in ("data:,%zz", "data:,%41", "AA ", "data:audio/wav;base64,AAAA\\n"):  # what is loaded once
+    with contextlib.suppress(AudioError):
+        from_uri(text)
+size = int(sys.argv[1]) << 20
+unit, head = sys.argv[2].encode().decode("unicode_escape"), sys.argv[3]
+text = head + unit * (size // len(unit))
+if head.startswith("{"):
+    text += '"}'
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+before = resident("VmRSS")
+waits, ended = [], threading.Event()
+
+def watch():
+    while not ended.is_set():
+        began = time.perf_counter()
+        time.sleep(0.001)
+        waits.append(time.perf_counter() - began)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+with contextlib.suppress(AudioError):
+    from_json(text, 16000) if head.startswith("{") else from_uri(text)
+ended.set()
+watcher.join()
+print(resident("VmHWM") - before, sorted(waits)[-3:][0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("unit", "head"),
+    [
+        ("%zz", "data:,"),
+        ("%41", "data:,"),
+        ("%", "data:,"),
+        ("a", "data:,"),
+        ("AA ", ""),
+        (r"AAAA\r\n", "data:audio/wav;base64,"),
+        ("AAAA", "data:;base64,"),
+        (" ", ""),
+        ("AA ", '{"audio_buffer": "'),
+        (r"AAAA\\n", '{"audio_buffer": "'),
+    ],
+)
+def test_memory_and_time(unit: str, head: str) -> None:
+    """At most twice the text, and what JSON makes of it; the third longest wait of another thread is short."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(MB), unit, head], capture_output=True, text=True, check=True, timeout=120
+    )
+    grown, wait = map(float, done.stdout.split())
+    assert grown < 3 * MB + 8 if head.startswith("{") else grown < 2 * MB + 8
+    assert wait < 0.3

@@ -1,0 +1,461 @@
+"""Who comes next: readers, the text tower and the audio tower among many clients, and what each may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+
+from starlette.testclient import TestClient
+
+import claprt
+from claprt.audio.resample import KaiserResampler, Samples
+from claprt.errors import AudioShapeError, ClaprtError, ProviderError
+from claprt.serve.app import create_app
+from claprt.serve.errors import ServiceFault, ShuttingDownError
+from claprt.serve.limits import Limits
+from claprt.serve.scheduling.batcher import Batcher
+from claprt.serve.scheduling.features import Given, read
+from claprt.serve.scheduling.readers import Readers, Reading
+from claprt.serve.scheduling.turns import FairLock, Shares, Turn, stand_as
+from tests.serve.test_batcher import SOUND, Tower, until
+
+
+class Panic(BaseException):
+    """What a library in Rust raises, which is no `Exception`."""
+
+
+@pytest.fixture
+def clap(bundle: Path) -> claprt.Clap:
+    """A model of the test's own, whose engine it may alter."""
+    return claprt.load(bundle, preprocess="kromosynth")
+
+
+def flac(seconds: float, rate: int = 44_101) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(int(seconds * rate), np.float32), rate, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def long() -> bytes:
+    """Five minutes, which take seconds to read."""
+    return flac(300)
+
+
+def with_batcher(clap: claprt.Clap, work: Callable[[Batcher], Coroutine[Any, Any, Any]]) -> Any:
+    async def run() -> Any:
+        batcher = Batcher(clap, Limits())
+        try:
+            return await work(batcher)
+        finally:
+            await asyncio.to_thread(batcher.close)
+
+    return asyncio.run(run())
+
+
+class TestShares:
+    def test_whoever_has_had_least_comes_first(self) -> None:
+        shares, one, other = Shares(credit=2.0), Turn(), Turn()
+        assert shares.first([one, other]) is one
+        shares.charge(one, 1.0)
+        assert shares.first([one, other]) is other
+        shares.charge(other, 5.0)
+        assert shares.first([one, other]) is one
+
+    def test_a_new_client_starts_level(self) -> None:
+        shares, old, new = Shares(credit=2.0), Turn(), Turn()
+        shares.charge(old, 100.0)
+        assert shares.first([old]) is old
+        shares.charge(old, 1.0)
+        assert shares.had(new) == 100.0
+        shares.charge(new, 0.5)
+        assert shares.first([old, new]) is new
+        shares.charge(new, 1.0)
+        assert shares.first([old, new]) is old
+
+    def test_credit_is_bounded(self) -> None:
+        shares, busy, idle = Shares(credit=2.0), Turn(), Turn()
+        assert shares.had(idle) == 0.0
+        shares.charge(busy, 50.0)
+        shares.first([busy])
+        assert shares.had(idle) == 48.0
+
+
+def burn(seconds: float, pause: Callable[[], None]) -> None:
+    """Takes so much processor time, with pauses."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        sum(range(20_000))
+        pause()
+
+
+class TestReaders:
+    def test_only_so_many_are_in_hand(self) -> None:
+        """Thirty that take longer than a slice: each is read, and no more than the levels have places are held."""
+        change, held, most, done = threading.Condition(threading.RLock()), 0, 0, 0
+        readers = Readers(change, lambda _: True)
+
+        def work(reading: Reading) -> None:
+            nonlocal held, most, done
+            with change:
+                held += 1
+                most = max(most, held)
+            try:
+                burn(0.08, lambda: readers.pause(reading))
+            finally:
+                with change:
+                    held -= 1
+            done += 1
+
+        for _ in range(30):
+            readers.add(Reading(turn=Turn(), work=work, gone=lambda: False, failed=lambda _: None))
+        readers.close()
+        assert done == 30
+        assert held == 0
+        assert 2 < most <= 12
+
+    def test_a_short_one_does_not_wait_for_long_ones(self) -> None:
+        change, order = threading.Condition(threading.RLock()), list[str]()
+        readers = Readers(change, lambda _: True)
+
+        def add(name: str, seconds: float) -> None:
+            def work(reading: Reading) -> None:
+                burn(seconds, lambda: readers.pause(reading))
+                order.append(name)
+
+            readers.add(Reading(turn=Turn(), work=work, gone=lambda: False, failed=lambda _: None))
+
+        for _ in range(8):
+            add("long", 0.3)
+        time.sleep(0.2)
+        add("short", 0.005)
+        readers.close()
+        assert order.index("short") == 0
+
+    def test_one_that_fails_leaves_the_thread_alive(self) -> None:
+        readers, failed, done = Readers(threading.Condition(threading.RLock()), lambda _: True), list[str](), list[int]()
+
+        def fails(_: Reading) -> None:
+            raise Panic("rust")
+
+        for _ in range(20):
+            readers.add(
+                Reading(turn=Turn(), work=fails, gone=lambda: False, failed=lambda error: failed.append(str(error)))
+            )
+        readers.add(Reading(turn=Turn(), work=lambda _: done.append(1), gone=lambda: False, failed=lambda _: None))
+        readers.close()
+        assert failed == ["rust"] * 20
+        assert done == [1]
+
+
+def test_a_short_sound_passes_long_ones(clap: claprt.Clap, long: bytes) -> None:
+    async def work(batcher: Batcher) -> Any:
+        many = [asyncio.ensure_future(batcher.heard(lambda: Given(long))) for _ in range(6)]
+        await asyncio.sleep(0.5)
+        began = time.perf_counter()
+        await batcher.sound(SOUND)
+        took = time.perf_counter() - began
+        ended = [task.done() for task in many]
+        for task in many:
+            task.cancel()
+        await asyncio.wait(many)
+        return took, ended
+
+    took, ended = with_batcher(clap, work)
+    assert not any(ended)
+    assert took < 2
+
+
+def test_long_sounds_have_the_vectors_that_they_have_in_process(clap: claprt.Clap) -> None:
+    """Read in slices, begun again where there is no room, and run in batches of several clients."""
+    draw = np.random.default_rng(0)
+    sounds = [draw.uniform(-0.5, 0.5, 16_000 * seconds).astype(np.float32) for seconds in (75, 25, 3, 90, 41, 66)] * 2
+    expected = [clap.embed_audio(sound, 16_000) for sound in sounds[:6]] * 2
+
+    async def work(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.sound(sound, 16_000) for sound in sounds))
+
+    for sound, vector in zip(with_batcher(clap, work), expected, strict=True):
+        assert np.abs(sound.vector - vector).max() < 1e-6
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize("how", ["long alone", "beside others"])
+def test_a_sound_that_has_been_begun_is_given_up(clap: claprt.Clap, how: str) -> None:
+    content = io.BytesIO()
+    soundfile.write(
+        content, np.random.default_rng(0).normal(0, 0.1, 300 * 44_101).astype(np.float32), 44_101, format="FLAC"
+    )
+    files = [Counted(content.getvalue()) for _ in range(1 if how == "long alone" else 8)]
+
+    async def work(batcher: Batcher) -> Any:
+        asked = [asyncio.ensure_future(batcher.heard(lambda file=file: Given(file))) for file in files]
+        await until(lambda: files[0].reads > 20)
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+        await asyncio.sleep(0.3)
+        reads = [file.reads for file in files]
+        await asyncio.sleep(0.3)
+        return reads, [file.reads for file in files]
+
+    at_once, later = with_batcher(clap, work)
+    assert at_once == later
+
+
+def test_what_is_too_long_is_refused_before_it_is_resampled(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hours: half a minute of them, at most, is."""
+    made: list[int] = []
+
+    class Resampler(KaiserResampler):
+        def __call__(self, block: Samples, *, last: bool) -> Samples:
+            made.append(block.size)
+            return super().__call__(block, last=last)
+
+    monkeypatch.setattr("claprt.audio.preprocess.KaiserResampler", Resampler)
+    file = io.BytesIO(flac(5 * 3600, 1_000))
+    with pytest.raises(AudioShapeError):
+        list(read(clap, Given(file), Limits()))
+    assert sum(made) <= 31_000
+
+
+def test_a_fair_lock_goes_to_the_thread_that_waited_longest() -> None:
+    lock, order = FairLock(), list[str]()
+    asked = threading.Event()
+
+    def other() -> None:
+        asked.set()
+        with lock:
+            order.append("other")
+
+    with lock:
+        thread = threading.Thread(target=other)
+        thread.start()
+        asked.wait()
+        while lock.waiting == 0:
+            time.sleep(0.001)
+        order.append("first")
+    with lock:  # asks again at once
+        order.append("first again")
+    thread.join()
+    assert order == ["first", "other", "first again"]
+
+
+class SlowTexts:
+    """Stands before the text tower of a model: 32 texts take so many seconds, and runs are counted."""
+
+    def __init__(self, clap: claprt.Clap, seconds: float) -> None:
+        self.batches: list[int] = []
+        self._through, self._seconds = clap.engine.text, seconds
+        clap.engine.text = self._text  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _text(self, token_ids: Any, mask: Any) -> Any:
+        self.batches.append(len(token_ids))
+        time.sleep(self._seconds * len(token_ids) / 32)
+        return self._through(token_ids, mask)
+
+
+TEXTS = [f"the sound of thing {number}" for number in range(640)]
+
+
+class TestTexts:
+    def test_a_list_does_not_hold_up_others(self, clap: claprt.Clap) -> None:
+        SlowTexts(clap, 0.05)
+
+        async def work(batcher: Batcher) -> Any:
+            many = asyncio.ensure_future(batcher.texts(TEXTS))
+            await asyncio.sleep(0.15)
+            began = time.perf_counter()
+            await batcher.texts(["a dog"])
+            took = time.perf_counter() - began
+            return took, many.done(), await many
+
+        took, ended, rows = with_batcher(clap, work)
+        assert not ended
+        assert took < 0.5
+        assert np.abs(rows - clap.embed_text(TEXTS)).max() < 1e-6  # other texts share its batches
+
+    def test_it_is_given_up(self, clap: claprt.Clap) -> None:
+        slow = SlowTexts(clap, 0.05)
+
+        async def work(batcher: Batcher) -> None:
+            many = asyncio.ensure_future(batcher.texts(TEXTS))
+            await until(lambda: len(slow.batches) > 1)
+            many.cancel()
+            await asyncio.wait([many])
+
+        with_batcher(clap, work)
+        assert len(slow.batches) < 6
+        assert max(slow.batches) <= 32
+
+    def test_batches_take_about_as_long_as_they_should(self, clap: claprt.Clap) -> None:
+        slow = SlowTexts(clap, 3.2)
+        with_batcher(clap, lambda batcher: batcher.texts(TEXTS[:6]))
+        assert slow.batches == [1] * 6
+
+    @pytest.mark.parametrize("fault", [Panic("rust"), MemoryError(), ProviderError("the GPU is gone")])
+    def test_a_tokenizer_that_panics_is_a_fault_of_the_service(
+        self, clap: claprt.Clap, fault: BaseException, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with TestClient(create_app(clap)) as client:
+            with monkeypatch.context() as patched:
+
+                def encode(_: Sequence[str]) -> Any:
+                    raise fault
+
+                patched.setattr(clap.tokenizer, "encode", encode)
+                reply = client.post("/v1/embeddings", json={"input": "rain"})
+                assert reply.status_code == 500, reply.text
+            assert client.post("/v1/embeddings", json={"input": "rain"}).status_code == 200
+
+
+class TestTower:
+    def test_runs_are_short_where_windows_take_long(self, clap: claprt.Clap) -> None:
+        tower, slow = Tower(clap), clap.engine.audio
+
+        def audio(log_mels: Any, is_longer: Any) -> Any:
+            time.sleep(0.05 * len(log_mels))
+            return slow(log_mels, is_longer)
+
+        clap.engine.audio = audio  # pyright: ignore[reportAttributeAccessIssue]
+
+        async def work(batcher: Batcher) -> Any:
+            return await asyncio.gather(*(batcher.sound(SOUND) for _ in range(12)))
+
+        assert len(with_batcher(clap, work)) == 12
+        assert max(tower.windows) == 2
+
+    def test_a_client_that_asks_for_little_is_run_before_others(self, clap: claprt.Clap) -> None:
+        order: list[str] = []
+        tower = Tower(clap)
+
+        async def work(batcher: Batcher) -> Any:
+            async def ask(name: str, turn: Turn, sound: Any) -> None:
+                stand_as(turn)
+                await batcher.sound(sound)
+                order.append(name)
+
+            greedy, modest = Turn(), Turn()
+            await ask("modest", modest, SOUND)
+            await asyncio.gather(*(ask("greedy", greedy, SOUND) for _ in range(30)))
+            order.clear()
+            tower.open.clear()
+            before = tower.asked
+            asked = [asyncio.ensure_future(ask("greedy", greedy, SOUND))]
+            await until(lambda: tower.asked > before)
+            asked += [asyncio.ensure_future(ask("greedy", greedy, SOUND)) for _ in range(12)]
+            await until(lambda: batcher.queued == 12)
+            asked.append(asyncio.ensure_future(ask("modest", modest, SOUND)))
+            await until(lambda: batcher.queued == 13)
+            tower.open.set()
+            await asyncio.gather(*asked)
+
+        with_batcher(clap, work)
+        assert order.index("modest") <= 2
+
+    @pytest.mark.parametrize("wrong", ["nan", "length"])
+    def test_what_is_no_vector_is_not_served(self, clap: claprt.Clap, wrong: str) -> None:
+        right = clap.engine.audio
+
+        def audio(log_mels: Any, is_longer: Any) -> Any:
+            vectors = right(log_mels, is_longer)
+            return vectors[:, :-1] if wrong == "length" else np.full_like(vectors, np.nan)
+
+        with TestClient(create_app(clap)) as client:
+            clap.engine.audio = audio  # pyright: ignore[reportAttributeAccessIssue]
+            clap.engine.throughput = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
+            reply = client.post("/classify", files={"file": flac(1.0, 16_000)}, data={"labels": "rain"})
+            assert reply.status_code == 500, reply.text
+            assert client.get("/readyz").status_code == 503
+            clap.engine.audio = right  # pyright: ignore[reportAttributeAccessIssue]
+            assert client.get("/readyz").status_code == 200
+            reply = client.post("/classify", files={"file": flac(1.0, 16_000)}, data={"labels": "rain"})
+            assert reply.status_code == 200
+
+    def test_a_panic_reaches_whoever_waits(self, clap: claprt.Clap) -> None:
+        tower = Tower(clap)
+        tower.fault = Panic("rust")
+
+        async def work(batcher: Batcher) -> Any:
+            found = await asyncio.gather(batcher.sound(SOUND), return_exceptions=True)
+            tower.fault = None
+            return found[0], await batcher.sound(SOUND)
+
+        error, sound = with_batcher(clap, work)
+        assert isinstance(error, ServiceFault)
+        assert sound.vector is not None
+
+
+def test_work_beside_the_loop_that_panics(clap: claprt.Clap) -> None:
+    def panics() -> None:
+        raise Panic("rust")
+
+    async def work(batcher: Batcher) -> Any:
+        with pytest.raises(ServiceFault):
+            await batcher.aside(panics)
+        return await batcher.aside(lambda: 3)
+
+    assert with_batcher(clap, work) == 3
+
+
+def test_what_is_not_answered_in_time_is_refused(clap: claprt.Clap, long: bytes) -> None:
+    """A list of texts, a sound that is read and one that waits: 503, and the application ends soon."""
+    SlowTexts(clap, 0.2)
+    app = create_app(clap)
+    replies: list[int] = []
+    with TestClient(app) as client:
+        assert client.portal is not None
+
+        def post(path: str, **what: Any) -> None:
+            replies.append(client.post(path, **what).status_code)
+
+        texts = threading.Thread(target=post, args=["/v1/embeddings"], kwargs={"json": {"input": TEXTS}})
+        sound = threading.Thread(
+            target=post, args=["/classify"], kwargs={"files": {"file": long * 1}, "data": {"labels": "rain"}}
+        )
+        texts.start()
+        sound.start()
+        client.portal.call(until, lambda: app.state.service.places.waiting == 2)
+        began = time.perf_counter()
+        assert client.portal.call(app.state.service.drain, 0.3) == 2
+        texts.join(10)
+        sound.join(10)
+        assert time.perf_counter() - began < 5
+    assert replies == [503, 503]
+    assert time.perf_counter() - began < 8
+
+
+def test_giving_up_is_told_as_it_is(clap: claprt.Clap) -> None:
+    tower = Tower(clap)
+    tower.open.clear()
+
+    async def work(batcher: Batcher) -> Any:
+        asked = [asyncio.ensure_future(batcher.sound(SOUND)) for _ in range(3)]
+        await until(lambda: tower.asked)
+        batcher.give_up(ShuttingDownError())
+        found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+        tower.open.set()
+        return found
+
+    found: list[ClaprtError] = with_batcher(clap, work)
+    assert [type(error) for error in found] == [ShuttingDownError] * 3
