@@ -38,8 +38,9 @@ import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.audio.features import long_clips, views  # noqa: E402
-from claprt.audio.preprocess import prepared_blocks, recipe  # noqa: E402
+from claprt.audio.features import audio_features  # noqa: E402
+from claprt.audio.long_audio import long_audio_policy  # noqa: E402
+from claprt.audio.preprocess import recipe  # noqa: E402
 from claprt.audio.sound import open_sound  # noqa: E402
 from claprt.errors import AudioError, UnfinishedHeaderWarning  # noqa: E402
 
@@ -220,11 +221,9 @@ def outcome(source: Any) -> str:
 
 def log_mels(data: bytes, facts: Any) -> None:
     """Compute what the audio tower would take of the first minute."""
-    prepared, policy = recipe("laion"), long_clips("windows", facts, None, None)
+    prepared, policy = recipe("laion"), long_audio_policy("windows", facts, None, None)
     try:
-        for number, view in enumerate(
-            views(prepared_blocks(open_sound(data, None, 48_000), prepared, 48_000), facts, prepared, policy)
-        ):
+        for number, view in enumerate(audio_features(data, facts, prepared, policy)):
             if not np.isfinite(view.log_mels).all():
                 raise AssertionError("a log-mel that is not finite")
             if number == 6:

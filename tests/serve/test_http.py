@@ -349,7 +349,7 @@ class TestAnalysis:
         levels = np.frombuffer(base64.b64decode(mel["data"]), np.uint8).reshape(mel["frames"], mel["mels"])
         least, most = mel["db"]
         drawn = least + levels / 255 * (most - least)
-        first = next(iter(clap.views(file))).log_mels[0]
+        first = next(iter(clap.audio_features(file))).log_mels[0]
         assert np.abs(drawn - np.maximum(first, least)).max() <= (most - least) / 255
         assert most - least <= 80
         assert (mel["start_s"], mel["seconds"], len(mel["hz"])) == (0, 10, 64)

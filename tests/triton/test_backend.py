@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 import claprt
-from claprt.audio.features import long_clips
+from claprt.audio.long_audio import long_audio_policy
 from claprt.audio.preprocess import recipe
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import ArrayError, AudioDecodeError, AudioShapeError, ClaprtError
@@ -40,7 +40,7 @@ def decode(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> Any:
     model = step("decode", monkeypatch)
     facts = clap.manifest.audio
     model.facts, model.limit, model.recipe = facts, 60, recipe("laion")
-    model.views, model.windows = long_clips(None, facts, None, None), long_clips("windows", facts, None, None)
+    model.views, model.windows = long_audio_policy(None, facts, None, None), long_audio_policy("windows", facts, None, None)
     return model
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from claprt.audio.features import LongClips, LongMode, views
-from claprt.audio.preprocess import prepared_blocks, recipe
-from claprt.audio.sound import open_sound
+from claprt.audio.features import audio_features
+from claprt.audio.long_audio import LongAudioPolicy, LongMode
+from claprt.audio.preprocess import recipe
 from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.graphs import Precision, QualityFacts, Stage, TaskFacts
 from claprt.bundle.manifest import AudioFacts
@@ -242,11 +242,9 @@ def _plain(facts: AudioFacts) -> Iterator[Array]:
 
 def _feeds(source: Array | Path, facts: AudioFacts) -> Feeds:
     """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel."""
-    laion = recipe("laion")
+    head = LongAudioPolicy(mode=LongMode.HEAD)
     try:
-        sound = open_sound(source, facts.mel.sample_rate, facts.mel.sample_rate)
-        head = LongClips(mode=LongMode.HEAD)
-        view = next(views(prepared_blocks(sound, laion, facts.mel.sample_rate), facts, laion, head))
+        view = next(audio_features(source, facts, recipe("laion"), head, sample_rate=facts.mel.sample_rate))
     except AudioError as error:
         raise PrecisionError(f"A sound to judge by cannot be used: {error}") from error
     if not facts.fused:

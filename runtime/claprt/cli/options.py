@@ -6,7 +6,7 @@ import argparse
 import os
 import warnings
 
-from claprt.audio.features import LongMode
+from claprt.audio.long_audio import LongMode
 from claprt.audio.preprocess import RECIPES
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE, default_bundle

@@ -1,7 +1,7 @@
 """How long one sound takes, stage by stage, compared with a target.
 
 The stages are those of `Clap.embed_audio` for a sound of one window, called one after the other: decode (libsndfile and
-mono), resample (and levels), window (`fill` alone, which is what a sound of up to ten seconds needs), mel, tower. The total
+mono), resample (and levels), window (padding), mel, tower. The total
 is measured separately, as one whole call, so it includes what lies between the stages. Sounds are synthesised, written as
 16-bit WAV in memory at 44.1 kHz, and read back, so that decoding and resampling are part of every figure.
 """
@@ -12,16 +12,16 @@ import io
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.audio.log_mel import log_mel
+from claprt.audio.long_audio import LongAudioPolicy, LongMode, audio_windows
 from claprt.audio.preprocess import prepared_blocks
 from claprt.audio.sound import open_sound
 from claprt.audio.synthetic import SOUNDS
-from claprt.audio.windows import fill
 from claprt.model.clap import Clap
 
 FILE_RATE = 44_100
@@ -132,10 +132,9 @@ def _stages(clap: Clap, file: bytes) -> dict[str, float]:
         sound = open_sound(file, None, clap.sample_rate)
         decoded = list(sound.blocks)
     with timed("resample"):
-        again = type(sound)(sound.name, sound.rate, iter(decoded))
-        waveform = np.concatenate(list(prepared_blocks(again, clap.recipe, clap.sample_rate)))
+        blocks = list(prepared_blocks(replace(sound, blocks=iter(decoded)), clap.recipe, clap.sample_rate))
     with timed("window"):
-        window = fill(waveform[: facts.window_samples], facts.window_samples, facts.fill)
+        _, window = next(audio_windows(iter(blocks), facts, LongAudioPolicy(mode=LongMode.HEAD)))
     with timed("mel"):
         mel = log_mel(window, facts.mel)
     is_longer = np.zeros((1, 1), np.bool_) if facts.fused else None

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from claprt.arrays import Embedding, Embeddings, IsLonger, LogMels
-from claprt.audio.features import View
+from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource, source_name
 from claprt.engines.engine import Engine
 from claprt.errors import ArrayError, AudioError, ProviderError
@@ -30,7 +30,7 @@ from claprt.model.results import EmbeddedSound
 MANY = 32
 """Windows after which the rest is done side by side: the second session that this takes has paid for itself by then."""
 
-Views = Callable[[AudioSource], Iterator[View]]
+Views = Callable[[AudioSource], Iterator[AudioFeatures]]
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ def embedded(
     """
     remaining = iter(sources)
     waiting: deque[_Sound] = deque()
-    batch: list[tuple[_Sound, View]] = []
+    batch: list[tuple[_Sound, AudioFeatures]] = []
     run = 0
     for source in remaining:
         sound = _Sound()
@@ -140,7 +140,7 @@ def embedded(
         yield sound.result(fingerprint, dim)
 
 
-def _guarded(sound: _Sound, source: AudioSource, views: Views) -> Iterator[View]:
+def _guarded(sound: _Sound, source: AudioSource, views: Views) -> Iterator[AudioFeatures]:
     """The views of a source, counted; an error ends them and is kept."""
     try:
         sound.name = source_name(source)
@@ -153,7 +153,7 @@ def _guarded(sound: _Sound, source: AudioSource, views: Views) -> Iterator[View]
     sound.complete = True
 
 
-def _run(engine: Engine, batch: Sequence[tuple[_Sound, View]], fused: bool) -> int:
+def _run(engine: Engine, batch: Sequence[tuple[_Sound, AudioFeatures]], fused: bool) -> int:
     """Sends a batch through the tower; gives its size."""
     if not batch:
         return 0
@@ -164,7 +164,7 @@ def _run(engine: Engine, batch: Sequence[tuple[_Sound, View]], fused: bool) -> i
     return len(batch)
 
 
-def _inputs(views: Sequence[View], fused: bool) -> tuple[LogMels, IsLonger | None]:
+def _inputs(views: Sequence[AudioFeatures], fused: bool) -> tuple[LogMels, IsLonger | None]:
     log_mels = np.stack([view.log_mels for view in views])
     return log_mels, np.array([[view.is_longer] for view in views]) if fused else None
 
@@ -200,8 +200,10 @@ class _SideBySide:
         callers = engine.at_once
         readers = max(1, callers // 3)  # reading a sound takes up to a third of the time that the tower takes for it
         self._ahead = 4 * callers + 2 * readers
-        self._unread: queue.SimpleQueue[tuple[Iterator[View], Future[list[Future[Embedding]]]]] = queue.SimpleQueue()
-        self._views: queue.Queue[tuple[View, Future[Embedding]]] = queue.Queue(2 * callers)
+        self._unread: queue.SimpleQueue[tuple[Iterator[AudioFeatures], Future[list[Future[Embedding]]]]] = (
+            queue.SimpleQueue()
+        )
+        self._views: queue.Queue[tuple[AudioFeatures, Future[Embedding]]] = queue.Queue(2 * callers)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=f"claprt-{work.__name__.strip('_')}-{n}", daemon=True)
@@ -226,13 +228,13 @@ class _SideBySide:
             thread.join()
         _at_work.discard(self)
 
-    def carry_on(self, waiting: Iterable[_Sound], views: Iterator[View]) -> None:
+    def carry_on(self, waiting: Iterable[_Sound], views: Iterator[AudioFeatures]) -> None:
         """Takes over sounds that have been begun, the last of them with views still to come."""
         sounds = list(waiting)
         for sound in sounds:
             self._add(sound, views if sound is sounds[-1] else iter(()))
 
-    def _add(self, sound: _Sound, views: Iterator[View]) -> None:
+    def _add(self, sound: _Sound, views: Iterator[AudioFeatures]) -> None:
         read: Future[list[Future[Embedding]]] = Future()
         self._waiting.append((sound, read))
         self._unread.put((views, read))
@@ -261,7 +263,7 @@ class _SideBySide:
             except Exception as error:  # noqa: BLE001 - raised again in the thread that takes the results
                 read.set_exception(error)
 
-    def _sent(self, views: Iterator[View]) -> list[Future[Embedding]]:
+    def _sent(self, views: Iterator[AudioFeatures]) -> list[Future[Embedding]]:
         """Hands a sound's windows to the callers, as fast as they take them."""
         futures: list[Future[Embedding]] = []
         for view in views:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
-from claprt.audio.features import LongClips, View, at_most, reported, views
-from claprt.audio.preprocess import Recipe, prepared_blocks
-from claprt.audio.sound import AudioSource, open_sound, split_sources
+from claprt.audio.features import AudioFeatures, audio_features
+from claprt.audio.long_audio import LongAudioPolicy
+from claprt.audio.preprocess import Recipe
+from claprt.audio.sound import AudioSource, split_sources
 from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.folder import Bundle
 from claprt.bundle.manifest import Manifest
@@ -46,7 +46,7 @@ class Clap(Loaded):
         engine: Engine,
         *,
         recipe: Recipe,
-        long: LongClips,
+        long: LongAudioPolicy,
         batch_size: int = 8,
         tokenizer: TextEncoder | None = None,
         cache: VectorCache | None = None,
@@ -169,7 +169,7 @@ class Clap(Loaded):
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embedded(
                 sounds,
-                lambda source: self.views(source, sample_rate, progress=progress),
+                lambda source: self.audio_features(source, sample_rate, progress=progress),
                 self.engine,
                 batch_size=self.batch_size,
                 fused=self.manifest.audio.fused,
@@ -189,32 +189,40 @@ class Clap(Loaded):
             self._recall = Recall(self._label_cache, fingerprint, self.dim)
         return self._recall
 
-    def views(
+    def audio_features(
         self,
         source: AudioSource,
         sample_rate: int | None = None,
         max_windows: int | None = None,
         progress: Callable[[float], None] | None = None,
-    ) -> Iterator[View]:
-        """What the audio tower takes of a sound: log-mels, window by window, for engines that are driven by hand.
+    ) -> Iterator[AudioFeatures]:
+        """Compute the inputs of the audio tower for one sound, window by window, for engines that are driven by hand.
 
         Args:
-            source: see `embed_audio`.
-            sample_rate: rate of an array in Hz.
-            max_windows: windows that a sound may have; by default any number.
-            progress: called with the seconds of each block of the sound as it is read.
+            source: See `embed_audio`.
+            sample_rate: Rate of an array in Hz.
+            max_windows: Largest number of windows; None for any.
+            progress: Called with the seconds of each block of the sound as it is read.
 
         Raises:
-            AudioError: the source is no sound, or has more windows than that.
+            AudioError: If the source cannot be read, or is longer than `max_windows`.
         """
-        trusted = self.recipe.peak_normalised  # which leaves nothing of what the levels were
-        sound = open_sound(source, sample_rate, self.sample_rate, trust_levels=trusted)
-        if max_windows is not None:
-            sound = replace(sound, blocks=at_most(max_windows, sound.blocks, sound.rate, self.manifest.audio))
-        if progress is not None:
-            sound = replace(sound, blocks=reported(sound.blocks, sound.rate, progress))
-        blocks = prepared_blocks(sound, self.recipe, self.sample_rate)
-        return views(blocks, self.manifest.audio, self.recipe, self.long)
+        return audio_features(
+            source,
+            self.manifest.audio,
+            self.recipe,
+            self.long,
+            sample_rate=sample_rate,
+            max_windows=max_windows,
+            progress=progress,
+        )
+
+    def views(
+        self, source: AudioSource, sample_rate: int | None = None, max_windows: int | None = None
+    ) -> Iterator[AudioFeatures]:
+        """Deprecated name of `audio_features`."""
+        warnings.warn("Clap.views is now Clap.audio_features.", DeprecationWarning, stacklevel=2)
+        return self.audio_features(source, sample_rate, max_windows)
 
     def embed_text(self, texts: str | Iterable[str]) -> Embeddings:
         """Embed texts.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from claprt.audio.features import long_clips, whole_number
+from claprt.audio.long_audio import long_audio_policy, whole_number
 from claprt.audio.preprocess import recipe
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, default_bundle, read_bundle
@@ -103,7 +103,7 @@ def load(
         from claprt.checkpoints.resolve import find_bundle
 
         found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
-    policy = long_clips(long, found.manifest.audio, hop_s, seed)
+    policy = long_audio_policy(long, found.manifest.audio, hop_s, seed)
     engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
     projecting = None if projection is None else _projecting(projection, found)
     if projecting is not None:  # after the model's own files were verified, of which it is none

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
-from claprt.audio.features import whole_number
+from claprt.audio.long_audio import whole_number
 from claprt.audio.sound import AudioSource, is_one_source, split_sources
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import default_bundle

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
-from claprt.audio.features import whole_number
+from claprt.audio.long_audio import whole_number
 from claprt.errors import FingerprintError, OptionError
 from claprt.tasks.classification import as_cosines
 

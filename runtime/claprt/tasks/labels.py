@@ -65,7 +65,7 @@ def position_of(name: str | int, names: Sequence[str], one: str = "label") -> in
         >>> position_of("rain", ["dog", "rain"]), position_of(-1, ["dog", "rain"])
         (1, 1)
     """
-    from claprt.audio.features import whole_number
+    from claprt.audio.long_audio import whole_number
 
     if isinstance(name, str):
         if name not in names:

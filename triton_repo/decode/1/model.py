@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.audio.features import as_heard, at_most, long_clips, views, waveforms
+from claprt.audio.features import sound_features
+from claprt.audio.long_audio import audio_windows, limit_duration, long_audio_policy
 from claprt.audio.preprocess import prepared_blocks, recipe
 from claprt.audio.raw_audio import raw_source
 from claprt.audio.sound import open_sound
@@ -23,8 +24,8 @@ class TritonPythonModel:
         self.facts = version_bundle(args).manifest.audio
         self.limit = int(parameter(args, "max_windows"))
         self.recipe = recipe("laion")
-        self.views = long_clips(None, self.facts, None, None)  # four views of the whole where fused, else windows
-        self.windows = long_clips("windows", self.facts, None, None)
+        self.views = long_audio_policy(None, self.facts, None, None)  # four views of the whole where fused, else windows
+        self.windows = long_audio_policy("windows", self.facts, None, None)
         self.steps = Steps(backend)
 
     def execute(self, requests):
@@ -38,22 +39,23 @@ class TritonPythonModel:
         cut = self.cut_waveforms if "waveforms" in wanted else self.cut_views
         files, left = [], self.limit
         for data in inputs["audio"]:
-            files.append(list(cut(self.blocks(data, rate, left))))
+            files.append(list(cut(self.sound(data, rate, left))))
             left -= len(files[-1])
         rows = [row for file in files for row in file]
         answer = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return answer | {"windows": np.array([len(file) for file in files], np.int32)}
 
-    def blocks(self, data, rate, windows):
-        heard = self.facts.mel.sample_rate
-        sound = open_sound(data if rate is None else raw_source(data), rate, heard, trust_levels=True)
-        sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts, ADVICE))
-        return prepared_blocks(sound, self.recipe, heard)
+    def sound(self, data, rate, windows):
+        data = data if rate is None else raw_source(data)
+        sound = open_sound(data, rate, self.facts.mel.sample_rate, trust_levels=True)
+        return replace(sound, blocks=limit_duration(sound.blocks, sound.rate, windows, self.facts, ADVICE))
 
-    def cut_waveforms(self, blocks):
-        for _, window in waveforms(blocks, self.facts, self.windows):
-            yield {"waveforms": as_heard(window, self.facts)[: self.facts.window_samples]}
+    def cut_waveforms(self, sound):
+        for _, window in audio_windows(
+            prepared_blocks(sound, self.recipe, self.facts.mel.sample_rate), self.facts, self.windows
+        ):
+            yield {"waveforms": window[: self.facts.window_samples]}
 
-    def cut_views(self, blocks):
-        for view in views(blocks, self.facts, self.recipe, self.views):
+    def cut_views(self, sound):
+        for view in sound_features(sound, self.facts, self.recipe, self.views):
             yield {"log_mels": view.log_mels, "is_longer": np.array([view.is_longer])}

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from claprt.audio.features import LongMode
 from claprt.audio.log_mel import hz_to_mel, mel_to_hz
+from claprt.audio.long_audio import LongMode
 from claprt.bundle.manifest import MelSpec
 from claprt.model.clap import Clap
 from claprt.serve.scheduling.asked import Heard

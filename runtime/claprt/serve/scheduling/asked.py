@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from claprt.arrays import Embedding
-from claprt.audio.features import View
+from claprt.audio.features import AudioFeatures
 from claprt.model.batching import joined
 from claprt.model.results import EmbeddedSound
 from claprt.serve.scheduling.features import Load, Outline
@@ -19,7 +19,7 @@ class Heard:
     """A sound's vector and where its time went; the three times are all of it."""
 
     sound: EmbeddedSound
-    first: View | None
+    first: AudioFeatures | None
     """The first window; None where the vector was in the model's cache, and nothing was run."""
     read_ms: float
     """Decoding, resampling and the log-mel; or looking into the cache."""
@@ -43,7 +43,7 @@ class Asked:
     name: str = ""
     key: bytes | None = None
     found: EmbeddedSound | None = None
-    first: View | None = None
+    first: AudioFeatures | None = None
     starts_s: list[float] = field(default_factory=list[float])
     """Of the windows that were handed to the tower."""
     complete: bool = False

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from claprt.arrays import Embeddings
-from claprt.audio.features import View
+from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource, source_name
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, ProviderError
@@ -195,7 +195,7 @@ class Batcher:
             asked.complete = True
             asked.settle()
 
-    def _vectors(self, windows: Sequence[View]) -> Embeddings:
+    def _vectors(self, windows: Sequence[AudioFeatures]) -> Embeddings:
         """Vectors of some windows, [windows, dim]."""
         self._on_batch(len(windows))
         longer = np.array([[view.is_longer] for view in windows]) if self.clap.manifest.audio.fused else None

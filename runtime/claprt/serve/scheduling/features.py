@@ -1,7 +1,7 @@
 """One sound of a request to what the audio tower takes, within the service's limits.
 
-It is `Clap.views` with two more bounds (samples before resampling, windows after cutting), and with an eye on the samples
-as they pass, where somebody wants to see them.
+`Clap.audio_features` with two more bounds (samples before resampling, windows after cutting), and with an observer of the
+samples as they pass.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.audio.features import View, at_most, views
-from claprt.audio.preprocess import prepared_blocks
+from claprt.audio.features import AudioFeatures, sound_features
+from claprt.audio.long_audio import limit_duration
 from claprt.audio.resample import Samples
 from claprt.audio.sound import AudioSource, Sound, open_sound
 from claprt.errors import AudioShapeError
@@ -89,7 +89,7 @@ def read(
     limits: Limits,
     outline: Outline | None = None,
     pause: Callable[[], None] = lambda: None,
-) -> Iterator[View]:
+) -> Iterator[AudioFeatures]:
     """The windows of a sound, in order.
 
     Args:
@@ -107,7 +107,7 @@ def read(
     again, piece = opened.again, max(1, opened.rate // 4 // _STRETCH) * _STRETCH
 
     def bounded(blocks: Iterator[Samples]) -> Iterator[Samples]:
-        within = _bounded(at_most(limits.windows, blocks, opened.rate, facts), limits.samples)
+        within = _bounded(limit_duration(blocks, opened.rate, limits.windows, facts), limits.samples)
         return _in_pieces(within, piece, pause)
 
     def counted() -> Iterator[Samples]:
@@ -123,8 +123,7 @@ def read(
     if outline is not None:
         outline.clear()
         sound = replace(sound, blocks=outline.watched(sound))
-    blocks = prepared_blocks(sound, clap.recipe, clap.sample_rate)
-    for number, view in enumerate(views(blocks, facts, clap.recipe, clap.long)):
+    for number, view in enumerate(sound_features(sound, facts, clap.recipe, clap.long)):
         if number == limits.windows:
             raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")
         yield view

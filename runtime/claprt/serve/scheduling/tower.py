@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager
 
 from claprt.arrays import Embeddings
-from claprt.audio.features import View
+from claprt.audio.features import AudioFeatures
 from claprt.serve.errors import explained
 from claprt.serve.scheduling.asked import Asked
 from claprt.serve.scheduling.turns import Shares, Turn, Waiting, settle
@@ -31,7 +31,7 @@ class AudioTower:
     def __init__(
         self,
         change: threading.Condition,
-        vectors: Callable[[Sequence[View]], Embeddings],
+        vectors: Callable[[Sequence[AudioFeatures]], Embeddings],
         cores: AbstractContextManager[None],
     ) -> None:
         """Starts no thread yet.
@@ -44,7 +44,7 @@ class AudioTower:
         self._change, self._vectors, self._cores = change, vectors, cores
         self.at_once = 2
         """Windows that the engine runs side by side."""
-        self._rows: Waiting[tuple[Asked, View]] = Waiting()
+        self._rows: Waiting[tuple[Asked, AudioFeatures]] = Waiting()
         self._shares = Shares(_CREDIT)
         self._window_s: deque[float] = deque(maxlen=8)
         self._ended = False
@@ -65,7 +65,7 @@ class AudioTower:
         waiting = self._rows.of(turn)
         return not waiting or (waiting < _AHEAD_OF_ONE and len(self._rows) < _AHEAD)
 
-    def add(self, asked: Asked, view: View) -> None:
+    def add(self, asked: Asked, view: AudioFeatures) -> None:
         """Lets the next window of a sound wait."""
         with self._change:
             asked.starts_s.append(view.start_s)
@@ -92,10 +92,10 @@ class AudioTower:
             self._change.wait_for(lambda: len(self._rows) or self._ended)
             return bool(len(self._rows))
 
-    def _batch(self, taken: Callable[[], None]) -> list[tuple[Asked, View]]:
+    def _batch(self, taken: Callable[[], None]) -> list[tuple[Asked, AudioFeatures]]:
         """Windows that wait, up to a batch, without those that nobody waits for."""
         with self._change:
-            batch, most, level = list[tuple[Asked, View]](), self._most(), self._level()
+            batch, most, level = list[tuple[Asked, AudioFeatures]](), self._most(), self._level()
             while len(batch) < most and (turn := self._shares.first(level & self._rows.turns())) is not None:
                 asked, view = self._rows.take(turn)
                 if not asked.done.done():  # whoever asked may have gone
@@ -115,7 +115,7 @@ class AudioTower:
         quick = int(_RUN_S / statistics.median(self._window_s)) if self._window_s else 0
         return min(_LARGEST_BATCH, max(self.at_once, quick))
 
-    def _answer(self, batch: list[tuple[Asked, View]]) -> None:
+    def _answer(self, batch: list[tuple[Asked, AudioFeatures]]) -> None:
         began = time.perf_counter()
         sounds = dict.fromkeys(asked for asked, _ in batch)
         try:
