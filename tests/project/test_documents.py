@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from tests.serve.process import Process
@@ -126,6 +127,31 @@ def test_what_comes_from_the_code_is_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_environment_variable_is_documented() -> None:
+    read = {
+        name
+        for root in ("runtime", "export")
+        for path in (ROOT / root).rglob("*.py")
+        for name in re.findall(r'"(CLAP(?:RT)?_[A-Z_]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert {"CLAPRT_BUNDLE", "CLAPRT_CACHE", "CLAP_DEVICE"} <= read
+    assert read <= set(re.findall(r"`([A-Z_]+)`", text_of("docs/environment.md")))
+
+
+def test_every_endpoint_and_metric_is_documented(clap: claprt.Clap) -> None:
+    pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+    from claprt.serve import metrics
+    from claprt.serve.app import create_app
+
+    reference = text_of("docs/service-api.md")
+    paths = [path.replace("{name}", "NAME") for path in create_app(clap).openapi()["paths"]]
+    assert "/v1/embeddings" in paths
+    assert [path for path in paths if f"{path}`" not in reference] == []
+    names = set(re.findall(r"claprt_\w+", Path(metrics.__file__).read_text(encoding="utf-8")))
+    assert "claprt_stage_seconds" in names
+    assert [name for name in names if f"`{name}" not in reference] == []
 
 
 def test_the_readme_is_short() -> None:
