@@ -154,6 +154,14 @@ def test_every_endpoint_and_metric_is_documented(clap: claprt.Clap) -> None:
     assert [name for name in names if f"`{name}" not in reference] == []
 
 
+def test_the_architecture_names_every_room() -> None:
+    shown = set(re.findall(r"`([\w./-]+)`", text_of("docs/architecture.md")))
+    for package in ("runtime/claprt", "export/claprt_export"):
+        rooms = {f"{package}/{path.parent.name}" for path in (ROOT / package).glob("*/__init__.py")}
+        assert len(rooms) > 5
+        assert rooms - shown == set()
+
+
 def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 120
 
