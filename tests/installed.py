@@ -39,7 +39,7 @@ class Extra:
 _TEST_PACKAGES = ("pytest", "hypothesis", "onnx")
 _RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
 EXTRAS = {
-    "cpu": Extra("cpu", (*(f"tests/{room}" for room in _RUNTIME), "tests/project")),
+    "cpu": Extra("cpu", (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
     "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), ("onnxruntime",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py", "tests/audio/files/test_media_damage.py",

@@ -1,0 +1,65 @@
+"""Seeded checkpoints give the vectors that laion-clap gave with the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import claprt
+from claprt_export.architecture import AudioArchitecture, TextArchitecture
+from claprt_export.checkpoints.checkpoint import read_checkpoint
+from claprt_export.checkpoints.random_weights import ARCHITECTURES
+from claprt_export.checkpoints.weight_names import NOT_NEEDED
+from claprt_export.mini.model import AUDIO, TEXT
+from claprt_export.pipeline import export_bundle
+from claprt_export.towers import AudioTower, TextTower
+from tests.golden.compare import assert_same_vectors, embedded, laion
+from tests.golden.inputs import RATE, SEED, TEXTS, TINY_SOUNDS, sounds, weight
+
+TINY = ARCHITECTURES["untrained-tiny"]
+
+
+def checkpoint_file(folder: Path, audio: AudioArchitecture, text: TextArchitecture) -> Path:
+    """A checkpoint in LAION's format with weights of `tests/golden/inputs.py`."""
+    with torch.device("meta"):
+        towers = (AudioTower(audio), TextTower(text))
+    shapes = {name: tuple(tensor.shape) for tower in towers for name, tensor in tower.state_dict().items()}
+    shapes = {name: shape for name, shape in shapes.items() if not NOT_NEEDED.fullmatch(name)}
+    shapes |= {"logit_scale_a": (), "logit_scale_t": ()}
+    state = {f"module.{name}": torch.from_numpy(weight(name, shape)) for name, shape in shapes.items()}
+    torch.save({"state_dict": state}, folder / "seeded.pt")
+    return folder / "seeded.pt"
+
+
+@torch.inference_mode()
+def test_fused_tower(tmp_path: Path, fused_bundle: Path) -> None:
+    """A small fused model in torch; of the long sound the views that laion-clap draws."""
+    file = checkpoint_file(tmp_path, replace(AUDIO, fused=True), replace(TEXT, vocabulary=261))
+    tower = read_checkpoint(file).audio_tower()
+    clap = claprt.load(fused_bundle, seed=SEED)  # for its preparation of sounds alone
+    for sound, expected in zip(sounds().values(), laion()["small-fused/audio"], strict=True):
+        (view,) = clap.views(sound, None if isinstance(sound, bytes) else RATE)
+        found = tower(torch.from_numpy(view.log_mels.copy())[None], torch.tensor([[view.is_longer]]))
+        assert_same_vectors(found.numpy(), expected[None])
+
+
+def exported(folder: Path, audio: AudioArchitecture, tokenizer: Path) -> Path:
+    """A bundle of such a checkpoint with RoBERTa-base."""
+    export_bundle(folder / "bundle", checkpoint=checkpoint_file(folder, audio, TextArchitecture()), tokenizer=tokenizer)
+    return folder / "bundle"
+
+
+@pytest.mark.slow
+def test_htsat_tiny(tmp_path: Path, tokenizer_file: Path) -> None:
+    clap = claprt.load(exported(tmp_path, TINY, tokenizer_file), long="random", seed=SEED)
+    assert_same_vectors(embedded(clap, TINY_SOUNDS), laion()["tiny/audio"])
+    assert_same_vectors(clap.embed_text(TEXTS), laion()["tiny/text"])
+
+
+@pytest.mark.slow
+def test_htsat_tiny_fused(tmp_path: Path, tokenizer_file: Path) -> None:
+    clap = claprt.load(exported(tmp_path, replace(TINY, fused=True), tokenizer_file), seed=SEED)
+    assert_same_vectors(embedded(clap, TINY_SOUNDS), laion()["tiny-fused/audio"])
