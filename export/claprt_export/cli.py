@@ -138,12 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         help="precisions to have (fp32, which is always there): int8 and bf16 for CPUs, fp16 for GPUs",
     )  # fmt: skip
     parser.add_argument(
-        "--judge-on", metavar="FOLDER|CSV", help="labelled sounds to judge lowered precisions by (synthesised ones)"
+        "--judge-on", metavar="FOLDER|CSV", help="labelled sounds for the quality gate of precisions (synthesised ones)"
     )
     parser.add_argument(
         "--calibrate-on", metavar="FOLDER|CSV", help="sounds to take the ranges of int8 from, beside synthesised ones"
     )
-    parser.add_argument("--force-precision", action="store_true", help="keep and mark a precision that the judge refuses")
+    parser.add_argument(
+        "--force-precision", action="store_true", help="keep and mark a precision that the quality gate refuses"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)

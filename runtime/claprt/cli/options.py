@@ -37,7 +37,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--precision",
         choices=["auto", *map(str, Precision)],
-        help="what to compute in; auto is the fastest that passed the bundle's quality checks (fp32)",
+        help="what to compute in; auto is the fastest that the bundle's quality gate accepted (fp32)",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
     model.add_argument("--cache", metavar="FOLDER", help="store vectors of sounds there, and look them up first")
