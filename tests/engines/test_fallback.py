@@ -15,10 +15,10 @@ import pytest
 
 import claprt
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graph_cache import GraphCache
 from claprt.bundle.graphs import Precision, QualityFacts, Stage
 from claprt.cli import main
 from claprt.engines import in_process, onnxruntime_session
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Machine
 from claprt.engines.in_process import InProcessEngine
 from claprt.engines.providers import Choice, Provider, choose

@@ -19,12 +19,12 @@ import pytest
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle import digests, graph_cache
-from claprt.bundle.digests import sha256_of, stamp_of
+from claprt.bundle import digests
+from claprt.bundle.digests import remembered_digests, sha256_of, stamp_of
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graph_cache import GraphCache, default_cache
 from claprt.bundle.graphs import Precision, Stage
-from claprt.engines import onnxruntime_session, openvino_session
+from claprt.engines import graph_cache, onnxruntime_session, openvino_session
+from claprt.engines.graph_cache import GraphCache, default_cache
 from claprt.errors import BundleCorruptError
 from claprt.system.locks import HAS_LOCKS
 
@@ -132,7 +132,7 @@ def copied(kept: GraphCache, folder: Path) -> GraphCache:
 def test_a_copied_cache_is_hashed_once(
     kept: GraphCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
 ) -> None:
-    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    monkeypatch.setattr(digests, "RACY_NS", -1)
     build = Builder()
     entry(kept, build)
     copy = copied(kept, tmp_path / "copy")
@@ -163,7 +163,7 @@ def test_a_copy_of_a_moment_ago_is_hashed_again(kept: GraphCache, tmp_path: Path
 def test_a_copy_whose_record_cannot_be_written_is_believed(
     kept: GraphCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    monkeypatch.setattr(digests, "RACY_NS", -1)
     build = Builder()
     entry(kept, build)
     copy = copied(kept, tmp_path / "copy")
@@ -171,7 +171,7 @@ def test_a_copy_whose_record_cannot_be_written_is_believed(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(graph_cache, "_replace", full)
+    monkeypatch.setattr(graph_cache, "write_record", full)
     entry(copy, build)
     assert build.calls == 1
 
@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from claprt.bundle.graph_cache import GraphCache
+from claprt.engines.graph_cache import GraphCache
 def build(folder):
     (folder / "graph.onnx").write_bytes(b"half of it")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -236,7 +236,7 @@ def test_a_process_killed_while_writing(kept: GraphCache) -> None:
 _AT_WORK = """
 import sys, time
 from pathlib import Path
-from claprt.bundle.graph_cache import GraphCache
+from claprt.engines.graph_cache import GraphCache
 def build(folder):
     print("begun", flush=True)
     time.sleep(60)
@@ -331,7 +331,7 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_files_are_hashed_once(bundle: Path, kept: GraphCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_cache, "_RACY_NS", -1)
+    monkeypatch.setattr(digests, "RACY_NS", -1)
     found = read_bundle(bundle)
     asked: list[str] = []
 
@@ -341,8 +341,8 @@ def test_files_are_hashed_once(bundle: Path, kept: GraphCache, monkeypatch: pyte
 
     names = list(found.manifest.listed_files())
     for _ in range(2):
-        digests = kept.digests(bundle, names, counted)  # pyright: ignore[reportArgumentType]
-        assert digests == {name: facts.sha256 for name, facts in found.manifest.listed_files().items()}
+        result = remembered_digests(kept, bundle, names, counted)  # pyright: ignore[reportArgumentType]
+        assert result == {name: facts.sha256 for name, facts in found.manifest.listed_files().items()}
     assert asked == names
 
 
@@ -350,7 +350,9 @@ def test_a_file_of_a_moment_ago_is_hashed_again(bundle: Path, tmp_path: Path, ke
     (tmp_path / "new").write_bytes(b"x")
     calls: list[list[str]] = []
     for _ in range(2):
-        kept.digests(tmp_path, ["new"], lambda names: calls.append(list(names)) or dict.fromkeys(names, "0" * 64))
+        remembered_digests(
+            kept, tmp_path, ["new"], lambda names: calls.append(list(names)) or dict.fromkeys(names, "0" * 64)
+        )
     assert calls == [["new"], ["new"]]
 
 
@@ -358,7 +360,9 @@ def test_a_file_of_a_moment_ago_is_hashed_again(bundle: Path, tmp_path: Path, ke
 def test_a_record_of_hashed_files_that_is_none(tmp_path: Path, kept: GraphCache, content: str) -> None:
     (tmp_path / "new").write_bytes(b"x")
     for _ in range(2):
-        assert kept.digests(tmp_path, ["new"], lambda names: dict.fromkeys(names, "0" * 64)) == {"new": "0" * 64}
+        assert remembered_digests(kept, tmp_path, ["new"], lambda names: dict.fromkeys(names, "0" * 64)) == {
+            "new": "0" * 64
+        }
         (record,) = (kept.folder / "checked").iterdir()
         record.write_text(content)
 
@@ -409,7 +413,7 @@ def test_a_kept_graph_that_is_no_graph(
     graph.write_bytes(graph.read_bytes()[:-40] if harm is None else harm)
     entry_file = place / "entry.json"
     facts = json.loads(entry_file.read_text())
-    facts["files"]["graph.onnx"] = graph_cache._recorded(graph)  # pyright: ignore[reportPrivateUsage]
+    facts["files"]["graph.onnx"] = graph_cache._file_record(graph)  # pyright: ignore[reportPrivateUsage]
     entry_file.write_text(json.dumps(facts))
     assert np.array_equal(claprt.load(bundle).embed_audio(WAVEFORM), expected)
 

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graph_cache import GraphCache
 from claprt.bundle.graphs import Precision, Stage
 from claprt.engines import io_binding as bound
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.io_binding import BoundRuns, cuda_graphs_wanted, recorded, tensorrt_cache
 
 

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import onnxruntime
-from claprt.bundle.graph_cache import GraphCache
+from claprt.engines.graph_cache import GraphCache
 from claprt.bundle.graphs import GraphFacts, TensorFacts
 from claprt.engines.providers import Provider
 from claprt.engines.onnxruntime_session import Load, OrtSession

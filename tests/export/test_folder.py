@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import claprt
+from claprt.system import atomic
 from claprt.system.locks import HAS_LOCKS
-from claprt_export import atomic, cli, pipeline
+from claprt_export import cli, pipeline
 from claprt_export.atomic import new_folder
 from claprt_export.errors import OutputError, ParityError
 
@@ -196,7 +197,7 @@ def test_a_failure_leaves_what_was_there(copy: Path, raised: BaseException, expe
 @pytest.fixture
 def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that cannot exchange two folders in one step."""
-    monkeypatch.setattr(atomic, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
 
 
 @pytest.mark.usefixtures("without_exchange")
@@ -285,10 +286,11 @@ def test_what_a_kill_left_is_in_nobodys_way(copy: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from claprt_export import folder
+from claprt.system import atomic
+from claprt_export.atomic import new_folder
 
 how, out = sys.argv[1], Path(sys.argv[2])
-rename, exchanged = Path.rename, folder._exchanged
+rename, exchanged = Path.rename, atomic._exchange
 calls = iter(range(9))
 
 def killed(self, target):
@@ -302,11 +304,11 @@ def killed_after(*folders):
     return done
 
 if how.startswith("rename"):
-    folder._exchanged = lambda *_: False
+    atomic._exchange = lambda *_: False
     Path.rename = killed
 elif how == "exchange":
-    folder._exchanged = killed_after
-with folder.new_folder(out, replace=lambda _: True) as new:
+    atomic._exchange = killed_after
+with new_folder(out, replace=lambda _: True) as new:
     (new / "content").write_text("new")
     if how == "block":
         os.kill(os.getpid(), signal.SIGKILL)

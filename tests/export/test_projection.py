@@ -15,10 +15,10 @@ from torch import nn
 import claprt
 from claprt.bundle.graphs import PROJECTION_FILE
 from claprt.errors import BundleNotFoundError, OptionError
+from claprt_export.atomic import new_file
 from claprt_export.cli import main
 from claprt_export.errors import CheckpointError, CheckpointNotFoundError, OutputError, ParityError
 from claprt_export.projection import graph
-from claprt_export.projection.files import new_file
 from claprt_export.projection.install import put_projection
 from claprt_export.projection.network import read_projection
 from tests.export.projections import BASE, DIM, Original, original, unit

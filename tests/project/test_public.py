@@ -67,7 +67,7 @@ def test_what_only_some_need_is_imported_when_it_is_used() -> None:
     brought = modules_after("import claprt")
     assert not brought & {"sqlite3", "soundfile", "soxr", "tokenizers"}
     later = {
-        "audio.files.sound_file", "bundle.graph_cache", "bundle.onnx_file", "bundle.published", "checkpoints.resolve",
+        "audio.files.sound_file", "engines.graph_cache", "bundle.onnx_file", "bundle.published", "checkpoints.resolve",
         "engines.onnxruntime_session", "engines.providers", "model.vector_cache_file",
     }  # fmt: skip
     assert all(find_spec(f"claprt.{name}") for name in later)

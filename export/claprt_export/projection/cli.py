@@ -147,7 +147,7 @@ def _train(options: argparse.Namespace, report: Report) -> Iterator[str]:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    from claprt_export.projection.files import refuse_existing
+    from claprt_export.atomic import refuse_existing
 
     if options.out.suffix != ".pt":
         raise OptionError(f"--out {options.out}: the name must end in .pt; the graph beside it will end in .onnx.")

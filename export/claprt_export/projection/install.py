@@ -9,8 +9,8 @@ from claprt.bundle.folder import Bundle, read_bundle
 from claprt.bundle.graphs import PROJECTION_FILE, ProjectionFacts
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
 from claprt.engines.projection import ships_with_claprt
+from claprt_export.atomic import new_file
 from claprt_export.errors import CheckpointError, OutputError
-from claprt_export.projection.files import new_file
 from claprt_export.projection.graph import write_graph
 from claprt_export.projection.network import StoredProjection
 

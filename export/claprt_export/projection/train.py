@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from claprt.bundle.digests import sha256_of
 from claprt.errors import OptionError
+from claprt_export.atomic import new_file
 from claprt_export.errors import ExportError
 from claprt_export.projection.coverage import Use, use_of
-from claprt_export.projection.files import new_file
 from claprt_export.projection.graph import write_graph
 from claprt_export.projection.network import ProjectionConfig, ProjectionNetwork, StoredProjection, looks_untrained
 from claprt_export.projection.training_data import Material

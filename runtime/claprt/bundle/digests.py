@@ -1,4 +1,6 @@
-"""What a file is known by: its sha256, and the size, times and inode that say that it is still the file that was hashed.
+"""sha256 of files, and stamps (size, times, inode) that tell whether a file is still the one that was hashed.
+
+`remembered_digests` keeps digests in the cache folder, so that unchanged files are not read again.
 
 `unchanged_file` ties what is run to what was compared: it checks the file that a runtime is about to read, lets it be read
 under a name that nobody can put another file behind, and checks afterwards that nobody has written to it meanwhile.
@@ -9,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
 from claprt.errors import BundleCorruptError
+from claprt.system.cache_folder import CHECKED, CacheFolder, read_record, write_record
 
 RACY_NS = 2_000_000_000
 """A file changed less than this ago may change again without its times showing it."""
@@ -33,9 +36,52 @@ def stamp_of(path: Path) -> Stamp:
     return _stamp(path.stat())
 
 
-def settled(stamp: Stamp, now: int, racy: int = RACY_NS) -> bool:
-    """Whether a file is known by a stamp that it had at a time `now`, in ns."""
-    return now - max(stamp[1], stamp[2]) > racy
+def settled(stamp: Stamp, now: int) -> bool:
+    """Whether a stamp that a file had at a time `now`, in ns, identifies its content."""
+    return now - max(stamp[1], stamp[2]) > RACY_NS
+
+
+def is_settled(path: Path, stamp: Stamp, now: int) -> bool:
+    """Whether a stamp identifies the content of a file that had it at a time `now`, in ns, and was read after that."""
+    return settled(stamp, now) and stamp_of(path) == stamp
+
+
+def has_stamp(record: object, stamp: Stamp) -> bool:
+    """Whether a record (`stamp` and `sha256`) is of a file with this stamp."""
+    return isinstance(record, dict) and record.get("stamp") == list(stamp) and isinstance(record.get("sha256"), str)
+
+
+def remembered_digests(
+    cache: CacheFolder, folder: Path, names: Iterable[str], compute: Callable[[Sequence[str]], Mapping[str, str]]
+) -> dict[str, str]:
+    """sha256 of the files of a folder, computed only for those that have changed since the last call.
+
+    Args:
+        cache: Where digests are kept.
+        folder: Where the files are.
+        names: Names of the files.
+        compute: Checks and hashes files by name.
+    """
+    cache.remove_leftovers()
+    record_file = cache.folder / CHECKED / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
+    records, now = read_record(record_file), time.time_ns()
+    stamps = {name: stamp_of(folder / name) for name in names}
+    digests = {name: str(records[name]["sha256"]) for name in stamps if has_stamp(records.get(name), stamps[name])}
+    for name, digest in digests.items():
+        remember(folder / name, stamps[name], digest)
+    missing = [name for name in stamps if name not in digests]
+    if not missing:
+        return digests
+    digests |= compute(missing)
+    kept = {
+        name: {"stamp": stamp, "sha256": digests[name]}
+        for name, stamp in stamps.items()
+        if is_settled(folder / name, stamp, now)
+    }
+    with suppress(OSError):
+        cache.make(record_file.parent)
+        write_record(record_file, kept, record_file.parent)
+    return digests
 
 
 def remember(path: Path, stamp: Stamp, digest: str) -> None:

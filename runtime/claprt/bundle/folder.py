@@ -8,17 +8,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from claprt.bundle.address import is_address, refuse_address
-from claprt.bundle.digests import sha256_of
+from claprt.bundle.digests import remembered_digests, sha256_of
 from claprt.bundle.graphs import FileFacts, Precision, Stage
 from claprt.bundle.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.system.advice import frames_to_the_caller
-
-if TYPE_CHECKING:
-    from claprt.bundle.graph_cache import GraphCache
+from claprt.system.cache_folder import CacheFolder
 
 SMALL_MODEL = (
     'No bundle was named, so this is mini, the small model that ships with claprt (load("mini") takes it without this '
@@ -51,7 +48,7 @@ class Bundle:
         """What the tokenizer must hash to; None where the bundle is not verified."""
         return self.manifest.files[TOKENIZER_FILE].sha256 if self.verified else None
 
-    def verify(self, cache: GraphCache | None = None) -> None:
+    def verify(self, cache: CacheFolder | None = None) -> None:
         """Compares the sha256 of every file with the manifest, and checks that graphs hold all their weights.
 
         Args:
@@ -62,7 +59,10 @@ class Bundle:
         """
         listed = self.manifest.listed_files()
         try:
-            digests = self._checked(list(listed)) if cache is None else cache.digests(self.path, listed, self._checked)
+            if cache is None:
+                digests = self._checked(list(listed))
+            else:
+                digests = remembered_digests(cache, self.path, listed, self._checked)
         except OSError as error:
             if isinstance(error, BundleError):
                 raise

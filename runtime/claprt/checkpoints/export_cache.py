@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graph_cache import CACHE_VARIABLE, GraphCache
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.checkpoints.exporter_process import run_exporter
+from claprt.engines.graph_cache import GraphCache
 from claprt.errors import BundleError, MissingDependencyError
+from claprt.system.cache_folder import CACHE_VARIABLE
 from claprt.system.extras import install_hint
 from claprt.system.locks import waiting_lock
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claprt.bundle.address import refuse_address
-from claprt.bundle.digests import sha256_of
+from claprt.bundle.digests import remembered_digests, sha256_of
 from claprt.bundle.folder import bundle_folder
-from claprt.bundle.graph_cache import GraphCache, default_cache
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.bundle.published import published_name, similar_names
+from claprt.engines.graph_cache import GraphCache, default_cache
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
 
 if TYPE_CHECKING:
@@ -175,4 +175,4 @@ def _digest(file: Path, cache: GraphCache | None) -> str:
     def compute(names: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(names, sha256_of(file))
 
-    return cache.digests(file, [""], compute)[""]  # the name of a file in itself: what it had is kept beside nothing else
+    return remembered_digests(cache, file, [""], compute)[""]  # a folder that is the file itself

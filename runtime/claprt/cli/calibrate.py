@@ -20,6 +20,7 @@ from claprt.cli.terminal import report_written
 from claprt.errors import OptionError
 from claprt.evaluation.calibration import TEMPLATES, calibrate
 from claprt.evaluation.dataset import read_dataset
+from claprt.system.atomic import atomic_file
 
 _EPILOG = """\
 datasets: as for `claprt evaluate`; columns whose names begin with "caption" are further tags of a sound.
@@ -98,12 +99,10 @@ def write(folder: Path, manifest: Manifest) -> None:
     Raises:
         OptionError: the folder cannot be written.
     """
-    beside = folder / f".{MANIFEST_FILE}.{os.getpid()}"
     try:
-        beside.write_text(manifest.to_json(), encoding="utf-8")
-        beside.replace(folder / MANIFEST_FILE)
+        with atomic_file(folder / MANIFEST_FILE) as file:
+            file.write_text(manifest.to_json(), encoding="utf-8")
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise OptionError(f"The bundle at {folder} cannot be changed: {error.strerror}.") from error
 
 

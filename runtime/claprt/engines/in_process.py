@@ -19,9 +19,9 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graph_cache import GraphCache
 from claprt.bundle.graphs import GraphFacts, Stage
 from claprt.engines.engine import checked_feeds, vectors_fault
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
 from claprt.engines.io_binding import recorded, tensorrt_cache
 from claprt.engines.onnxruntime_session import (

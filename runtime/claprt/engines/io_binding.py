@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from claprt.bundle.graph_cache import GraphCache
 from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.engines.graph_cache import GraphCache
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]

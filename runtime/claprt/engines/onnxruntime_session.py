@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from claprt.bundle.digests import unchanged_file
-from claprt.bundle.graph_cache import GraphCache
 from claprt.bundle.graphs import GraphFacts, TensorFacts
 from claprt.bundle.onnx_file import check_self_contained
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import cpu_features, cpu_identity, trim_heap
 from claprt.engines.io_binding import BoundRuns, recorded
 from claprt.engines.providers import ORT_NAMES, Provider

@@ -171,7 +171,7 @@ def _in_process(
     found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int
 ) -> InProcessEngine:
     """The engine that runs the bundle here."""
-    from claprt.bundle.graph_cache import default_cache
+    from claprt.engines.graph_cache import default_cache
     from claprt.engines.in_process import InProcessEngine, this_machine
     from claprt.engines.providers import choose
 

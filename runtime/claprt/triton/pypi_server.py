@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from claprt.errors import ClaprtError, MissingDependencyError, ServerError
+from claprt.system.atomic import atomic_file
 from claprt.triton.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT, Ports
 
 _STEP_MEMORY = 16 << 20
@@ -176,9 +177,8 @@ def _backends(folder: Path) -> Path:
     for source in (*(folder / "backends" / "python").iterdir(), stub / "triton_python_backend_stub"):
         target = python / source.name
         if source.is_file() and not (target.exists() and target.stat().st_size == source.stat().st_size):
-            part = target.with_name(f"{target.name}.{os.getpid()}")
-            shutil.copy2(source, part)
-            part.replace(target)
+            with atomic_file(target) as part:
+                shutil.copy2(source, part)
     return backends
 
 

@@ -46,14 +46,12 @@ class TritonPythonModel:
         return answer | {"windows": np.array([len(file) for file in files], np.int32)}
 
     def sound(self, data, rate, windows):
-        data = data if rate is None else raw_source(data)
-        sound = open_sound(data, rate, self.facts.mel.sample_rate, trust_levels=True)
+        sound = open_sound(data if rate is None else raw_source(data), rate, self.facts.mel.sample_rate, trust_levels=True)
         return replace(sound, blocks=limit_duration(sound.blocks, sound.rate, windows, self.facts, ADVICE))
 
     def cut_waveforms(self, sound):
-        for _, window in audio_windows(
-            prepared_blocks(sound, self.recipe, self.facts.mel.sample_rate), self.facts, self.windows
-        ):
+        blocks = prepared_blocks(sound, self.recipe, self.facts.mel.sample_rate)
+        for _, window in audio_windows(blocks, self.facts, self.windows):
             yield {"waveforms": window[: self.facts.window_samples]}
 
     def cut_views(self, sound):

@@ -15,10 +15,10 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, TokenIds
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graph_cache import default_cache
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, TextFacts, parse_manifest
 from claprt.engines.engine import Engine
+from claprt.engines.graph_cache import default_cache
 from claprt.engines.in_process import InProcessEngine, this_machine
 from claprt.engines.providers import choose
 from claprt.errors import ArrayError, ClaprtError, ProviderError

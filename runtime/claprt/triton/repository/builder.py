@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE
 from claprt.errors import BundleNotFoundError, OptionError
+from claprt.system.atomic import atomic_folder
 from claprt.triton.repository.lint import ENGINE_CACHE, STAGES, RepositoryError, check, config_files
 
 TOWERS = ("audio_tower", "text_tower")
@@ -95,8 +95,7 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
         )
     wanted.bundle.verify()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        folder = Path(temporary) / "new"
+    with atomic_folder(out) as folder:
         for model in sorted(path.name for path in source.iterdir() if (path / "config.pbtxt").is_file()):
             _copy_model(source / model, folder / model, wanted)
         found = check(folder, wanted.bundle.manifest, wanted.precision)
@@ -104,8 +103,6 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
             raise RepositoryError("The configurations do not fit the bundle: " + "; ".join(found) + ".")
         if out.exists():
             _keep_versions(out, folder, wanted.version)
-            out.rename(Path(temporary) / "old")
-        folder.rename(out)
     return out
 
 
