@@ -296,11 +296,11 @@ def test_steps_without_a_server() -> None:
         float_samples(b"abc")
     facts = AudioFacts(architecture="x", mel=MelSpec())
     block = np.zeros(480_000, np.float32)
-    assert len(list(limit_duration([block, block, block[:479]], 48_000, 2, facts))) == 3
-    assert len(list(limit_duration([block[:8000], block[:8000]], 800, 2, facts))) == 2
+    assert len(list(limit_duration(2, [block, block, block[:479]], 48_000, facts))) == 3
+    assert len(list(limit_duration(2, [block[:8000], block[:8000]], 800, facts))) == 2
     for windows, blocks in ((2, [block, block, block[:480]]), (0, [block[:1]])):
         with pytest.raises(AudioShapeError, match="more sound"):
-            list(limit_duration(blocks, 48_000, windows, facts))
+            list(limit_duration(windows, blocks, 48_000, facts))
 
 
 def test_texts_padded_on_either_side_keep_their_tokens() -> None:

@@ -62,10 +62,11 @@ def audio_features(
     trusted = preprocessing.peak_normalised  # dividing by the peak makes the original scale irrelevant
     sound = open_sound(source, sample_rate, config.mel.sample_rate, trust_levels=trusted)
     if max_windows is not None:
-        sound = replace(sound, blocks=limit_duration(sound.blocks, sound.rate, max_windows, config))
+        sound = replace(sound, blocks=limit_duration(max_windows, sound.blocks, sound.rate, config))
     if progress is not None:
         sound = replace(sound, blocks=_with_progress(sound, progress))
-    return sound_features(sound, config, preprocessing, policy)
+    blocks = prepared_blocks(sound, preprocessing, config.mel.sample_rate)
+    return model_inputs(blocks, config, preprocessing, policy)
 
 
 def _with_progress(sound: Sound, progress: Callable[[float], None]) -> Iterator[Samples]:
@@ -74,16 +75,20 @@ def _with_progress(sound: Sound, progress: Callable[[float], None]) -> Iterator[
         yield block
 
 
-def sound_features(
-    sound: Sound, config: AudioFacts, preprocessing: Recipe, policy: LongAudioPolicy
+def model_inputs(
+    blocks: Iterator[Waveform], config: AudioFacts, preprocessing: Recipe, policy: LongAudioPolicy
 ) -> Iterator[AudioFeatures]:
-    """Compute the features of an open sound; parameters as of `audio_features`.
+    """Compute the features of one clip, window by window.
+
+    Args:
+        blocks: The clip as `prepared_blocks` yields it, each [samples] float32 at the model's rate.
+        config: Of the checkpoint.
+        preprocessing: The same as of the blocks.
+        policy: What is done with a clip longer than a window.
 
     Raises:
-        AudioError: If the sound cannot be read to its end.
-        NonFiniteAudioError: If the power of its log-mel is beyond float32.
+        NonFiniteAudioError: If the power of a log-mel is beyond float32.
     """
-    blocks = prepared_blocks(sound, preprocessing, config.mel.sample_rate)
     if policy.mode is LongMode.FUSION:
         yield _fusion_features(blocks, config, preprocessing, policy.seed)
         return

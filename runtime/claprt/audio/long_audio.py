@@ -153,14 +153,14 @@ _ADVICE_OF_SERVICES = "Cut it, send it in parts, or have the service started wit
 
 
 def limit_duration(
-    blocks: Iterable[Samples], rate: int, windows: int, config: AudioFacts, advice: str = _ADVICE_OF_SERVICES
+    windows: int, blocks: Iterable[Samples], rate: int, config: AudioFacts, advice: str = _ADVICE_OF_SERVICES
 ) -> Iterator[Samples]:
     """Pass blocks through until they exceed a number of windows: before they are resampled.
 
     Args:
+        windows: Largest number of windows.
         blocks: Of one sound, each [samples].
         rate: Of the blocks, in Hz.
-        windows: Largest number of windows.
         config: Of the checkpoint.
         advice: End of the message: what the caller can do.
 

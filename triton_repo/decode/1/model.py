@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import triton_python_backend_utils as backend
 
-from claprt.audio.features import sound_features
+from claprt.audio.features import model_inputs
 from claprt.audio.long_audio import audio_windows, limit_duration, long_audio_policy
 from claprt.audio.preprocess import prepared_blocks, recipe
 from claprt.audio.raw_audio import raw_source
@@ -39,21 +39,22 @@ class TritonPythonModel:
         cut = self.cut_waveforms if "waveforms" in wanted else self.cut_views
         files, left = [], self.limit
         for data in inputs["audio"]:
-            files.append(list(cut(self.sound(data, rate, left))))
+            files.append(list(cut(self.blocks(data, rate, left))))
             left -= len(files[-1])
         rows = [row for file in files for row in file]
         answer = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return answer | {"windows": np.array([len(file) for file in files], np.int32)}
 
-    def sound(self, data, rate, windows):
-        sound = open_sound(data if rate is None else raw_source(data), rate, self.facts.mel.sample_rate, trust_levels=True)
-        return replace(sound, blocks=limit_duration(sound.blocks, sound.rate, windows, self.facts, ADVICE))
+    def blocks(self, data, rate, windows):
+        model_rate = self.facts.mel.sample_rate
+        sound = open_sound(data if rate is None else raw_source(data), rate, model_rate, trust_levels=True)
+        sound = replace(sound, blocks=limit_duration(windows, sound.blocks, sound.rate, self.facts, ADVICE))
+        return prepared_blocks(sound, self.recipe, model_rate)
 
-    def cut_waveforms(self, sound):
-        blocks = prepared_blocks(sound, self.recipe, self.facts.mel.sample_rate)
+    def cut_waveforms(self, blocks):
         for _, window in audio_windows(blocks, self.facts, self.windows):
             yield {"waveforms": window[: self.facts.window_samples]}
 
-    def cut_views(self, sound):
-        for view in sound_features(sound, self.facts, self.recipe, self.views):
+    def cut_views(self, blocks):
+        for view in model_inputs(blocks, self.facts, self.recipe, self.views):
             yield {"log_mels": view.log_mels, "is_longer": np.array([view.is_longer])}

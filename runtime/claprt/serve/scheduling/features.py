@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.audio.features import AudioFeatures, sound_features
+from claprt.audio.features import AudioFeatures, model_inputs
 from claprt.audio.long_audio import limit_duration
+from claprt.audio.preprocess import prepared_blocks
 from claprt.audio.resample import Samples
 from claprt.audio.sound import AudioSource, Sound, open_sound
 from claprt.errors import AudioShapeError
@@ -107,7 +108,7 @@ def read(
     again, piece = opened.again, max(1, opened.rate // 4 // _STRETCH) * _STRETCH
 
     def bounded(blocks: Iterator[Samples]) -> Iterator[Samples]:
-        within = _bounded(limit_duration(blocks, opened.rate, limits.windows, facts), limits.samples)
+        within = _bounded(limit_duration(limits.windows, blocks, opened.rate, facts), limits.samples)
         return _in_pieces(within, piece, pause)
 
     def counted() -> Iterator[Samples]:
@@ -123,7 +124,8 @@ def read(
     if outline is not None:
         outline.clear()
         sound = replace(sound, blocks=outline.watched(sound))
-    for number, view in enumerate(sound_features(sound, facts, clap.recipe, clap.long)):
+    blocks = prepared_blocks(sound, clap.recipe, clap.sample_rate)
+    for number, view in enumerate(model_inputs(blocks, facts, clap.recipe, clap.long)):
         if number == limits.windows:
             raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")
         yield view
