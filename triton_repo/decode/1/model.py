@@ -1,7 +1,4 @@
-"""Files as bytes, or raw float32 samples at a stated rate, to windows of ten seconds: waveforms or log-mels.
-
-A file is decoded at its own rate, whether one is stated or not.
-"""
+"""Files (decoded at their own rate), or raw float32 samples at a stated one, to windows: waveforms or log-mels."""
 
 from dataclasses import replace
 
@@ -48,8 +45,8 @@ class TritonPythonModel:
     def blocks(self, data, rate, windows):
         model_rate = self.facts.mel.sample_rate
         sound = open_sound(data if rate is None else raw_source(data), rate, model_rate, trust_levels=True)
-        sound = replace(sound, blocks=limit_duration(windows, sound.blocks, sound.rate, self.facts, ADVICE))
-        return prepared_blocks(sound, self.recipe, model_rate)
+        blocks = limit_duration(windows, sound.blocks, sound.rate, self.facts, ADVICE)
+        return prepared_blocks(replace(sound, blocks=blocks), self.recipe, model_rate)
 
     def cut_waveforms(self, blocks):
         for _, window in audio_windows(blocks, self.facts, self.windows):
