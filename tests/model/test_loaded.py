@@ -231,7 +231,7 @@ def test_a_connection_is_ended_once(bundle: Path, monkeypatch: pytest.MonkeyPatc
 
     ended: list[str] = []
     transport = SimpleNamespace(
-        register=None, unregister=lambda name: None, abandon=lambda: None, close=lambda: ended.append("closed")
+        register=None, unregister=lambda name: None, forget_after_fork=lambda: None, close=lambda: ended.append("closed")
     )
     made = claprt.load(bundle)
     served = SimpleNamespace(manifest=made.manifest, precision="fp32", audio_precision="fp32", text_precision="fp32")

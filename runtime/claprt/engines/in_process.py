@@ -41,7 +41,7 @@ from claprt.errors import (
     ProviderError,
     ProviderUnavailableError,
 )
-from claprt.system.forks import abandon_in_children
+from claprt.system.forks import forget_in_children
 
 _MAX_BATCH = 64
 _MAX_THREADS = 4096
@@ -99,7 +99,7 @@ class InProcessEngine:
         self._loaded = self._closed = False
         self._throughput: InProcessEngine | None = None
         self._make_locks()
-        abandon_in_children(self)
+        forget_in_children(self)
         with self._loading:
             for stage in preload:
                 self._runner(stage)
@@ -268,10 +268,10 @@ class InProcessEngine:
             many.close()
         trim_heap()
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
         for runner in self._runners.values():
-            runner.abandon()
+            runner.forget_after_fork()
         self._runners = {}
         self._throughput = None
         self._make_locks()

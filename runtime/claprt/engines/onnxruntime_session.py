@@ -8,7 +8,6 @@ weights packed as the kernels want them, in a file that the next process maps in
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from claprt.engines.io_binding import BoundRuns, recorded
 from claprt.engines.providers import ORT_NAMES, Provider
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.system.extras import install_hint
+from claprt.system.forks import never_end
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -47,7 +47,7 @@ class Runner(Protocol):
         """The graph's one output."""
         ...
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forgets what the runtime holds without ending it, for the child of a fork, where ending it would hang."""
         ...
 
@@ -108,10 +108,9 @@ class OrtSession:
             return self._bound(feeds)
         return np.asarray(self._session.run(None, dict(feeds))[0])
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forgets the session without ending it."""
-        for held in (self._session, self._bound):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        never_end(self._session, self._bound)
 
 
 def _kept(load: Load, cache: GraphCache) -> onnxruntime.InferenceSession | None:

@@ -7,7 +7,6 @@ directly. It computes in bfloat16 of its own accord where the processor can, so 
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import threading
@@ -24,6 +23,7 @@ from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.hardware import cpu_features, cpu_identity
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError, ProviderError
+from claprt.system.forks import never_end
 
 if TYPE_CHECKING:
     import openvino
@@ -79,10 +79,9 @@ class OpenVinoSession:
             raise
         return np.array(request.get_output_tensor(0).data)
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forgets the model without ending it."""
-        for held in (self._model, self._requests):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        never_end(self._model, self._requests)
 
 
 _used_by: list[int] = []

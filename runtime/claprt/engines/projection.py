@@ -21,7 +21,7 @@ from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import PROJECTION_INPUT, ProjectionFacts
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
-from claprt.system.forks import abandon_in_children
+from claprt.system.forks import forget_in_children
 
 if TYPE_CHECKING:
     from claprt.engines.onnxruntime_session import Runner
@@ -37,7 +37,7 @@ class Projection:
         self._bundle = bundle
         self._runner: Runner | None = None
         self._loading = threading.Lock()
-        abandon_in_children(self)
+        forget_in_children(self)
 
     @property
     def is_here(self) -> bool:
@@ -110,10 +110,10 @@ class Projection:
         with self._loading:
             self._runner = None
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Forgets the session without ending it, for the child of a fork, where ending it would hang."""
         if self._runner is not None:
-            self._runner.abandon()
+            self._runner.forget_after_fork()
         self._runner = None
         self._loading = threading.Lock()
 

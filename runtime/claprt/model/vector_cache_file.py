@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from claprt.errors import CacheWarning, OptionError
+from claprt.system.forks import never_end
 
 _FILE = "vectors-2.sqlite"
 """Named after its layout: a release with another one begins another file."""
@@ -64,7 +65,6 @@ class VectorFile:
         self._wal_limit = max(limit // 6, 4 * _PAGE)
         self._pages = max((limit - self._wal_limit - _WAL_INDEX) * 4 // 5 // _PAGE, 6)  # the rest is for one write
         self._local = threading.local()
-        self._abandoned: list[sqlite3.Connection] = []
         self._stored = 0
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class VectorFile:
         if getattr(local, "pid", None) == os.getpid():
             return local.database
         if getattr(local, "database", None) is not None:
-            self._abandoned.append(local.database)  # of the parent: ending it here would disturb it
+            never_end(local.database)  # of the parent: ending it here would disturb it
         local.database = database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         local.pid = os.getpid()
         try:

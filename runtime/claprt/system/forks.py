@@ -1,6 +1,7 @@
-"""What is forgotten in the child of a fork: sessions whose threads only the parent has.
+"""Forks: what a child process must not use, nor end, of its parent's.
 
-A call into such a session, or its end, would wait for those threads for ever.
+The threads of a runtime and the connections to a server exist in the parent only. In the child, a call into a session, or
+the end of one, waits for those threads for ever; and closing a connection closes the parent's.
 """
 
 from __future__ import annotations
@@ -12,35 +13,41 @@ import weakref
 from typing import Protocol
 
 
-class Abandoned(Protocol):
-    """Something that holds sessions of a runtime."""
+class ForgetsAfterFork(Protocol):
+    """Holder of sessions or connections."""
 
-    def abandon(self) -> None:
-        """Forgets the sessions without ending them."""
+    def forget_after_fork(self) -> None:
+        """Begin anew in the child, without ending what the parent uses."""
         ...
 
 
-_holders: weakref.WeakSet[Abandoned] = weakref.WeakSet()
+_holders: weakref.WeakSet[ForgetsAfterFork] = weakref.WeakSet()
 
 
-def abandon_in_children(holder: Abandoned) -> None:
-    """Lets every child that is forked from now on abandon what this holds, as long as it is there."""
+def forget_in_children(holder: ForgetsAfterFork) -> None:
+    """Call `holder.forget_after_fork` in every child forked from now on, for as long as the holder exists."""
     _holders.add(holder)
+
+
+def never_end(*objects: object) -> None:
+    """Keep objects from being destroyed, even when this process ends."""
+    for held in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
 def _after_fork_in_child() -> None:
     for holder in list(_holders):
-        holder.abandon()
+        holder.forget_after_fork()
     if "onnxruntime" in sys.modules:
         _end_without_exit_handlers()
 
 
 def _end_without_exit_handlers() -> None:
-    """Makes this process end with `_exit` once Python is done.
+    """Make this process end with `_exit` once Python has finished.
 
-    onnxruntime 1.31 waits in an exit handler for threads that only the parent has, so a forked child that has merely
-    imported it never ends. glibc's `on_exit` runs what was registered last first and hands it the exit status, which is
-    all that `_exit` needs; Python has flushed its streams by then. Where there is no `on_exit`, nothing is done.
+    onnxruntime 1.31 waits in an exit handler for threads that exist in the parent only, so a forked child that has merely
+    imported it never ends. glibc's `on_exit` runs the handler registered last first, with the exit status, which is all
+    that `_exit` needs; Python has flushed its streams by then. Without `on_exit` nothing is done.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit"):

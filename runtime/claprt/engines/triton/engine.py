@@ -22,11 +22,11 @@ from claprt.bundle.address import Address, parse_address
 from claprt.bundle.graphs import Precision, Stage
 from claprt.engines.engine import checked_feeds
 from claprt.engines.triton.errors import ForgottenError, LostError
-from claprt.engines.triton.forks import engines, of_parents
 from claprt.engines.triton.metadata import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
 from claprt.engines.triton.shared_memory import Placed, Regions
 from claprt.engines.triton.transport import Security, Transport, connect
 from claprt.errors import ClosedError, OptionError, ServerError, ServerUnavailableError
+from claprt.system.forks import forget_in_children, never_end
 from claprt.text.tokenizer import checked_texts
 
 Array = np.ndarray[Any, Any]
@@ -79,7 +79,7 @@ class TritonEngine:
         self._asked_to_share = shared_memory
         self._closed = False
         self._begin()
-        engines.add(self)
+        forget_in_children(self)
         self.served: Served = self._patiently(self._read)
         """The manifest, precision and version that the server states."""
 
@@ -165,10 +165,10 @@ class TritonEngine:
             found += [ids[: int(mask.sum())].tolist() for ids, mask in rows]
         return found
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Begins anew in the child of a fork: connections and shared memory are its parent's, and are not ended here."""
-        self._transport.abandon()
-        of_parents.append((self._transport, self._regions, self._doubts))
+        self._transport.forget_after_fork()
+        never_end(self._transport, self._regions, self._doubts)
         self._begin()
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ class Transport(Protocol):
         """Lets the server forget it."""
         ...
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Leaves the connections to the parent, in the child of a fork, which is to have a transport of its own."""
         ...
 
@@ -176,7 +176,7 @@ class GrpcTransport:
         """Lets the server forget it."""
         self._call("unregister_system_shared_memory", name, headers=self._headers)
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Leaves the channel to the parent; gRPC's own handlers make it ready for another one, if it was idle."""
         GrpcTransport._broken |= self._under_way > 0
 
@@ -248,7 +248,7 @@ class HttpTransport:
         """Lets the server forget it."""
         self._call("unregister_system_shared_memory", name, headers=self._headers)
 
-    def abandon(self) -> None:
+    def forget_after_fork(self) -> None:
         """Leaves the connections to the parent; gevent, which they run on, would wait for ever without being told."""
         import gevent
 
