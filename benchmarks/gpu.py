@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -35,40 +34,36 @@ import claprt  # noqa: E402
 from benchmarks.cases import RATE, sounds  # noqa: E402
 from claprt.audio.log_mel import log_mel  # noqa: E402
 from claprt.bundle.manifest import Manifest, MelSpec  # noqa: E402
-from claprt.engines.io_binding import CUDA_GRAPHS_VARIABLE  # noqa: E402
 from claprt.engines.onnxruntime_session import onnxruntime_version  # noqa: E402
 from claprt_export.architecture import TextArchitecture  # noqa: E402
 from claprt_export.checkpoints.random_weights import ARCHITECTURES, seeded_checkpoint  # noqa: E402
 
 
 class Pair(NamedTuple):
-    """A provider and a precision of ours, with or without CUDA graphs."""
+    """A provider and a precision of ours."""
 
     provider: str
     precision: str
-    graphs: bool = False
 
     @property
     def name(self) -> str:
         """As results name it."""
-        return f"claprt {self.provider} {self.precision}{' graphs' if self.graphs else ''}"
+        return f"claprt {self.provider} {self.precision}"
 
 
 PAIRS = {
     "cuda": (
         Pair("cuda", "fp32"),
         Pair("cuda", "fp16"),
-        Pair("cuda", "fp32", graphs=True),
-        Pair("cuda", "fp16", graphs=True),
         Pair("tensorrt", "fp32"),
         Pair("tensorrt", "fp16"),
     ),
-    "cpu": (Pair("cpu", "fp32"), Pair("cpu", "fp32", graphs=True), Pair("openvino", "fp32")),
+    "cpu": (Pair("cpu", "fp32"), Pair("openvino", "fp32")),
 }
 LIMITS = {"fp32": 0.999999, "fp16": 0.999}
 """Smallest cosine of each precision with `cpu fp32`."""
 WARM_UPS = 3
-"""Calls before any is timed; onnxruntime records a CUDA graph in the first ones of a shape."""
+"""Calls before any is timed."""
 Call = Callable[[Any], Any]
 Rows = dict[str, Any]
 
@@ -139,7 +134,6 @@ def tower_of(size: str, manifest: Manifest) -> Any:
 
 def loaded(bundle: Path, pair: Pair, largest: int) -> Call:
     """A pair of ours."""
-    os.environ[CUDA_GRAPHS_VARIABLE] = "1" if pair.graphs else "0"
     engine = claprt.load(bundle, provider=pair.provider, precision=pair.precision, batch_size=largest).engine
     return lambda mels: engine.audio(mels, None)
 
@@ -165,7 +159,6 @@ def torch_calls(tower: Any, device: str) -> dict[str, Call]:
 def measure(size: str, options: argparse.Namespace, found: Measured) -> None:
     """Parity, p50 and p95 and sounds in a second, of every engine, at every batch."""
     bundle = bundle_of(size, options)
-    os.environ[CUDA_GRAPHS_VARIABLE] = "0"
     clap = claprt.load(bundle, provider="cpu", precision="fp32")
     tower = tower_of(size, clap.manifest).to(options.device)
     ours: dict[str, Call] = {}

@@ -14,7 +14,7 @@ from claprt.bundle.graphs import Precision, QualityFacts, Stage, TaskFacts
 from claprt.bundle.manifest import Manifest
 from claprt.engines import hardware as machines
 from claprt.engines.hardware import Machine, default_threads
-from claprt.engines.providers import Provider, choose, tensorrt_profiles
+from claprt.engines.providers import Provider, choose
 from claprt.errors import OptionError, ProviderUnavailableError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -266,19 +266,6 @@ def test_no_cuda_on_this_machine(bundle: Path) -> None:
         claprt.load(bundle, provider="cuda")
     clap = claprt.load(bundle, provider="cuda", fallback=True)
     assert clap.provider == "cpu"
-
-
-def test_tensorrt_profiles(bundle: Path, fused_bundle: Path) -> None:
-    tokens = (3, 16, 77)
-    audio = read_bundle(fused_bundle).manifest.graph(Stage.AUDIO, Precision.FP32)
-    assert tensorrt_profiles(audio, max_batch=8, tokens=tokens) == {
-        "trt_profile_min_shapes": "log_mels:1x4x1001x64,is_longer:1x1",
-        "trt_profile_opt_shapes": "log_mels:4x4x1001x64,is_longer:4x1",
-        "trt_profile_max_shapes": "log_mels:8x4x1001x64,is_longer:8x1",
-    }
-    text = read_bundle(bundle).manifest.graph(Stage.TEXT, Precision.FP32)
-    found = tensorrt_profiles(text, max_batch=1, tokens=tokens)
-    assert found["trt_profile_max_shapes"] == "token_ids:1x77,attention_mask:1x77"
 
 
 def test_threads_respect_a_containers_quota(tmp_path: Path) -> None:

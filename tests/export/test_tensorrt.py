@@ -16,7 +16,7 @@ from claprt.bundle.graphs import Precision, Stage
 from claprt.errors import MissingDependencyError
 from claprt_export.errors import ExportError
 from claprt_export.graphs import tensorrt
-from claprt_export.graphs.tensorrt import build_engine, main, objections, profile
+from claprt_export.graphs.tensorrt import build_engine, main, objections
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -47,16 +47,6 @@ def graph(operator: str, *, elem: int = TensorProto.FLOAT, opset: int = 20, extr
 )
 def test_objections(model: onnx.ModelProto, words: str) -> None:
     assert any(words in found for found in objections(model))
-
-
-def test_profile(fused_bundle: Path) -> None:
-    manifest = claprt.read_bundle(fused_bundle).manifest
-    assert profile(manifest.graph(Stage.AUDIO, Precision.FP32), max_batch=8, max_tokens=77) == {
-        "log_mels": ((1, 4, 1001, 64), (4, 4, 1001, 64), (8, 4, 1001, 64)),
-        "is_longer": ((1, 1), (4, 1), (8, 1)),
-    }
-    text = profile(manifest.graph(Stage.TEXT, Precision.FP32), max_batch=1, max_tokens=77)
-    assert text["token_ids"] == ((1, 3), (1, 16), (1, 77))
 
 
 def test_not_installed(

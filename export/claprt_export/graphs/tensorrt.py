@@ -18,34 +18,14 @@ import onnx
 from onnx import TensorProto
 
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import GraphFacts, Precision, Stage
+from claprt.bundle.graphs import Precision, Stage
+from claprt.engines.tensorrt import shape_profile
 from claprt.errors import ClaprtError, MissingDependencyError
 from claprt_export.errors import ExportError
 from claprt_export.graphs.tensorrt_operators import CONSTANT_INPUTS, FLOATS_ONLY, OPERATORS, OPSETS
 
 DEFAULT_MAX_BATCH, TEXT_MAX_BATCH = 64, 256
-MIN_TOKENS, USUAL_TOKENS = 3, 16
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)
-
-Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-"""Smallest, usual and largest shape of an input."""
-
-
-def profile(facts: GraphFacts, *, max_batch: int, max_tokens: int) -> dict[str, Shapes]:
-    """Shape profile of a graph's inputs, derived from the manifest.
-
-    Example:
-        For the log-mels of a bundle and a largest batch of 8: `{"log_mels": ((1, 1, 1001, 64), (4, 1, 1001, 64),
-        (8, 1, 1001, 64))}`.
-    """
-    sizes = {"batch": (1, max(1, max_batch // 2), max_batch), "tokens": (MIN_TOKENS, USUAL_TOKENS, max_tokens)}
-
-    def shape(axes: Sequence[int | str], index: int) -> tuple[int, ...]:
-        return tuple(axis if isinstance(axis, int) else sizes[axis][index] for axis in axes)
-
-    return {
-        tensor.name: (shape(tensor.shape, 0), shape(tensor.shape, 1), shape(tensor.shape, 2)) for tensor in facts.inputs
-    }
 
 
 def objections(model: onnx.ModelProto) -> list[str]:
@@ -105,7 +85,7 @@ def build_engine(
     config = builder.create_builder_config()
     config.clear_flag(tensorrt.BuilderFlag.TF32)
     shapes = builder.create_optimization_profile()
-    for name, bounds in profile(facts, max_batch=max_batch, max_tokens=bundle.manifest.text.max_tokens).items():
+    for name, bounds in shape_profile(facts, max_batch=max_batch, max_tokens=bundle.manifest.text.max_tokens).items():
         shapes.set_shape(name, *bounds)
     config.add_optimization_profile(shapes)
     engine = builder.build_serialized_network(network, config)

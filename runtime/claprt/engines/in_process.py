@@ -23,7 +23,6 @@ from claprt.bundle.graphs import GraphFacts, Stage
 from claprt.engines.engine import checked_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
-from claprt.engines.io_binding import recorded, tensorrt_cache
 from claprt.engines.onnxruntime_session import (
     Load,
     OrtSession,
@@ -32,7 +31,8 @@ from claprt.engines.onnxruntime_session import (
     ort_providers,
     preload_gpu_libraries,
 )
-from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose, tensorrt_profiles
+from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose
+from claprt.engines.tensorrt import engine_cache_options, profile_options, shape_profile
 from claprt.errors import (
     ClosedError,
     FallbackWarning,
@@ -250,13 +250,11 @@ class InProcessEngine:
         if self.choice.provider is Provider.CPU:
             return [cpu]
         if self.choice.provider is Provider.TENSORRT:
-            tokens = (3, 16, self._bundle.manifest.text.max_tokens)
-            profiles = tensorrt_profiles(facts, max_batch=self._max_batch, tokens=tokens)
-            return [(name, {**profiles, **tensorrt_cache(self._cache, facts, profiles)}), ORT_NAMES[Provider.CUDA], cpu]
-        options = {"use_tf32": "0"}  # fp32 shall be fp32; TF32 has ten bits of mantissa
-        if recorded(facts):
-            options["enable_cuda_graph"] = "1"
-        return [(name, options), cpu]
+            max_tokens = self._bundle.manifest.text.max_tokens
+            profile = profile_options(shape_profile(facts, max_batch=self._max_batch, max_tokens=max_tokens))
+            kept = engine_cache_options(self._cache, facts, profile)
+            return [(name, {**profile, **kept}), ORT_NAMES[Provider.CUDA], cpu]
+        return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
 
     def close(self) -> None:
         """Releases the sessions; calls that are running end first, and later ones raise `ClosedError`."""

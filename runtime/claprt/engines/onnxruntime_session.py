@@ -23,7 +23,7 @@ from claprt.bundle.graphs import GraphFacts, TensorFacts
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import cpu_features, cpu_identity, trim_heap
-from claprt.engines.io_binding import BoundRuns, recorded
+from claprt.engines.io_binding import IoBindingRunner
 from claprt.engines.providers import ORT_NAMES, Provider
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.system.extras import install_hint
@@ -81,10 +81,9 @@ class OrtSession:
                 f"onnxruntime runs {runs} instead; its log says which library could not be loaded"
             )
         _check_interface(load.path.name, load.facts, self._session)
-        self._bound: BoundRuns | None = None
+        self._bound: IoBindingRunner | None = None
         if provider in (Provider.CUDA, Provider.TENSORRT):
-            graphs = provider is Provider.CUDA and recorded(load.facts)
-            self._bound = BoundRuns(_onnxruntime(), self._session, load.facts, "cuda", graphs=graphs)
+            self._bound = IoBindingRunner(_onnxruntime(), self._session, load.facts, "cuda")
 
     def _open(self, load: Load, provider: Provider, providers: ProviderOptions) -> onnxruntime.InferenceSession:
         if provider is Provider.CPU and load.cache is not None and load.facts.bytes >= _WORTH_KEEPING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from claprt.bundle.graphs import GraphFacts, Precision, Stage
+from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import Machine
 from claprt.errors import OptionError, ProviderUnavailableError
@@ -276,25 +276,3 @@ def _engine(provider: Provider) -> str:
 
 def _why_not_loaded(pair: Pair, failed: Mapping[Provider, str]) -> str | None:
     return f"it could not be loaded: {failed[pair[0]]}" if pair[0] in failed else None
-
-
-def tensorrt_profiles(graph: GraphFacts, *, max_batch: int, tokens: tuple[int, int, int]) -> dict[str, str]:
-    """TensorRT's shape profile options for a graph, derived from the manifest.
-
-    Args:
-        graph: the graph to run.
-        max_batch: largest batch that an engine is built for.
-        tokens: smallest, usual and largest number of tokens.
-
-    Returns:
-        The onnxruntime provider options `trt_profile_min_shapes`, `..._opt_shapes` and `..._max_shapes`.
-    """
-    sizes = {"batch": (1, max(1, max_batch // 2), max_batch), "tokens": tokens}
-    profiles: dict[str, str] = {}
-    for index, kind in enumerate(("min", "opt", "max")):
-        shapes = [
-            f"{tensor.name}:{'x'.join(str(axis if isinstance(axis, int) else sizes[axis][index]) for axis in tensor.shape)}"
-            for tensor in graph.inputs
-        ]
-        profiles[f"trt_profile_{kind}_shapes"] = ",".join(shapes)
-    return profiles

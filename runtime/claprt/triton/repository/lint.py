@@ -11,6 +11,7 @@ from typing import Any
 
 from claprt.bundle.graphs import GraphFacts, Precision, Stage, TensorFacts
 from claprt.bundle.manifest import Manifest
+from claprt.engines.tensorrt import parse_profile, shape_profile
 from claprt.errors import ClaprtError, MissingDependencyError
 from claprt.system.extras import install_hint
 from claprt.triton.repository.ensembles import Dims, ensemble, fit
@@ -212,23 +213,19 @@ def _dims(tensor: TensorFacts) -> Dims:
 
 def _profiles(options: Mapping[str, str], facts: GraphFacts, max_batch: int, max_tokens: int) -> Iterator[str]:
     """TensorRT's shapes: all inputs, the graph's own dims, from one row to the largest batch."""
-    shapes: dict[str, dict[str, Dims]] = {}
-    for kind in ("min", "opt", "max"):
-        entries = [entry.rpartition(":") for entry in options.get(f"trt_profile_{kind}_shapes", "").split(",")]
-        shapes[kind] = {name: tuple(map(int, dims.split("x"))) for name, _, dims in entries if name}
+    found = parse_profile(options)
+    largest = {name: shapes[2] for name, shapes in shape_profile(facts, max_batch=max_batch, max_tokens=max_tokens).items()}
     for tensor in facts.inputs:
-        found = [shapes[kind].get(tensor.name, ()) for kind in ("min", "opt", "max")]
-        largest = {"batch": max_batch, "tokens": max_tokens}
-        want = tuple(axis if isinstance(axis, int) else largest[axis] for axis in tensor.shape)
-        if found[2] != want:
-            yield f"TensorRT's largest {tensor.name} is {list(found[2])}, and should be {list(want)}"
-        elif found[0][:1] != (1,) or not all(
-            fit(dims[1:], _dims(tensor)) and all(a <= b for a, b in zip(dims, found[2], strict=True)) for dims in found
+        shapes = least, usual, most = found.pop(tensor.name, ((), (), ()))
+        if most != largest[tensor.name]:
+            yield f"TensorRT's largest {tensor.name} is {list(most)}, and should be {list(largest[tensor.name])}"
+        elif least[:1] != (1,) or not all(
+            fit(dims[1:], _dims(tensor)) and all(a <= b for a, b in zip(dims, most, strict=True)) for dims in shapes
         ):
-            yield f"TensorRT's shapes of {tensor.name}, {[list(dims) for dims in found]}, do not fit {list(tensor.shape)}"
-        elif any(a > b for a, b in zip(found[0], found[1], strict=True)):
+            yield f"TensorRT's shapes of {tensor.name}, {[list(dims) for dims in shapes]}, do not fit {list(tensor.shape)}"
+        elif any(a > b for a, b in zip(least, usual, strict=True)):
             yield f"TensorRT's usual {tensor.name} is smaller than its smallest"
-    for name in {name for kind in shapes.values() for name in kind} - {tensor.name for tensor in facts.inputs}:
+    for name in found:
         yield f"TensorRT's shapes name {name}, which the graph does not take"
 
 
