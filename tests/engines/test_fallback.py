@@ -65,7 +65,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
         monkeypatch.setattr(in_process, "this_machine", lambda: MACHINE)
         monkeypatch.setattr(onnxruntime_session, "_onnxruntime", lambda: fake)
         monkeypatch.setattr(
-            onnxruntime_session, "BoundRuns", lambda _, made, *rest, **more: lambda feeds: made.run(None, feeds)[0]
+            onnxruntime_session, "IoBindingRunner", lambda _, made, *rest, **more: lambda feeds: made.run(None, feeds)[0]
         )
         onnxruntime_session.preload_gpu_libraries.cache_clear()
         return asked
