@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from claprt.bundle.folder import read_bundle
-from claprt.engines.graph_cache import GraphCache
 from claprt.bundle.graphs import Precision, Stage
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.tensorrt import engine_cache_options, parse_profile, profile_options, shape_profile
 
 

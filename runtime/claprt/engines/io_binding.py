@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from claprt.bundle.graphs import GraphFacts, TensorFacts
-from claprt.engines.graph_cache import GraphCache
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]

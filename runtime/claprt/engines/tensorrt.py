@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from claprt.engines.graph_cache import GraphCache
 from claprt.bundle.graphs import GraphFacts
+from claprt.engines.graph_cache import GraphCache
 
 MIN_TOKENS, USUAL_TOKENS = 3, 16
 _KINDS = ("min", "opt", "max")
