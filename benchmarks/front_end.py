@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 import claprt
 from claprt.audio.log_mel import hann_window, log_mel, mel_filters, used_bins
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle.manifest import AudioFacts, MelSpec
+from claprt.bundle.manifest import AudioConfig, MelSpec
 from claprt_export.graphs.log_mel_graph import log_mel_graph
 from claprt_export.graphs.onnx_metadata import IR_VERSION, OPSET
 
@@ -46,7 +46,7 @@ def main() -> None:
     ways: dict[str, Run] = {
         "numpy, transform in float64 (claprt.audio.log_mel)": lambda x: log_mel(x, SPEC),
         "numpy, transform in float32": lambda x: numpy_log_mel(x, np.float32),
-        "graph, 32 x 32 in float64 (log_mel.onnx)": graph(log_mel_graph(AudioFacts(architecture="", mel=SPEC), OPSET)),
+        "graph, 32 x 32 in float64 (log_mel.onnx)": graph(log_mel_graph(AudioConfig(architecture="", mel=SPEC), OPSET)),
         "graph, one product in float32": graph(product_graph(np.float32)),
         "graph, one product in float64": graph(product_graph(np.float64)),
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import claprt
-from claprt.bundle.graphs import PROJECTION_FILE, ParityFacts, Precision, ProjectionFacts
+from claprt.bundle.graphs import PROJECTION_FILE, ParityReport, Precision, ProjectionInfo
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 
@@ -45,14 +45,14 @@ def with_projection(bundle: Path, folder: Path) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     onnx.save(finished(model, {"stage": "projection"}), folder / PROJECTION_FILE)
-    facts = ProjectionFacts(
+    facts = ProjectionInfo(
         graph=graph_facts(folder / PROJECTION_FILE),
         input_dim=manifest.embedding_dim,
         output_dim=DESCRIPTORS,
         activation="relu",
         source="toy.pt",
         source_sha256="1" * 64,
-        parity=ParityFacts(
+        parity=ParityReport(
             graph="projection", precision=Precision.FP32, against="torch network", cases=1, max_abs=3e-8, max_abs_limit=1e-5
         ),
     )

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import FileFacts, Precision, Stage
-from claprt.bundle.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioFacts, Manifest, MelSpec, Source, TextFacts
+from claprt.bundle.graphs import FileInfo, Precision, Stage
+from claprt.bundle.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioConfig, Manifest, MelSpec, Source, TextConfig
 from claprt_export.checkpoints.tokenizer import byte_level_tokenizer
 from claprt_export.graphs.log_mel_graph import log_mel_graph
 from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
@@ -30,10 +30,10 @@ def write_tiny_bundle(folder: Path, *, fused: bool = False, name: str = "tiny") 
     """Writes the bundle and returns its folder."""
     folder.mkdir(parents=True)
     mel = MelSpec(scale="htk", norm="none") if fused else MelSpec()
-    audio = AudioFacts(architecture="toy", mel=mel, fused=fused)
+    audio = AudioConfig(architecture="toy", mel=mel, fused=fused)
     tokenizer = byte_level_tokenizer()
     tokenizer.save(str(folder / TOKENIZER_FILE))
-    text = TextFacts(architecture="toy", vocabulary=tokenizer.get_vocab_size())
+    text = TextConfig(architecture="toy", vocabulary=tokenizer.get_vocab_size())
     models = {
         Stage.LOG_MEL: ("log_mel.onnx", log_mel_graph(audio, OPSET)),
         Stage.AUDIO: ("audio.fp32.onnx", _audio_graph(audio)),
@@ -53,7 +53,7 @@ def write_tiny_bundle(folder: Path, *, fused: bool = False, name: str = "tiny") 
         opset=OPSET,
         graphs={stage: {Precision.FP32: graph_facts(folder / file)} for stage, (file, _) in models.items()},
         files={
-            TOKENIZER_FILE: FileFacts(
+            TOKENIZER_FILE: FileInfo(
                 sha256=sha256_of(folder / TOKENIZER_FILE), bytes=(folder / TOKENIZER_FILE).stat().st_size
             )
         },
@@ -67,7 +67,7 @@ def _random(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-def _audio_graph(facts: AudioFacts) -> onnx.ModelProto:
+def _audio_graph(facts: AudioConfig) -> onnx.ModelProto:
     """Projects mean, spread and slope over time of the first view; of all views where `is_longer`."""
     frames, mels = facts.frames, facts.mel.mels
     slope = np.linspace(-1, 1, frames, dtype=np.float32)[None]
@@ -106,7 +106,7 @@ def _audio_graph(facts: AudioFacts) -> onnx.ModelProto:
     return _model("audio", nodes, inputs, "audio_embeddings", constants)
 
 
-def _text_graph(facts: TextFacts) -> onnx.ModelProto:
+def _text_graph(facts: TextConfig) -> onnx.ModelProto:
     """Mean of the token vectors that the mask leaves, each turned by its position."""
     constants = {
         "table": _random(facts.vocabulary, DIM),

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from claprt.audio.log_mel import log_mel
 from claprt.audio.preprocess import int16_round_trip
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle.graphs import ParityFacts, Precision, Stage
-from claprt.bundle.manifest import AudioFacts
+from claprt.bundle.graphs import ParityReport, Precision, Stage
+from claprt.bundle.manifest import AudioConfig
 from claprt.text.tokenizer import pad
 from claprt_export.errors import CollapsedTowerError, ParityError
 from claprt_export.towers import AudioTower, TextTower
@@ -99,7 +99,7 @@ class Graph:
         return np.asarray(self._session.run(None, feeds)[0])
 
 
-def check_log_mel(path: Path, facts: AudioFacts) -> ParityFacts:
+def check_log_mel(path: Path, facts: AudioConfig) -> ParityReport:
     """Holds the log-mel graph against `claprt.audio.log_mel`.
 
     Raises:
@@ -115,7 +115,7 @@ def check_log_mel(path: Path, facts: AudioFacts) -> ParityFacts:
     return _judged(Stage.LOG_MEL, Precision.FP32, "claprt.mel", len(waveforms), worst, None)
 
 
-def check_audio(path: Path, tower: AudioTower, facts: AudioFacts, precision: Precision, *, trained: bool) -> ParityFacts:
+def check_audio(path: Path, tower: AudioTower, facts: AudioConfig, precision: Precision, *, trained: bool) -> ParityReport:
     """Holds an audio graph against its torch tower, and the tower against collapse.
 
     Raises:
@@ -140,7 +140,7 @@ def check_text(
     precision: Precision,
     *,
     trained: bool,
-) -> ParityFacts:
+) -> ParityReport:
     """Holds a text graph against its torch tower on 3 to `max_tokens` tokens, and the tower against collapse.
 
     Raises:
@@ -165,7 +165,7 @@ def check_text(
 
 def _compared(
     graph: Graph, stage: Stage, precision: Precision, pairs: Sequence[tuple[Feeds, Array]], cases: int
-) -> ParityFacts:
+) -> ParityReport:
     max_abs, min_cosine = 0.0, 1.0
     for feeds, expected in pairs:
         found = graph(feeds).astype(np.float64)
@@ -179,9 +179,9 @@ def _compared(
 
 def _judged(
     stage: Stage, precision: Precision, against: str, cases: int, max_abs: float, min_cosine: float | None
-) -> ParityFacts:
+) -> ParityReport:
     limit = TOLERANCES[stage, precision]
-    facts = ParityFacts(
+    facts = ParityReport(
         graph=stage,
         precision=precision,
         against=against,
@@ -244,7 +244,7 @@ def _of_torch(tower: torch.nn.Module, feeds: Feeds) -> Array:
     return torch.cat(rows).numpy()
 
 
-def _waveforms(facts: AudioFacts) -> list[NDArray[np.float32]]:
+def _waveforms(facts: AudioConfig) -> list[NDArray[np.float32]]:
     """Synthesised sounds and waveforms at the edges: full scale, nearly silent, one impulse."""
     samples, rate = facts.window_samples, facts.mel.sample_rate
     square = np.where(np.arange(samples) % 480 < 240, 1.0, -1.0).astype(np.float32)
@@ -254,7 +254,7 @@ def _waveforms(facts: AudioFacts) -> list[NDArray[np.float32]]:
     return [make(samples, rate) for make in SOUNDS.values()] + [square, impulse, faint]
 
 
-def _log_mels(facts: AudioFacts) -> NDArray[np.float32]:
+def _log_mels(facts: AudioConfig) -> NDArray[np.float32]:
     """Log-mels of those sounds, then random ones and constant ones at the ends of the scale, all views filled."""
     real = [log_mel(waveform, facts.mel) for waveform in _waveforms(facts)]
     shape = real[0].shape

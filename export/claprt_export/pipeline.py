@@ -14,16 +14,16 @@ import tokenizers
 import claprt
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import FileFacts, ParityFacts, Precision, Stage
+from claprt.bundle.graphs import FileInfo, ParityReport, Precision, Stage
 from claprt.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA,
     TOKENIZER_FILE,
-    AudioFacts,
+    AudioConfig,
     Manifest,
     Source,
-    TaggingFacts,
-    TextFacts,
+    TaggingCalibration,
+    TextConfig,
     parse_manifest,
 )
 from claprt.bundle.published import published_name
@@ -115,7 +115,7 @@ class _Loaded:
     checkpoint: Checkpoint
     tokenizer: tokenizers.Tokenizer
     source: Source
-    tagging: TaggingFacts | None = None
+    tagging: TaggingCalibration | None = None
 
 
 def _load(row: Variant | None, path: Path | None, tokenizer: Path | None, report: Report) -> _Loaded:
@@ -188,10 +188,10 @@ def _tokenizer(checkpoint: Checkpoint, given: Path | None) -> tokenizers.Tokeniz
 def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict[Stage, Exported]]:
     checkpoint = loaded.checkpoint
     try:
-        audio = AudioFacts(
+        audio = AudioConfig(
             architecture=checkpoint.audio.name, mel=checkpoint.mel, fused=checkpoint.audio.fused, fill=checkpoint.fill
         )
-        text = TextFacts(
+        text = TextConfig(
             architecture=checkpoint.text.name,
             pad_token_id=checkpoint.text.pad_token_id,
             vocabulary=checkpoint.text.vocabulary,
@@ -199,7 +199,7 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.name} has sizes that no manifest states: {error}.") from error
     paths = {stage: folder / _graph_file(stage, Precision.FP32) for stage in Stage}
-    parity: list[ParityFacts] = []
+    parity: list[ParityReport] = []
 
     report("writing the log-mel graph")
     _save(log_mel_graph(audio, OPSET), paths[Stage.LOG_MEL], Stage.LOG_MEL, Precision.FP32, loaded)
@@ -240,7 +240,7 @@ def _fill(folder: Path, loaded: _Loaded, report: Report) -> tuple[Manifest, dict
         text=text,
         opset=OPSET,
         graphs={stage: {Precision.FP32: graph_facts(path)} for stage, path in paths.items()},
-        files={TOKENIZER_FILE: FileFacts(sha256=sha256_of(tokenizer_file), bytes=tokenizer_file.stat().st_size)},
+        files={TOKENIZER_FILE: FileInfo(sha256=sha256_of(tokenizer_file), bytes=tokenizer_file.stat().st_size)},
         parity=tuple(parity),
         tagging=loaded.tagging,
         tools={"claprt": claprt.__version__, **{tool: version(tool) for tool in _TOOLS}},

@@ -7,25 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claprt.audio.windows import center_start, cut_windows, fill, fusion_starts, random_start, shrink
+from claprt.audio.windows import center_start, cut_windows, fusion_starts, pad_to, random_start, resize_time
 
 
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8),
     window=st.integers(1, 20),
     hop=st.integers(1, 20),
-    slack=st.integers(1, 5),
+    tolerance=st.integers(1, 5),
 )
-def test_windows_cover_every_sample(sizes: list[int], window: int, hop: int, slack: int) -> None:
+def test_windows_cover_every_sample(sizes: list[int], window: int, hop: int, tolerance: int) -> None:
     hop = min(hop, window)
     clip = np.arange(sum(sizes), dtype=np.float32)
     blocks = np.split(clip, np.cumsum(sizes)[:-1])
-    found = list(cut_windows(blocks, window, hop, slack))
+    found = list(cut_windows(blocks, window, hop, tolerance))
     seen = np.concatenate([part for _, part in found]) if found else np.empty(0)
     assert set(seen) == set(clip)
     for start, part in found:
         assert np.array_equal(part, clip[start : start + part.size])
-        assert part.size == min(clip.size, window) or window < part.size < window + slack
+        assert part.size == min(clip.size, window) or window < part.size < window + tolerance
     starts = [start for start, _ in found]
     assert starts == sorted(set(starts))
     assert starts[:-1] == [hop * index for index in range(len(starts) - 1)]
@@ -55,7 +55,7 @@ def test_windows_do_not_depend_on_blocks(samples: int, cuts: list[int]) -> None:
     ],
 )
 def test_windows_of_ten_seconds(samples: int, starts: list[int], last: int) -> None:
-    found = list(cut_windows([np.zeros(samples, np.float32)], 480_000, 480_000, slack=480))
+    found = list(cut_windows([np.zeros(samples, np.float32)], 480_000, 480_000, tolerance=480))
     assert [start for start, _ in found] == starts
     assert found[-1][1].size == last
 
@@ -68,12 +68,12 @@ def test_no_samples_give_no_window() -> None:
 def test_fill(samples: int, size: int) -> None:
     samples = min(samples, size)
     clip = np.arange(1, samples + 1, dtype=np.float32)
-    repeated = fill(clip, size, "repeatpad")
+    repeated = pad_to(clip, size, "repeatpad")
     whole = size // samples * samples
     assert np.array_equal(repeated[:whole], np.tile(clip, size // samples))
     assert not repeated[whole:].any()
-    assert np.array_equal(fill(clip, size, "repeat"), np.tile(clip, size)[:size])
-    assert np.array_equal(fill(clip, size, "pad"), np.pad(clip, (0, size - samples)))
+    assert np.array_equal(pad_to(clip, size, "repeat"), np.tile(clip, size)[:size])
+    assert np.array_equal(pad_to(clip, size, "pad"), np.pad(clip, (0, size - samples)))
 
 
 def test_center() -> None:
@@ -109,8 +109,8 @@ def test_shrink_keeps_constants_and_lines(total: int) -> None:
     """Weights sum to one; a straight line stays straight away from the ends."""
     line = np.linspace(-80, 0, total, dtype=np.float32)[:, None].repeat(2, axis=1)
     for antialias in (True, False):
-        assert np.allclose(shrink(np.full((total, 3), -42.0, np.float32), 1001, antialias=antialias), -42.0, atol=1e-4)
-        shrunk = shrink(line, 1001, antialias=antialias)
+        assert np.allclose(resize_time(np.full((total, 3), -42.0, np.float32), 1001, antialias=antialias), -42.0, atol=1e-4)
+        shrunk = resize_time(line, 1001, antialias=antialias)
         assert shrunk.shape == (1001, 2)
         ideal = np.linspace(-80, 0, total)[0] + 80 / (total - 1) * ((np.arange(1001) + 0.5) * total / 1001 - 0.5)
         assert np.abs(shrunk[20:-20, 0] - ideal[20:-20]).max() < 0.01
@@ -119,5 +119,5 @@ def test_shrink_keeps_constants_and_lines(total: int) -> None:
 def test_antialiasing_averages_and_plain_reading_does_not() -> None:
     spike = np.zeros((4004, 1), np.float32)
     spike[2] = 1.0
-    assert 0 < shrink(spike, 1001, antialias=True)[0, 0] < 0.5
-    assert shrink(spike, 1001, antialias=False)[0, 0] == pytest.approx(0.5)
+    assert 0 < resize_time(spike, 1001, antialias=True)[0, 0] < 0.5
+    assert resize_time(spike, 1001, antialias=False)[0, 0] == pytest.approx(0.5)

@@ -15,7 +15,7 @@ import pytest
 
 import claprt
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import Precision, QualityFacts, Stage
+from claprt.bundle.graphs import Precision, QualityReport, Stage
 from claprt.cli import main
 from claprt.engines import in_process, onnxruntime_session
 from claprt.engines.graph_cache import GraphCache
@@ -90,7 +90,7 @@ def with_fp16(bundle: Path) -> Any:
         for stage, of in manifest.graphs.items()
     }
     quality = tuple(
-        QualityFacts(
+        QualityReport(
             graph=stage, precision=Precision.FP16, engine="onnxruntime 1.31.1", inputs=1, centred_cosine=1.0,
             centred_cosine_min=1.0, centred_cosine_limit=0.9,
         )

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from claprt.engines.graph_cache import GraphCache
-from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.bundle.graphs import GraphInfo, TensorSpec
 from claprt.engines.providers import Provider
 from claprt.engines.onnxruntime_session import Load, OrtSession
 
@@ -31,8 +31,8 @@ def anonymous_mb():
     return int(line.split()[1]) * 1024 / 1e6
 
 path, sha256, cache, width = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-tensor = lambda name: TensorFacts(name=name, dtype="float32", shape=("batch", width))
-facts = GraphFacts(file=path.name, sha256=sha256, bytes=path.stat().st_size, inputs=(tensor("x"),), outputs=(tensor("y"),))
+tensor = lambda name: TensorSpec(name=name, dtype="float32", shape=("batch", width))
+facts = GraphInfo(file=path.name, sha256=sha256, bytes=path.stat().st_size, inputs=(tensor("x"),), outputs=(tensor("y"),))
 before = anonymous_mb()
 load = Load(path=path, facts=facts, threads=2, cache=GraphCache(cache))
 session = OrtSession(load, Provider.CPU, ["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ import pytest
 
 import claprt
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import Precision, QualityFacts, Stage, TaskFacts
+from claprt.bundle.graphs import Precision, QualityReport, Stage, TaskReport
 from claprt.bundle.manifest import Manifest
 from claprt.engines import hardware as machines
 from claprt.engines.hardware import Machine, default_threads
@@ -53,7 +53,7 @@ def judged(
         for stage, of in manifest.graphs.items()
     }
     quality = tuple(
-        QualityFacts(
+        QualityReport(
             graph=stage,
             precision=precision,
             engine=engine,
@@ -147,8 +147,8 @@ def test_text_is_chosen_by_itself(manifest: Manifest) -> None:
 
 
 def test_a_task_can_refuse(manifest: Manifest) -> None:
-    def row(top1: float, recall5: float | None) -> QualityFacts:
-        task = TaskFacts(
+    def row(top1: float, recall5: float | None) -> QualityReport:
+        task = TaskReport(
             dataset="d",
             sounds=9,
             top1=top1,
@@ -157,7 +157,7 @@ def test_a_task_can_refuse(manifest: Manifest) -> None:
             recall5_fp32=0.9 if recall5 else None,
             limit=-0.005,
         )
-        return QualityFacts(
+        return QualityReport(
             graph=Stage.AUDIO, precision=Precision.INT8, engine="e", inputs=1, centred_cosine=1, centred_cosine_min=1,
             centred_cosine_limit=0.9, tasks=(task,),
         )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from claprt.audio.log_mel import log_mel
 from claprt.audio.preprocess import int16_round_trip
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle.manifest import AudioFacts, MelSpec
+from claprt.bundle.manifest import AudioConfig, MelSpec
 from claprt_export.graphs.log_mel_graph import log_mel_graph
 from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 
@@ -19,20 +19,20 @@ RATE = 48_000
 onnxruntime = pytest.importorskip("onnxruntime")
 
 FACTS = {
-    "slaney": AudioFacts(architecture="x", mel=MelSpec()),
-    "htk": AudioFacts(architecture="x", mel=MelSpec(scale="htk", norm="none"), fused=True),
-    "from 0 Hz": AudioFacts(architecture="x", mel=MelSpec(f_min=0)),
+    "slaney": AudioConfig(architecture="x", mel=MelSpec()),
+    "htk": AudioConfig(architecture="x", mel=MelSpec(scale="htk", norm="none"), fused=True),
+    "from 0 Hz": AudioConfig(architecture="x", mel=MelSpec(f_min=0)),
 }
 
 
 @pytest.fixture(scope="module", params=list(FACTS))
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioFacts, Path]:
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[AudioConfig, Path]:
     path = tmp_path_factory.mktemp("mel") / "log_mel.onnx"
     onnx.save(finished(log_mel_graph(FACTS[request.param], OPSET), {}), path)
     return FACTS[request.param], path
 
 
-def test_graph_against_front_end_and_reference(case: tuple[AudioFacts, Path]) -> None:
+def test_graph_against_front_end_and_reference(case: tuple[AudioConfig, Path]) -> None:
     """Every kind of sound at full scale and at 1e-3, and one that sweeps all bins; above -80 dB and everywhere."""
     facts, path = case
     session = onnxruntime.InferenceSession(path)
@@ -51,7 +51,7 @@ def test_graph_against_front_end_and_reference(case: tuple[AudioFacts, Path]) ->
             assert np.abs(row - log_mel(heard, facts.mel)).max() < 1e-4
 
 
-def test_levels(case: tuple[AudioFacts, Path]) -> None:
+def test_levels(case: tuple[AudioConfig, Path]) -> None:
     """Beyond full scale is clipped, what has been through 16 bits stays as it is, and NaN and infinity show."""
     facts, path = case
     session = onnxruntime.InferenceSession(path)
@@ -67,7 +67,7 @@ def test_levels(case: tuple[AudioFacts, Path]) -> None:
     assert np.isnan(found[2:]).any(axis=(1, 2, 3)).all()
 
 
-def test_interface(case: tuple[AudioFacts, Path]) -> None:
+def test_interface(case: tuple[AudioConfig, Path]) -> None:
     facts, path = case
     stated = graph_facts(path)
     assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*stated.inputs, *stated.outputs)] == [
@@ -80,4 +80,4 @@ def test_interface(case: tuple[AudioFacts, Path]) -> None:
 @pytest.mark.parametrize("spec", [MelSpec(n_fft=2048), MelSpec(hop=441)])
 def test_other_transforms_are_refused(spec: MelSpec) -> None:
     with pytest.raises(ValueError, match="1024-point transforms on a grid of 32"):
-        log_mel_graph(AudioFacts(architecture="x", mel=spec), OPSET)
+        log_mel_graph(AudioConfig(architecture="x", mel=spec), OPSET)

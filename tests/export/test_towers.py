@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from claprt.audio.windows import shrink
+from claprt.audio.windows import resize_time
 from claprt_export.checkpoints.checkpoint import Checkpoint
 from claprt_export.checkpoints.random_weights import seeded_checkpoint
 from claprt_export.towers import AudioTower, TextTower, freeze, window_order
@@ -205,7 +205,7 @@ def test_resize_matrix_is_the_bicubic_resize() -> None:
 def test_shrink_is_torchs(total: int, antialias: bool) -> None:
     mel = torch.randn(total, 64) * 15 - 30
     expected = F.interpolate(mel[None, None], (1001, 64), mode="bilinear", align_corners=False, antialias=antialias)
-    difference = np.abs(shrink(mel.numpy(), 1001, antialias=antialias) - expected[0, 0].numpy())
+    difference = np.abs(resize_time(mel.numpy(), 1001, antialias=antialias) - expected[0, 0].numpy())
     # torch fuses multiplications into additions in places, which moves a position by a last bit: here on neighbours that
     # differ by up to 100 dB
     assert difference.max() < 5e-3

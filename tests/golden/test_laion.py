@@ -8,7 +8,7 @@ import pytest
 import claprt
 from claprt.audio.log_mel import log_mel
 from claprt.audio.preprocess import int16_round_trip
-from claprt.audio.windows import fill
+from claprt.audio.windows import pad_to
 from claprt.bundle.manifest import MelSpec
 from tests.golden.compare import assert_same_vectors, embedded, laion
 from tests.golden.inputs import FRAMES, SEED, TEXTS, WINDOW, sounds
@@ -18,7 +18,7 @@ from tests.golden.inputs import FRAMES, SEED, TEXTS, WINDOW, sounds
 def test_log_mels(spec: MelSpec) -> None:
     short = [sound for sound in sounds().values() if not isinstance(sound, bytes) and len(sound) <= WINDOW]
     for sound, expected in zip(short, laion()[f"log-mel/{spec.scale}"], strict=True):
-        found = log_mel(fill(int16_round_trip(sound), WINDOW), spec)
+        found = log_mel(pad_to(int16_round_trip(sound), WINDOW), spec)
         assert found.shape == (1001, 64)
         mean = found.mean(axis=0, dtype=np.float64)
         assert np.abs(np.vstack([found[list(FRAMES)], mean]) - expected).max() <= 5e-3  # dB

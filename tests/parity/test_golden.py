@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from claprt.audio.log_mel import log_mel
-from claprt.audio.windows import fill
-from claprt.bundle.manifest import MelSpec, TextFacts
+from claprt.audio.windows import pad_to
+from claprt.bundle.manifest import MelSpec, TextConfig
 from claprt.text.tokenizer import Tokenizer
 
 SLANEY = MelSpec(f_min=0)
@@ -29,7 +29,7 @@ def test_log_mel_of_transformers(shared: Path, record: Any, dtype: str) -> None:
         for padding, frames, expected in zip(
             *(golden[case][key] for key in ("paddings", "frames", "expected")), strict=True
         ):
-            mel = log_mel(fill(clip, 480_000, FILLS[padding]), spec, dtype)
+            mel = log_mel(pad_to(clip, 480_000, FILLS[padding]), spec, dtype)
             worst = max(worst, float(np.abs(mel[frames] - np.array(expected)).max()))
             cases += len(frames)
     bar = 5e-3 if dtype == "float32" else 1e-4
@@ -43,7 +43,7 @@ def test_log_mel_of_viperplayer(shared: Path, record: Any, name: str, dtype: str
     folder = shared / "golden" / "viperplayer"
     waveform = np.fromfile(folder / f"{name}.pcm_f32le.bin", "<f4")
     expected = np.fromfile(folder / f"{name}.mel_f32le.bin", "<f4").reshape(1001, 64)
-    worst = float(np.abs(log_mel(fill(waveform, 480_000), MelSpec(), dtype) - expected).max())
+    worst = float(np.abs(log_mel(pad_to(waveform, 480_000), MelSpec(), dtype) - expected).max())
     bar = 5e-3 if dtype == "float32" else 1e-4
     record(f"log-mel against viperplayer's {name}, {dtype}", f"≤ {bar:g} dB", f"{worst:.2e} dB")
     assert worst <= bar
@@ -51,7 +51,7 @@ def test_log_mel_of_viperplayer(shared: Path, record: Any, name: str, dtype: str
 
 def test_token_ids_of_transformers(shared: Path, record: Any) -> None:
     golden = json.loads((shared / "golden" / "roberta_token_golden.json").read_bytes())
-    facts = TextFacts(architecture="RoBERTa-base", max_tokens=512)
+    facts = TextConfig(architecture="RoBERTa-base", max_tokens=512)
     tokenizer = Tokenizer(shared / "roberta-base" / "tokenizer.json", facts)
     assert tokenizer.encode([golden["text"], "Hello world!"]) == [
         [0, *golden["ids_no_special"], 2],

@@ -16,7 +16,7 @@ import soundfile
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.manifest import Shares, TaggingFacts
+from claprt.bundle.manifest import PrecisionRecall, TaggingCalibration
 from claprt.cli import main
 from claprt.cli.calibrate import write
 from claprt.errors import DatasetError, OptionError, TextError
@@ -26,9 +26,9 @@ from claprt.tasks.tagging import NEUTRAL_PROMPTS, log_odds, sigmoid, tagging
 
 RATE = 48_000
 TAGS = ["a tone", "drums", "rain"]
-FACTS = TaggingFacts(
+FACTS = TaggingCalibration(
     slope=12.0, midpoint=0.03, prevalence=0.1, dataset="x", sounds=99, tags=9, templates=("{}",),
-    held_out=Shares(precision=0.8, recall=0.6), uncalibrated=Shares(precision=0.1, recall=1.0),
+    held_out=PrecisionRecall(precision=0.8, recall=0.6), uncalibrated=PrecisionRecall(precision=0.1, recall=1.0),
 )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_what_can_be_told_apart_wholly_gives_a_curve_all_the_same() -> None:
     assert 0.25 < curve.midpoint < 0.55
     assert np.isfinite(curve.slope)
     given = left_out(cosines, cosines > 0.4) >= 0
-    assert shares(given, cosines > 0.4) == Shares(precision=1.0, recall=1.0)
+    assert shares(given, cosines > 0.4) == PrecisionRecall(precision=1.0, recall=1.0)
 
 
 def test_cosines_that_say_nothing_are_refused() -> None:

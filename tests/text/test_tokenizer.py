@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle.manifest import TextFacts
+from claprt.bundle.manifest import TextConfig
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 from claprt.text.tokenizer import Pace, Tokenizer, batches_by_length, pad
 
@@ -21,7 +21,7 @@ SOUND = SOUNDS["rain"](48_000, 48_000)
 
 @pytest.fixture(scope="module")
 def tokenizer(bundle: Path) -> Tokenizer:
-    return Tokenizer(bundle / "tokenizer.json", TextFacts(architecture="toy", vocabulary=261))
+    return Tokenizer(bundle / "tokenizer.json", TextConfig(architecture="toy", vocabulary=261))
 
 
 def test_begin_and_end_marks(tokenizer: Tokenizer) -> None:
@@ -104,12 +104,12 @@ def test_tokenizer_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
     with pytest.raises(BundleCorruptError, match="not a tokenizer"):
-        Tokenizer(path, TextFacts(architecture="toy"))
+        Tokenizer(path, TextConfig(architecture="toy"))
 
 
 def test_tokenizer_of_another_tower(bundle: Path) -> None:
     with pytest.raises(BundleCorruptError, match="261 entries and the text tower embeds 100"):
-        Tokenizer(bundle / "tokenizer.json", TextFacts(architecture="toy", vocabulary=100))
+        Tokenizer(bundle / "tokenizer.json", TextConfig(architecture="toy", vocabulary=100))
 
 
 @given(lengths=st.lists(st.integers(1, 77), max_size=50), size=st.integers(1, 9))

@@ -13,12 +13,12 @@ import pytest
 import tokenizers
 
 import claprt
-from claprt.bundle.manifest import TextFacts
+from claprt.bundle.manifest import TextConfig
 from claprt.errors import BundleCorruptError
 from claprt.text.tokenizer import Tokenizer
 from claprt.text.tokenizer_file import check_tokenizer_file
 
-FACTS = TextFacts(architecture="toy", vocabulary=261)
+FACTS = TextConfig(architecture="toy", vocabulary=261)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.folder import Bundle, read_bundle
 from claprt.bundle.graphs import Precision, Stage
-from claprt.bundle.manifest import MANIFEST_FILE, TextFacts, parse_manifest
+from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
 from claprt.cli import main
 from claprt.errors import BundleNotFoundError, OptionError, ServerError
 from claprt.triton.ports import Ports
@@ -288,13 +288,13 @@ def test_steps_without_a_server() -> None:
     """Raw samples and the limit of length, which python steps rely on."""
     from claprt.audio.decode import float_samples
     from claprt.audio.long_audio import limit_duration
-    from claprt.bundle.manifest import AudioFacts, MelSpec
+    from claprt.bundle.manifest import AudioConfig, MelSpec
     from claprt.errors import AudioDecodeError, AudioShapeError
 
     assert float_samples(np.array([0.5, -1], np.float32).tobytes()).tolist() == [0.5, -1.0]
     with pytest.raises(AudioDecodeError, match="3 bytes"):
         float_samples(b"abc")
-    facts = AudioFacts(architecture="x", mel=MelSpec())
+    facts = AudioConfig(architecture="x", mel=MelSpec())
     block = np.zeros(480_000, np.float32)
     assert len(list(limit_duration(2, [block, block, block[:479]], 48_000, facts))) == 3
     assert len(list(limit_duration(2, [block[:8000], block[:8000]], 800, facts))) == 2
@@ -314,7 +314,7 @@ def test_texts_padded_on_either_side_keep_their_tokens() -> None:
     token_ids = np.array([[1, 2, 9, 9], [9, 9, 3, 4], [5, 9, 6, 9]])
     mask = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]])
     engine: Any = Engine()
-    facts = TextFacts(architecture="roberta", max_tokens=4)
+    facts = TextConfig(architecture="roberta", max_tokens=4)
     assert text_rows(engine, facts, token_ids, mask, batch=2)[:, 0].tolist() == [3, 7, 11]
     with pytest.raises(ArrayError, match="no token"):
         text_rows(engine, facts, token_ids, mask * 0)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.facts import printable
 from claprt.bundle.manifest import MAX_LOGIT_SCALE, MelSpec
+from claprt.bundle.metadata import printable
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoints.detect_architecture import audio_architecture, text_architecture
 from claprt_export.checkpoints.state_dict import read_weights, weight_file

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from claprt.bundle.manifest import TaggingFacts
+from claprt.bundle.manifest import TaggingCalibration
 from claprt.bundle.published import published_name, similar_names
 from claprt_export.errors import UnknownVariantError
 
@@ -38,12 +38,12 @@ class Variant:
     """The weights, where they come with this package; the tokenizer lies beside them, how its tags are calibrated, and
     the words of its training captions."""
 
-    def tagging(self) -> TaggingFacts | None:
+    def tagging(self) -> TaggingCalibration | None:
         """What `claprt calibrate` found of these weights, where it comes with this package."""
         path = None if self.packaged is None else self.packaged.parent / "tagging.json"
         if path is None or not path.is_file():
             return None
-        return msgspec.json.decode(path.read_bytes(), type=TaggingFacts)
+        return msgspec.json.decode(path.read_bytes(), type=TaggingCalibration)
 
     def trained_words(self) -> str:
         """Words of the captions of the training, with spaces between them, where they come with this package."""

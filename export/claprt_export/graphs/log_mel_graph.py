@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from claprt.audio.log_mel import hann_window, mel_filters, used_bins
-from claprt.bundle.manifest import AudioFacts, MelSpec
+from claprt.bundle.manifest import AudioConfig, MelSpec
 
 _RADIX = 32
 
@@ -51,7 +51,7 @@ class _Graph:
         return output
 
 
-def log_mel_graph(facts: AudioFacts, opset: int) -> onnx.ModelProto:
+def log_mel_graph(facts: AudioConfig, opset: int) -> onnx.ModelProto:
     """The graph for one window of `facts.window_samples`; the batch is dynamic.
 
     A fused bundle's graph gives four equal views, which is what such a checkpoint sees of a clip of one window or less, and
@@ -99,7 +99,7 @@ def _levelled(graph: _Graph) -> str:
     return graph.add("Add", "levelled", levelled, nothing)
 
 
-def _windowed_frames(graph: _Graph, facts: AudioFacts) -> str:
+def _windowed_frames(graph: _Graph, facts: AudioConfig) -> str:
     """[batch, frames, i, j] float64, the window applied."""
     waveforms = _levelled(graph)
     spec, half = facts.mel, facts.mel.n_fft // 2
@@ -135,7 +135,7 @@ def _power_spectrum(graph: _Graph, frames: str, spec: MelSpec) -> str:
     return graph.add("Mul", "power", second, second)
 
 
-def _decibels(graph: _Graph, power: str, facts: AudioFacts) -> str:
+def _decibels(graph: _Graph, power: str, facts: AudioConfig) -> str:
     spec = facts.mel
     columns = len(_columns(spec)[0]) * (_RADIX // 2 + 1)
     narrow = graph.add("Cast", "power_float32", power, to=TensorProto.FLOAT)

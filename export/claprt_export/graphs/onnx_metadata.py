@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.bundle.graphs import GraphInfo, TensorSpec
 from claprt_export.errors import ExportError
 
 OPSET = 20
@@ -50,10 +50,10 @@ def finished(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelP
     return model
 
 
-def graph_facts(path: Path) -> GraphFacts:
+def graph_facts(path: Path) -> GraphInfo:
     """What the manifest says of a written graph, read back from the file itself."""
     model = onnx.load(path, load_external_data=False)
-    return GraphFacts(
+    return GraphInfo(
         file=path.name,
         sha256=sha256_of(path),
         bytes=path.stat().st_size,
@@ -62,7 +62,7 @@ def graph_facts(path: Path) -> GraphFacts:
     )
 
 
-def _tensor_facts(value: onnx.ValueInfoProto) -> TensorFacts:
+def _tensor_facts(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     shape = tuple(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)
-    return TensorFacts(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)
+    return TensorSpec(name=value.name, dtype=_DTYPES[tensor.elem_type], shape=shape)

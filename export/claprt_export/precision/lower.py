@@ -16,7 +16,7 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 
-from claprt.bundle.graphs import Precision, QualityFacts, Stage
+from claprt.bundle.graphs import Precision, QualityReport, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import default_threads
 from claprt.engines.in_process import this_machine
@@ -92,7 +92,7 @@ def with_lowered(
         Stage.TEXT: calibration_texts(tokenizer, text.pad_token_id, text.max_tokens),
     }
     graphs = {stage: dict(of) for stage, of in manifest.graphs.items()}
-    quality: list[QualityFacts] = []
+    quality: list[QualityReport] = []
     for stage, tower in towers.items():
         for precision in precisions:
             path = tower.path  # of bf16, which is the fp32 graph run otherwise
@@ -107,7 +107,7 @@ def with_lowered(
     return dataclasses.replace(manifest, graphs=graphs, quality=tuple(quality))
 
 
-def _refuse(facts: QualityFacts, *, forced: bool) -> None:
+def _refuse(facts: QualityReport, *, forced: bool) -> None:
     refused = objection(facts)
     if refused and not forced:
         raise PrecisionError(

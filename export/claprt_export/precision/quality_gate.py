@@ -26,8 +26,8 @@ from claprt.audio.features import audio_features
 from claprt.audio.long_audio import LongAudioPolicy, LongMode
 from claprt.audio.preprocess import recipe
 from claprt.audio.synthetic import SOUNDS
-from claprt.bundle.graphs import Precision, QualityFacts, Stage, TaskFacts
-from claprt.bundle.manifest import AudioFacts
+from claprt.bundle.graphs import Precision, QualityReport, Stage, TaskReport
+from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioError
 from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, retrieval, zero_shot
@@ -78,7 +78,7 @@ class Reference:
     """Whether tasks are judged: not of weights that were never trained, unless labelled sounds were given."""
 
 
-def calibration_sounds(facts: AudioFacts, dataset: Dataset | None) -> Iterator[Feeds]:
+def calibration_sounds(facts: AudioConfig, dataset: Dataset | None) -> Iterator[Feeds]:
     """Sounds to take ranges from: one of each kind, those of `claprt.audio.synthetic`, and those of a dataset if given."""
     for waveform in itertools.chain(_synthesised("calibration", 1), _plain(facts)):
         yield _feeds(waveform, facts)
@@ -95,7 +95,7 @@ def calibration_texts(tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_to
         yield _tokens(text, tokenizer, pad_token_id, max_tokens)
 
 
-def synthesised_set(facts: AudioFacts, each: int = EACH) -> Labelled:
+def synthesised_set(facts: AudioConfig, each: int = EACH) -> Labelled:
     """The kinds that this project synthesises, with parameters that neither training nor ranges have seen."""
     kinds = list(KINDS.values())
     truth = np.repeat(np.arange(len(kinds)), each)
@@ -109,7 +109,7 @@ def synthesised_set(facts: AudioFacts, each: int = EACH) -> Labelled:
     return Labelled(name=SYNTHESISED_SET, sounds=sounds, rounds=rounds, captions=captions, right=right)
 
 
-def labelled_set(dataset: Dataset, facts: AudioFacts) -> Labelled:
+def labelled_set(dataset: Dataset, facts: AudioConfig) -> Labelled:
     """A dataset as the towers take it; of a long clip its beginning.
 
     Raises:
@@ -153,7 +153,7 @@ def reference(
     )
 
 
-def judged(reference: Reference, stage: Stage, precision: Precision, run: Run, engine: str) -> QualityFacts:
+def judged(reference: Reference, stage: Stage, precision: Precision, run: Run, engine: str) -> QualityReport:
     """What the judge finds of one lowered graph."""
     audio, text = reference.audio, reference.text
     if stage is Stage.AUDIO:
@@ -165,7 +165,7 @@ def judged(reference: Reference, stage: Stage, precision: Precision, run: Run, e
         text = dict(zip(text, low, strict=True))
     cosines = centred_cosines(low, full)
     tasks = (_task(reference, audio, text),) if reference.tasks else ()
-    return QualityFacts(
+    return QualityReport(
         graph=stage,
         precision=precision,
         engine=engine,
@@ -185,7 +185,7 @@ def centred_cosines(low: Array, full: Array) -> Array:
     return np.nan_to_num((low * full).sum(1) / np.maximum(lengths, 1e-12), nan=-1.0)
 
 
-def _task(reference: Reference, audio: Array, text: Mapping[str, Array]) -> TaskFacts:
+def _task(reference: Reference, audio: Array, text: Mapping[str, Array]) -> TaskReport:
     labelled = reference.labelled
 
     def top1(audio: Array, text: Mapping[str, Array]) -> float | None:
@@ -200,7 +200,7 @@ def _task(reference: Reference, audio: Array, text: Mapping[str, Array]) -> Task
         rows = np.stack([text[name] for name in labelled.captions])
         return retrieval((rows @ audio.T).astype(np.float32), labelled.right).recall[5]
 
-    return TaskFacts(
+    return TaskReport(
         dataset=labelled.name,
         sounds=len(labelled.sounds),
         top1=top1(audio, text),
@@ -211,7 +211,7 @@ def _task(reference: Reference, audio: Array, text: Mapping[str, Array]) -> Task
     )
 
 
-def objection(facts: QualityFacts) -> str | None:
+def objection(facts: QualityReport) -> str | None:
     """Why the judge refuses, in words; None if it does not."""
     if facts.accepted:
         return None
@@ -235,12 +235,12 @@ def _synthesised(part: str, each: int) -> tuple[Array, ...]:
     )
 
 
-def _plain(facts: AudioFacts) -> Iterator[Array]:
+def _plain(facts: AudioConfig) -> Iterator[Array]:
     for make in SOUNDS.values():
         yield make(facts.window_samples, facts.mel.sample_rate)
 
 
-def _feeds(source: Array | Path, facts: AudioFacts) -> Feeds:
+def _feeds(source: Array | Path, facts: AudioConfig) -> Feeds:
     """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel."""
     head = LongAudioPolicy(mode=LongMode.HEAD)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claprt.bundle.graphs import ProjectionFacts
+from claprt.bundle.graphs import ProjectionInfo
 from claprt.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _put(options: argparse.Namespace, report: Report) -> Iterator[str]:
     yield from _about(facts, options.bundle)
 
 
-def _about(facts: ProjectionFacts, bundle: Path) -> Iterator[str]:
+def _about(facts: ProjectionInfo, bundle: Path) -> Iterator[str]:
     yield f"{bundle}: {facts.input_dim} → {facts.output_dim}, {facts.activation}, of {facts.source}"
     parity = facts.parity
     yield f"  {facts.graph.file} against torch: maximum difference {parity.max_abs:.2g} over {parity.cases} inputs"

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import claprt
-from claprt.bundle.graphs import PROJECTION_INPUT, PROJECTION_OUTPUT, ParityFacts, Precision, ProjectionFacts
+from claprt.bundle.graphs import PROJECTION_INPUT, PROJECTION_OUTPUT, ParityReport, Precision, ProjectionInfo
 from claprt_export.errors import ParityError
 from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
 from claprt_export.parity import BATCHES, Graph
@@ -57,7 +57,7 @@ def projection_graph(network: ProjectionNetwork) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
-def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionFacts:
+def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionInfo:
     """Writes the graph to `path`, checks it there, and gives what a manifest says of it under the name `file`.
 
     Raises:
@@ -71,7 +71,7 @@ def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionFa
         "activation": stored.network.config.activation,
     }
     onnx.save(finished(projection_graph(stored.network), metadata), path)
-    return ProjectionFacts(
+    return ProjectionInfo(
         graph=replace(graph_facts(path), file=file),
         input_dim=stored.network.config.input_dim,
         output_dim=stored.network.config.output_dim,
@@ -83,7 +83,7 @@ def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionFa
 
 
 @torch.inference_mode()
-def check_projection(path: Path, network: ProjectionNetwork) -> ParityFacts:
+def check_projection(path: Path, network: ProjectionNetwork) -> ParityReport:
     """Holds a written graph against its network on random and extreme inputs, in batches of every size.
 
     Raises:
@@ -102,7 +102,7 @@ def check_projection(path: Path, network: ProjectionNetwork) -> ParityFacts:
             f"The projection's graph differs from torch by up to {worst:.3g} (allowed {TOLERANCE:g}) over {len(inputs)} "
             "inputs; nothing was written."
         )
-    return ParityFacts(
+    return ParityReport(
         graph="projection",
         precision=Precision.FP32,
         against="torch network",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import PROJECTION_FILE, ProjectionFacts
+from claprt.bundle.graphs import PROJECTION_FILE, ProjectionInfo
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
 from claprt.engines.projection import ships_with_claprt
 from claprt_export.atomic import new_file
@@ -34,7 +34,7 @@ def open_bundle(folder: Path, *, force: bool) -> Bundle:
     return bundle
 
 
-def put_projection(stored: StoredProjection, folder: Path, *, force: bool = False) -> ProjectionFacts:
+def put_projection(stored: StoredProjection, folder: Path, *, force: bool = False) -> ProjectionInfo:
     """Writes the graph into the bundle and names it in the manifest, after it was checked against torch.
 
     Each file appears whole. A bundle that had a projection is one without for the moment between the two, so that no

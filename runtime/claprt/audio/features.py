@@ -19,8 +19,8 @@ from claprt.audio.preprocess import Recipe, prepared_blocks
 from claprt.audio.resample import Samples
 from claprt.audio.sound import Sound, open_sound
 from claprt.audio.sources import AudioSource
-from claprt.audio.windows import fusion_starts, shrink
-from claprt.bundle.manifest import AudioFacts
+from claprt.audio.windows import fusion_starts, resize_time
+from claprt.bundle.manifest import AudioConfig
 from claprt.errors import NonFiniteAudioError
 
 
@@ -37,7 +37,7 @@ class AudioFeatures:
 
 def audio_features(
     source: AudioSource,
-    config: AudioFacts,
+    config: AudioConfig,
     preprocessing: Recipe,
     policy: LongAudioPolicy,
     *,
@@ -76,7 +76,7 @@ def _with_progress(sound: Sound, progress: Callable[[float], None]) -> Iterator[
 
 
 def model_inputs(
-    blocks: Iterator[Waveform], config: AudioFacts, preprocessing: Recipe, policy: LongAudioPolicy
+    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, policy: LongAudioPolicy
 ) -> Iterator[AudioFeatures]:
     """Compute the features of one clip, window by window.
 
@@ -97,14 +97,14 @@ def model_inputs(
         yield _unfused_features(mel, config, preprocessing, start / config.mel.sample_rate)
 
 
-def _unfused_features(mel: LogMel, config: AudioFacts, preprocessing: Recipe, start_s: float) -> AudioFeatures:
+def _unfused_features(mel: LogMel, config: AudioConfig, preprocessing: Recipe, start_s: float) -> AudioFeatures:
     mel = _check_finite(mel)
     copies = np.broadcast_to(mel, (config.views, *mel.shape))
     return AudioFeatures(copies, config.fused and preprocessing.short_is_longer, start_s)
 
 
 def _fusion_features(
-    blocks: Iterator[Waveform], config: AudioFacts, preprocessing: Recipe, seed: int | None
+    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, seed: int | None
 ) -> AudioFeatures:
     head = np.concatenate(list(take_samples(blocks, config.window_samples + 1)))
     if head.size <= config.window_samples:
@@ -113,7 +113,7 @@ def _fusion_features(
     if len(mel) == config.frames:  # longer than a window by less than one hop
         return _unfused_features(mel, config, preprocessing, 0.0)
     crops = [mel[start : start + config.frames] for start in fusion_starts(len(mel), config.frames, seed)]
-    shrunk = shrink(mel, config.frames, antialias=preprocessing.antialiased_shrink)
+    shrunk = resize_time(mel, config.frames, antialias=preprocessing.antialiased_shrink)
     return AudioFeatures(np.stack([shrunk, *crops]), True, 0.0)
 
 

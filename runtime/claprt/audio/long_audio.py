@@ -1,7 +1,7 @@
 """Windows of one clip: what is done with clips longer than a window, and with shorter ones.
 
 Longer clips are treated as the caller chooses (`LongAudioPolicy`), shorter ones as the checkpoint was trained
-(`AudioFacts.fill`). The result depends on the clip alone.
+(`AudioConfig.fill`). The result depends on the clip alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from claprt.arrays import Waveform
 from claprt.audio.resample import Samples
-from claprt.audio.windows import center_start, cut_windows, fill, random_start
-from claprt.bundle.manifest import AudioFacts
+from claprt.audio.windows import center_start, cut_windows, pad_to, random_start
+from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioShapeError, OptionError
 
 
@@ -67,7 +67,7 @@ class LongAudioPolicy:
         return self.mode if self.seed is None else f"{self.mode}-{self.seed}"
 
 
-def long_audio_policy(mode: str | None, config: AudioFacts, hop_s: float | None, seed: int | None) -> LongAudioPolicy:
+def long_audio_policy(mode: str | None, config: AudioConfig, hop_s: float | None, seed: int | None) -> LongAudioPolicy:
     """Validate the options of `claprt.load` for long audio.
 
     Args:
@@ -108,7 +108,7 @@ def whole_number(name: str, value: object) -> int:
 
 
 def audio_windows(
-    blocks: Iterator[Waveform], config: AudioFacts, policy: LongAudioPolicy
+    blocks: Iterator[Waveform], config: AudioConfig, policy: LongAudioPolicy
 ) -> Iterator[tuple[int, Waveform]]:
     """Windows of one clip with their first samples' positions, for every mode but `fusion`.
 
@@ -123,7 +123,7 @@ def audio_windows(
     window = config.window_samples
     if policy.mode is LongMode.WINDOWS:
         hop = max(1, round(policy.hop_s * config.mel.sample_rate))
-        for start, waveform in cut_windows(blocks, window, hop, slack=config.mel.hop):
+        for start, waveform in cut_windows(blocks, window, hop, tolerance=config.mel.hop):
             yield start, fit_window(waveform, config)
     elif policy.mode is LongMode.HEAD:
         yield 0, fit_window(np.concatenate(list(take_samples(blocks, window)))[:window], config)
@@ -137,7 +137,7 @@ def audio_windows(
         yield start, fit_window(_slice_blocks(held, start, window), config)
 
 
-def fit_window(waveform: Waveform, config: AudioFacts) -> Waveform:
+def fit_window(waveform: Waveform, config: AudioConfig) -> Waveform:
     """Pad a short window, and drop the last sample of one that is one sample too long.
 
     One sample more than a window is the zero that librosa's rounding appends to ten seconds at 44.1 kHz.
@@ -145,7 +145,7 @@ def fit_window(waveform: Waveform, config: AudioFacts) -> Waveform:
     if waveform.size == config.window_samples + 1:
         return waveform[:-1]
     if waveform.size < config.window_samples:
-        return fill(waveform, config.window_samples, config.fill)
+        return pad_to(waveform, config.window_samples, config.fill)
     return waveform
 
 
@@ -153,7 +153,7 @@ _ADVICE_OF_SERVICES = "Cut it, send it in parts, or have the service started wit
 
 
 def limit_duration(
-    windows: int, blocks: Iterable[Samples], rate: int, config: AudioFacts, advice: str = _ADVICE_OF_SERVICES
+    windows: int, blocks: Iterable[Samples], rate: int, config: AudioConfig, advice: str = _ADVICE_OF_SERVICES
 ) -> Iterator[Samples]:
     """Pass blocks through until they exceed a number of windows: before they are resampled.
 

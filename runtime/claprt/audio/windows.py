@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Waveform
 
 
-def fill(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
+def pad_to(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
     """A waveform of 1 to `samples` samples filled up to exactly `samples`.
 
     Args:
@@ -24,9 +24,9 @@ def fill(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
             cuts, `pad` only pads.
 
     Example:
-        >>> fill(np.array([1, 2, 3], np.float32), 8).tolist()
+        >>> pad_to(np.array([1, 2, 3], np.float32), 8).tolist()
         [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0, 0.0]
-        >>> fill(np.array([1, 2, 3], np.float32), 8, "repeat").tolist()
+        >>> pad_to(np.array([1, 2, 3], np.float32), 8, "repeat").tolist()
         [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]
     """
     if waveform.size == samples:
@@ -38,14 +38,14 @@ def fill(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
     return filled
 
 
-def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, slack: int = 1) -> Iterator[tuple[int, Waveform]]:
+def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, tolerance: int = 1) -> Iterator[tuple[int, Waveform]]:
     """Windows that cover a clip, each with its first sample's position, from blocks of any size.
 
     Windows follow each other every `hop` samples for as long as they fit; if the end is then not covered, one more
     window ends exactly with the clip. So every sample is seen and none is invented. A clip shorter than a window gives
     one shorter window; a clip without samples gives none.
 
-    Fewer than `slack` samples beyond a window are not worth a window of their own: that window is given longer instead.
+    Fewer than `tolerance` samples beyond a window are not worth a window of their own: that window is given longer instead.
     (Ten seconds at 44.1 kHz become 480001 samples at 48 kHz under librosa's rounding, and the log-mel has the same
     number of frames for 480000 to 480479.)
 
@@ -54,13 +54,13 @@ def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, slack: int = 
         [0, 10, 15]
         >>> [start for start, _ in cut_windows([np.zeros(20, np.float32)], 10, 5)]
         [0, 5, 10]
-        >>> [part.size for _, part in cut_windows([np.zeros(22, np.float32)], 10, 10, slack=3)]
+        >>> [part.size for _, part in cut_windows([np.zeros(22, np.float32)], 10, 10, tolerance=3)]
         [10, 12]
     """
     held, first, following = np.empty(0, np.float32), 0, 0
     for block in blocks:
         held = np.concatenate([held, block])
-        while following + window + slack <= first + held.size:
+        while following + window + tolerance <= first + held.size:
             yield following, held[following - first :][:window]
             following += hop
         # the last `window` samples stay, for the window that ends with the clip
@@ -114,7 +114,7 @@ def fusion_starts(total_frames: int, frames: int, seed: int | None) -> tuple[int
     return front, middle, back
 
 
-def shrink(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -> NDArray[np.float32]:
+def resize_time(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -> NDArray[np.float32]:
     """A log-mel [total_frames, mels] resized to [frames, mels] along time, bilinear, half-pixel centres.
 
     Args:

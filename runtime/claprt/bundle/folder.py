@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claprt.bundle.address import is_address, refuse_address
 from claprt.bundle.digests import remembered_digests, sha256_of
-from claprt.bundle.graphs import FileFacts, Precision, Stage
+from claprt.bundle.graphs import FileInfo, Precision, Stage
 from claprt.bundle.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
 from claprt.system.advice import frames_to_the_caller
@@ -179,7 +179,7 @@ def _read_manifest(folder: Path) -> Manifest:
     return parse_manifest(path.read_bytes(), path)
 
 
-def _check_file(path: Path, facts: FileFacts) -> None:
+def _check_file(path: Path, facts: FileInfo) -> None:
     if not path.is_file():
         raise BundleNotFoundError(
             f"{path} is listed in the manifest and missing from the bundle. Copy the bundle again or export it again."

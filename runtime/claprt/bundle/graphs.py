@@ -27,7 +27,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorFacts:
+class TensorSpec:
     """One input or output of a graph; a string in `shape` is a dynamic axis."""
 
     name: str
@@ -36,18 +36,18 @@ class TensorFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphFacts:
+class GraphInfo:
     """One graph: its file, its interface, and what the file must hash to."""
 
     file: str
     sha256: str
     bytes: int
-    inputs: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileFacts:
+class FileInfo:
     """A file of the bundle that is no graph."""
 
     sha256: str
@@ -55,7 +55,7 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParityFacts:
+class ParityReport:
     """What one comparison of a graph with its torch original measured when the bundle was exported."""
 
     graph: str
@@ -74,10 +74,10 @@ PROJECTION_INPUT, PROJECTION_OUTPUT = "embeddings", "behavior_descriptors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectionFacts:
+class ProjectionInfo:
     """A learned projection of embeddings to behaviour descriptors in [0, 1], put into a bundle after its export."""
 
-    graph: GraphFacts
+    graph: GraphInfo
     input_dim: int
     output_dim: int
     activation: str
@@ -85,7 +85,7 @@ class ProjectionFacts:
     source: str
     """Name of the checkpoint that the graph was made from."""
     source_sha256: str
-    parity: ParityFacts
+    parity: ParityReport
 
     def __post_init__(self) -> None:
         found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*self.graph.inputs, *self.graph.outputs)]
@@ -98,8 +98,8 @@ class ProjectionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
-    """What a labelled set made of a graph in a lowered precision, the other tower in fp32. Shares from 0 to 1."""
+class TaskReport:
+    """What a labelled set made of a graph in a lowered precision, the other tower in fp32. PrecisionRecall from 0 to 1."""
 
     dataset: str
     sounds: int
@@ -120,7 +120,7 @@ class TaskFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QualityFacts:
+class QualityReport:
     """How good a graph in a lowered precision was found to be when the bundle was exported."""
 
     graph: Stage
@@ -134,7 +134,7 @@ class QualityFacts:
     centred_cosine_min: float
     centred_cosine_limit: float
     """Smallest mean that is accepted."""
-    tasks: tuple[TaskFacts, ...] = ()
+    tasks: tuple[TaskReport, ...] = ()
     """Empty where nothing was there to judge by: untrained weights."""
 
     @property

@@ -14,8 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from claprt.bundle.facts import Shares, Source, TaggingFacts, check_range, printable
-from claprt.bundle.graphs import FileFacts, GraphFacts, ParityFacts, Precision, ProjectionFacts, QualityFacts, Stage
+from claprt.bundle.graphs import FileInfo, GraphInfo, ParityReport, Precision, ProjectionInfo, QualityReport, Stage
+from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, printable
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
 
 SCHEMA = 1
@@ -33,13 +33,13 @@ __all__ = [
     "MAX_LOGIT_SCALE",
     "SCHEMA",
     "TOKENIZER_FILE",
-    "AudioFacts",
+    "AudioConfig",
     "Manifest",
     "MelSpec",
-    "Shares",
+    "PrecisionRecall",
     "Source",
-    "TaggingFacts",
-    "TextFacts",
+    "TaggingCalibration",
+    "TextConfig",
     "parse_manifest",
 ]
 
@@ -81,7 +81,7 @@ class MelSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AudioFacts:
+class AudioConfig:
     """What the audio path of a checkpoint expects."""
 
     architecture: str
@@ -123,7 +123,7 @@ class AudioFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextFacts:
+class TextConfig:
     """What the text path of a checkpoint expects."""
 
     architecture: str
@@ -150,17 +150,17 @@ class Manifest:
     """exp(logit_scale_a), the factor that training put on cosines; the one to classify with."""
     logit_scale_t: float
     """exp(logit_scale_t); training left it at its initial value."""
-    audio: AudioFacts
-    text: TextFacts
+    audio: AudioConfig
+    text: TextConfig
     opset: int
-    graphs: dict[Stage, dict[Precision, GraphFacts]]
-    files: dict[str, FileFacts]
-    parity: tuple[ParityFacts, ...]
-    quality: tuple[QualityFacts, ...] = ()
+    graphs: dict[Stage, dict[Precision, GraphInfo]]
+    files: dict[str, FileInfo]
+    parity: tuple[ParityReport, ...]
+    quality: tuple[QualityReport, ...] = ()
     """The judge's findings on every precision but fp32."""
-    tagging: TaggingFacts | None = None
+    tagging: TaggingCalibration | None = None
     """How cosines become probabilities of tags; None where nobody has calibrated."""
-    projection: ProjectionFacts | None = None
+    projection: ProjectionInfo | None = None
     """Of embeddings to behaviour descriptors; None where none was put in."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -188,7 +188,7 @@ class Manifest:
         if self.projection is not None and self.projection.input_dim != self.embedding_dim:
             raise ValueError(f"{self.projection.graph.file} does not take vectors of {self.embedding_dim}")
 
-    def graph(self, stage: Stage, precision: Precision) -> GraphFacts:
+    def graph(self, stage: Stage, precision: Precision) -> GraphInfo:
         """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
 
         Raises:
@@ -223,27 +223,27 @@ class Manifest:
             engine: `openvino` or `onnxruntime`.
 
         Returns:
-            Its name and version, as in `QualityFacts.engine`.
+            Its name and version, as in `QualityReport.engine`.
         """
         engines = [row.engine for row in self._findings(stage, precision)]
         own = [name for name in engines if name.partition(" ")[0] == engine]
         stand_ins = [name for name in engines if precision is Precision.BF16 and name.startswith("torch ")]
         return next(iter([*own, *stand_ins]), None)
 
-    def _findings(self, stage: Stage, precision: Precision) -> list[QualityFacts]:
+    def _findings(self, stage: Stage, precision: Precision) -> list[QualityReport]:
         return [row for row in self.quality if row.graph is stage and row.precision is precision]
 
-    def graph_files(self) -> dict[str, GraphFacts]:
+    def graph_files(self) -> dict[str, GraphInfo]:
         """Every graph of the bundle by its file, the projection's included."""
         graphs = [graph for stage in self.graphs.values() for graph in stage.values()]
         if self.projection is not None:
             graphs.append(self.projection.graph)
         return {graph.file: graph for graph in graphs}
 
-    def listed_files(self) -> dict[str, FileFacts]:
+    def listed_files(self) -> dict[str, FileInfo]:
         """Every file of the bundle but the manifest itself."""
         graphs = self.graph_files().items()
-        return {**self.files, **{name: FileFacts(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
+        return {**self.files, **{name: FileInfo(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
 
     def to_json(self) -> str:
         """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""

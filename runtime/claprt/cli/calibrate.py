@@ -12,7 +12,7 @@ from typing import Any
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE, bundle_folder, is_shipped
-from claprt.bundle.manifest import MANIFEST_FILE, Manifest, TaggingFacts
+from claprt.bundle.manifest import MANIFEST_FILE, Manifest, TaggingCalibration
 from claprt.bundle.published import published_name
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
@@ -106,7 +106,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         raise OptionError(f"The bundle at {folder} cannot be changed: {error.strerror}.") from error
 
 
-def report(found: TaggingFacts) -> str:
+def report(found: TaggingCalibration) -> str:
     """What was found, in sentences."""
     lines = [f"{found.sounds} sounds and {found.tags} tags of {found.dataset}, of which {found.prevalence:.1%} apply"]
     lines.append(f"a tag is as likely right as wrong at a cosine of {found.midpoint:.3f} (slope {found.slope:.1f})")

@@ -8,7 +8,7 @@ from typing import Any
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import ProjectionFacts, QualityFacts
+from claprt.bundle.graphs import ProjectionInfo, QualityReport
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
 from claprt.engines.providers import Provider, choose
@@ -45,13 +45,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def projection_line(facts: ProjectionFacts) -> str:
+def projection_line(facts: ProjectionInfo) -> str:
     """What the projection is, and where it came from."""
     made_from = f"from {facts.source} (sha256 {facts.source_sha256[:16]}…)"
     return f"{facts.input_dim} → {facts.output_dim} in [0, 1], {made_from}, within {facts.parity.max_abs:.2g} of torch"
 
 
-def quality_line(row: QualityFacts) -> str:
+def quality_line(row: QualityReport) -> str:
     """The judge's finding on one lowered graph."""
     parts = [f"{row.graph:5} {row.precision} on {row.engine}: centred cosine {row.centred_cosine:.4f}"]
     parts.append(f"(worst {row.centred_cosine_min:.4f}, limit {row.centred_cosine_limit})")

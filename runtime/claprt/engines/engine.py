@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
-from claprt.bundle.graphs import GraphFacts
+from claprt.bundle.graphs import GraphInfo
 from claprt.errors import ArrayError
 
 Array = np.ndarray[Any, Any]
@@ -67,7 +67,7 @@ def vectors_fault(vectors: Array | None, rows: int, dim: int) -> str | None:
     return None if np.isfinite(vectors).all() else "vectors that hold NaN or infinity"
 
 
-def checked_feeds(facts: GraphFacts, given: dict[str, Array | None]) -> dict[str, Array]:
+def checked_feeds(facts: GraphInfo, given: dict[str, Array | None]) -> dict[str, Array]:
     """What a graph takes of what was given, every shape checked, axes of one name equally long.
 
     Raises:

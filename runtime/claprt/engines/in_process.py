@@ -19,7 +19,7 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graphs import GraphFacts, Stage
+from claprt.bundle.graphs import GraphInfo, Stage
 from claprt.engines.engine import checked_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
@@ -158,7 +158,7 @@ class InProcessEngine:
         """
         return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
 
-    def _facts(self, stage: Stage) -> GraphFacts:
+    def _facts(self, stage: Stage) -> GraphInfo:
         return self._bundle.manifest.graph(stage, self.choice.of(stage))
 
     def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
@@ -245,7 +245,7 @@ class InProcessEngine:
             preload_gpu_libraries()
         return OrtSession(load, self.choice.provider, self._ort_providers(facts))
 
-    def _ort_providers(self, facts: GraphFacts) -> ProviderOptions:
+    def _ort_providers(self, facts: GraphInfo) -> ProviderOptions:
         cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
         if self.choice.provider is Provider.CPU:
             return [cpu]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.bundle.graphs import GraphInfo, TensorSpec
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
@@ -29,7 +29,7 @@ class _Buffers:
 class IoBindingRunner:
     """Runs one session with bound buffers, one run at a time."""
 
-    def __init__(self, runtime: Any, session: Any, facts: GraphFacts, device: str, *, max_shapes: int = 16) -> None:
+    def __init__(self, runtime: Any, session: Any, facts: GraphInfo, device: str, *, max_shapes: int = 16) -> None:
         """Bind nothing yet; buffers are made for the shapes that come.
 
         Args:
@@ -72,5 +72,5 @@ class IoBindingRunner:
         binding.bind_ortvalue_output(stated.name, output)
         return _Buffers(binding, inputs, output)
 
-    def _value(self, shape: tuple[int, ...], tensor: TensorFacts) -> Any:
+    def _value(self, shape: tuple[int, ...], tensor: TensorSpec) -> Any:
         return self._runtime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype), self._device, 0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from claprt.bundle.digests import unchanged_file
-from claprt.bundle.graphs import GraphFacts, TensorFacts
+from claprt.bundle.graphs import GraphInfo, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import cpu_features, cpu_identity, trim_heap
@@ -57,7 +57,7 @@ class Load:
     """What to load, and how."""
 
     path: Path
-    facts: GraphFacts
+    facts: GraphInfo
     threads: int
     cache: GraphCache | None
     verified: bool = False
@@ -206,13 +206,13 @@ def _onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def _check_interface(file: str, facts: GraphFacts, session: onnxruntime.InferenceSession) -> None:
+def _check_interface(file: str, facts: GraphInfo, session: onnxruntime.InferenceSession) -> None:
     for kind, stated, found in (
         ("inputs", facts.inputs, session.get_inputs()),
         ("outputs", facts.outputs, session.get_outputs()),
     ):
         have = tuple(
-            TensorFacts(name=tensor.name, dtype=_DTYPES.get(str(tensor.type), "unknown"), shape=tuple(tensor.shape))
+            TensorSpec(name=tensor.name, dtype=_DTYPES.get(str(tensor.type), "unknown"), shape=tuple(tensor.shape))
             for tensor in found
         )
         if have != stated:

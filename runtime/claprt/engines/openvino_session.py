@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from claprt.bundle.digests import unchanged_file
-from claprt.bundle.graphs import GraphFacts, Precision, TensorFacts
+from claprt.bundle.graphs import GraphInfo, Precision, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.hardware import cpu_features, cpu_identity
 from claprt.engines.onnxruntime_session import Load
@@ -147,7 +147,7 @@ def openvino_version() -> str | None:
         return None
 
 
-def _check_interface(file: str, facts: GraphFacts, model: openvino.CompiledModel) -> None:
+def _check_interface(file: str, facts: GraphInfo, model: openvino.CompiledModel) -> None:
     for kind, stated, found in (("inputs", facts.inputs, model.inputs), ("outputs", facts.outputs, model.outputs)):
         have = tuple((port.any_name, _DTYPES.get(port.element_type.get_type_name(), "unknown")) for port in found)
         if have != tuple((tensor.name, tensor.dtype) for tensor in stated) or not all(
@@ -156,7 +156,7 @@ def _check_interface(file: str, facts: GraphFacts, model: openvino.CompiledModel
             raise BundleCorruptError(f"{file}: the manifest states {kind} {stated}, the graph has {have}. Export again.")
 
 
-def _fits(tensor: TensorFacts, shape: openvino.PartialShape) -> bool:
+def _fits(tensor: TensorSpec, shape: openvino.PartialShape) -> bool:
     return len(shape) == len(tensor.shape) and all(
         axis.is_dynamic if isinstance(stated, str) else axis.is_static and axis.get_length() == stated
         for stated, axis in zip(tensor.shape, shape, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from claprt.arrays import BehaviorDescriptors, Embeddings
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graphs import PROJECTION_INPUT, ProjectionFacts
+from claprt.bundle.graphs import PROJECTION_INPUT, ProjectionInfo
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
 from claprt.system.forks import forget_in_children
@@ -46,7 +46,7 @@ class Projection:
         return facts is not None and (self._bundle.path / facts.graph.file).is_file()
 
     @property
-    def facts(self) -> ProjectionFacts:
+    def facts(self) -> ProjectionInfo:
         """What the manifest says of it.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from claprt.bundle.graphs import GraphFacts
+from claprt.bundle.graphs import GraphInfo
 from claprt.engines.graph_cache import GraphCache
 
 MIN_TOKENS, USUAL_TOKENS = 3, 16
@@ -20,7 +20,7 @@ Shapes = tuple[Shape, Shape, Shape]
 """Smallest, usual and largest shape of an input."""
 
 
-def shape_profile(graph: GraphFacts, *, max_batch: int, max_tokens: int) -> dict[str, Shapes]:
+def shape_profile(graph: GraphInfo, *, max_batch: int, max_tokens: int) -> dict[str, Shapes]:
     """Range of shapes of each input of a graph, by its name.
 
     Example:
@@ -59,7 +59,7 @@ def parse_profile(options: Mapping[str, str]) -> dict[str, Shapes]:
     return {name: (least.get(name, ()), usual.get(name, ()), most.get(name, ())) for name in {**least, **usual, **most}}
 
 
-def engine_cache_options(cache: GraphCache | None, graph: GraphFacts, profile: Mapping[str, str]) -> dict[str, str]:
+def engine_cache_options(cache: GraphCache | None, graph: GraphInfo, profile: Mapping[str, str]) -> dict[str, str]:
     """Provider options that keep built engines for the next process; none without a cache that can be written.
 
     onnxruntime names engines by the nodes of a graph, not by its weights, so each graph has a folder of its own.

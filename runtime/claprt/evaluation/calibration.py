@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.bundle.manifest import Shares, TaggingFacts
+from claprt.bundle.manifest import PrecisionRecall, TaggingCalibration
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Report, dataset_vectors, no_progress
@@ -50,7 +50,7 @@ def calibrate(
     templates: Sequence[str] = TEMPLATES,
     prevalence: float | None = None,
     progress: Report = no_progress,
-) -> TaggingFacts:
+) -> TaggingCalibration:
     """Asks labelled sounds, and says how cosines become probabilities.
 
     Args:
@@ -75,7 +75,7 @@ def calibrate(
     wanted = share if prevalence is None else _checked_share(prevalence)
     moved = _log_odds_of(wanted) - _log_odds_of(share)
     curve = fitted(cosines, truth)
-    return TaggingFacts(
+    return TaggingCalibration(
         slope=curve.slope,
         midpoint=float(np.clip(curve.midpoint - moved / curve.slope, -1, 1)),
         prevalence=wanted,
@@ -156,15 +156,15 @@ def left_out(cosines: Cosines, truth: Truth) -> NDArray[np.float32]:
     return found
 
 
-def shares(given: Truth, truth: Truth) -> Shares:
+def shares(given: Truth, truth: Truth) -> PrecisionRecall:
     """Precision and recall of the tags that were given, over all pairs.
 
     Example:
         >>> shares(np.array([[True, True, False, False]]), np.array([[True, False, True, False]]))
-        Shares(precision=0.5, recall=0.5)
+        PrecisionRecall(precision=0.5, recall=0.5)
     """
     both = int((given & truth).sum())
-    return Shares(precision=both / max(int(given.sum()), 1), recall=both / max(int(truth.sum()), 1))
+    return PrecisionRecall(precision=both / max(int(given.sum()), 1), recall=both / max(int(truth.sum()), 1))
 
 
 def _log_odds_of(share: float) -> float:

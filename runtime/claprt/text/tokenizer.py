@@ -16,7 +16,7 @@ import numpy as np
 
 from claprt.arrays import AttentionMask, TokenIds
 from claprt.audio.objects import is_missing
-from claprt.bundle.manifest import TextFacts
+from claprt.bundle.manifest import TextConfig
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
 
 
@@ -31,7 +31,7 @@ class TextEncoder(Protocol):
 class Tokenizer:
     """Turns texts into token ids, at most `facts.max_tokens` each, beginning and end marks included."""
 
-    def __init__(self, path: Path, facts: TextFacts, sha256: str | None = None) -> None:
+    def __init__(self, path: Path, facts: TextConfig, sha256: str | None = None) -> None:
         """Reads `tokenizer.json`.
 
         Args:

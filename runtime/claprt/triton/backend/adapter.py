@@ -16,7 +16,7 @@ import numpy as np
 from claprt.arrays import AttentionMask, Embeddings, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import Precision, Stage
-from claprt.bundle.manifest import MANIFEST_FILE, TextFacts, parse_manifest
+from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
 from claprt.engines.engine import Engine
 from claprt.engines.graph_cache import default_cache
 from claprt.engines.in_process import InProcessEngine, this_machine
@@ -123,7 +123,7 @@ def check_distinct(texts: Embeddings) -> None:
 
 
 def text_rows(
-    engine: Engine, facts: TextFacts, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32
+    engine: Engine, facts: TextConfig, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32
 ) -> Embeddings:
     """Vectors of texts, those of similar length together and without the padding on the right that they do not need.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from claprt.bundle.graphs import GraphFacts, Precision, Stage, TensorFacts
+from claprt.bundle.graphs import GraphInfo, Precision, Stage, TensorSpec
 from claprt.bundle.manifest import Manifest
 from claprt.engines.tensorrt import parse_profile, shape_profile
 from claprt.errors import ClaprtError, MissingDependencyError
@@ -206,12 +206,12 @@ def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> 
         yield from _profiles(dict(accelerator.parameters), facts, config.max_batch_size, manifest.text.max_tokens)
 
 
-def _dims(tensor: TensorFacts) -> Dims:
+def _dims(tensor: TensorSpec) -> Dims:
     """Dims as Triton has them: without the batch, -1 where the length is dynamic."""
     return tuple(axis if isinstance(axis, int) else -1 for axis in tensor.shape[1:])
 
 
-def _profiles(options: Mapping[str, str], facts: GraphFacts, max_batch: int, max_tokens: int) -> Iterator[str]:
+def _profiles(options: Mapping[str, str], facts: GraphInfo, max_batch: int, max_tokens: int) -> Iterator[str]:
     """TensorRT's shapes: all inputs, the graph's own dims, from one row to the largest batch."""
     found = parse_profile(options)
     largest = {name: shapes[2] for name, shapes in shape_profile(facts, max_batch=max_batch, max_tokens=max_tokens).items()}

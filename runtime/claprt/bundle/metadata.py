@@ -1,4 +1,4 @@
-"""Facts of a manifest that no graph depends on, and the bounds that numbers and words of a manifest have."""
+"""Source, tagging calibration and numeric bounds of a manifest: what no graph depends on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
+class PrecisionRecall:
     """How right a set of tags was, pooled over all pairs of a sound and a tag, each from 0 to 1."""
 
     precision: float
@@ -45,7 +45,7 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaggingFacts:
+class TaggingCalibration:
     """What `claprt calibrate` found: the probability of a tag is sigmoid(slope * (cosine - midpoint))."""
 
     slope: float
@@ -59,9 +59,9 @@ class TaggingFacts:
     tags: int
     templates: tuple[str, ...]
     """Sentences with {} that the tags were asked in."""
-    held_out: Shares
+    held_out: PrecisionRecall
     """At a threshold of 0.5, on sounds that were left out of the fit in turn."""
-    uncalibrated: Shares
+    uncalibrated: PrecisionRecall
     """Of sigmoid(scale * cosine) at 0.5, on the same sounds."""
 
     def __post_init__(self) -> None:
