@@ -13,7 +13,7 @@ import pytest
 
 import claprt
 
-pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+pytest.importorskip("starlette", reason="needs the service's packages (pip install 'claprt[serve]')")
 
 import uvicorn
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the service's packages")
+pytest.importorskip("starlette", reason="needs the service's packages")
 if not Path("/proc/self/clear_refs").exists():
     pytest.skip("needs Linux", allow_module_level=True)
 
@@ -18,7 +18,7 @@ import contextlib, sys, threading, time
 from pathlib import Path
 from claprt.errors import AudioError
 from claprt.serve.base64_audio import from_uri
-from claprt.serve.websocket.kromosynth import from_json
+from claprt.serve.scheduling.audio_input import AudioInput, Encoding, decode
 
 def resident(which):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -45,7 +45,7 @@ def watch():
 watcher = threading.Thread(target=watch)
 watcher.start()
 with contextlib.suppress(AudioError):
-    from_json(text, 16000) if head.startswith("{") else from_uri(text)
+    decode(AudioInput(text, 16000, Encoding.MESSAGE)) if head.startswith("{") else from_uri(text)
 ended.set()
 watcher.join()
 print(resident("VmHWM") - before, sorted(waits)[-3:][0])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+pytest.importorskip("starlette", reason="needs the service's packages (pip install 'claprt[serve]')")
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
@@ -22,14 +22,16 @@ from starlette.testclient import TestClient
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioShapeError, ServerUnavailableError
+from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
-from claprt.serve.admission import Places
+from claprt.serve.admission import AdmissionControl
 from claprt.serve.app import create_app
 from claprt.serve.errors import OverloadedError, ServiceFault, ShuttingDownError
 from claprt.serve.http.request_bodies import while_connected
 from claprt.serve.limits import Limits
+from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
-from claprt.serve.scheduling.features import Given, read
+from claprt.serve.scheduling.features import extract, open_limited
 from claprt.serve.scheduling.service import Service
 
 RATE = 16_000
@@ -84,6 +86,14 @@ def with_batcher(
     return asyncio.run(run())
 
 
+async def embed(batcher: Batcher, source: Any, sample_rate: int | None = None) -> EmbeddedSound:
+    return (await batcher.embed(AudioInput(source, sample_rate))).sound
+
+
+def read(clap: claprt.Clap, audio: AudioInput, limits: Limits) -> list[Any]:
+    return list(extract(clap, open_limited(clap, audio, limits), limits))
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Waits for something that is about to happen."""
     for _ in range(2000):
@@ -94,7 +104,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claprt.serve.scheduling.tower._RUN_S", 60)  # the first run takes as long as the tower is closed
+    monkeypatch.setattr("claprt.serve.scheduling.audio_tower._RUN_S", 60)  # the first run takes long
     rows = [SOUNDS["rain"](RATE, RATE) * np.float32(1 - n / 50) for n in range(24)]
     expected = clap.embed_audio(rows, RATE)
     tower = Tower(clap)
@@ -103,10 +113,10 @@ def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: p
 
     async def ask() -> list[Any]:
         batcher = Batcher(clap, Limits(), runs.append)
-        asked = [asyncio.ensure_future(batcher.heard(lambda: Given(rows[0], RATE)))]
+        asked = [asyncio.ensure_future(batcher.embed(AudioInput(rows[0], RATE)))]
         await until(lambda: tower.asked)
-        asked += [asyncio.ensure_future(batcher.heard(lambda row=row: Given(row, RATE))) for row in rows[1:]]
-        await until(lambda: batcher.queued == 23)
+        asked += [asyncio.ensure_future(batcher.embed(AudioInput(row, RATE))) for row in rows[1:]]
+        await until(lambda: batcher.queued_windows == 23)
         tower.open.set()
         found = await asyncio.gather(*asked)
         await asyncio.to_thread(batcher.close)
@@ -125,24 +135,24 @@ def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: p
 
 def test_a_lone_sound_is_not_kept_waiting(clap: claprt.Clap) -> None:
     async def work(batcher: Batcher) -> Any:
-        await batcher.sound(SOUND)
-        return await batcher.heard(lambda: Given(SOUND))
+        await embed(batcher, SOUND)
+        return await batcher.embed(AudioInput(SOUND))
 
     assert with_batcher(clap, work).wait_ms < 200
 
 
 def test_readers_pause_while_many_windows_wait(clap: claprt.Clap, tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claprt.serve.scheduling.tower._AHEAD", 6)
+    monkeypatch.setattr("claprt.serve.scheduling.audio_tower._QUEUE_LIMIT", 6)
     tower.open.clear()
     long = np.ones(480_000 * 4, np.float32)
 
     async def work(batcher: Batcher) -> Any:
-        first = asyncio.ensure_future(batcher.sound(SOUND))
+        first = asyncio.ensure_future(embed(batcher, SOUND))
         await until(lambda: tower.asked)
-        asked = [asyncio.ensure_future(batcher.sound(long)) for _ in range(6)]
-        await until(lambda: batcher.queued >= 6)
+        asked = [asyncio.ensure_future(embed(batcher, long)) for _ in range(6)]
+        await until(lambda: batcher.queued_windows >= 6)
         await asyncio.sleep(0.3)
-        most = batcher.queued
+        most = batcher.queued_windows
         tower.open.set()
         return most, await asyncio.gather(first, *asked)
 
@@ -155,14 +165,14 @@ def test_who_leaves_is_not_worked_for(clap: claprt.Clap, tower: Tower) -> None:
     tower.open.clear()
 
     async def work(batcher: Batcher) -> Any:
-        first = asyncio.ensure_future(batcher.sound(SOUND))
+        first = asyncio.ensure_future(embed(batcher, SOUND))
         await until(lambda: tower.asked)
-        gone = [asyncio.ensure_future(batcher.sound(np.ones(480_000 * 3, np.float32))) for _ in range(4)]
-        await until(lambda: batcher.queued >= 12)
+        gone = [asyncio.ensure_future(embed(batcher, np.ones(480_000 * 3, np.float32))) for _ in range(4)]
+        await until(lambda: batcher.queued_windows >= 12)
         for task in gone:
             task.cancel()
         await asyncio.wait(gone)
-        last = asyncio.ensure_future(batcher.sound(SOUND))
+        last = asyncio.ensure_future(embed(batcher, SOUND))
         tower.open.set()
         return await asyncio.gather(first, last)
 
@@ -178,16 +188,16 @@ def test_a_fault_of_the_tower_reaches_everybody_and_is_forgotten(
     tower.fault = fault
 
     async def work(batcher: Batcher) -> Any:
-        asked = [asyncio.ensure_future(batcher.sound(SOUND))]
+        asked = [asyncio.ensure_future(embed(batcher, SOUND))]
         await until(lambda: tower.asked)
-        asked += [asyncio.ensure_future(batcher.sound(SOUND)) for _ in range(4)]
-        await until(lambda: batcher.queued == 4)
+        asked += [asyncio.ensure_future(embed(batcher, SOUND)) for _ in range(4)]
+        await until(lambda: batcher.queued_windows == 4)
         tower.open.set()
         found = await asyncio.gather(*asked, return_exceptions=True)
-        lost = batcher.lost
+        lost = batcher.failure
         tower.fault = None
-        await batcher.sound(SOUND)
-        return found, lost, batcher.lost
+        await embed(batcher, SOUND)
+        return found, lost, batcher.failure
 
     found, lost, after = with_batcher(clap, work)
     assert all(isinstance(error, ServiceFault) for error in found)
@@ -198,11 +208,11 @@ def test_a_fault_of_the_tower_reaches_everybody_and_is_forgotten(
 
 
 def test_a_reader_that_fails_fails_its_sound_alone(clap: claprt.Clap) -> None:
-    def bad() -> Given:
+    def bad(_: Callable[[], None]) -> None:
         raise LookupError("not ours")
 
     async def work(batcher: Batcher) -> Any:
-        return await asyncio.gather(batcher.heard(bad), batcher.sound(SOUND), return_exceptions=True)
+        return await asyncio.gather(batcher.read(bad), embed(batcher, SOUND), return_exceptions=True)
 
     error, sound = with_batcher(clap, work)
     assert isinstance(error, LookupError)
@@ -225,13 +235,13 @@ def test_a_model_with_a_cache_is_not_run_twice(bundle: Path) -> None:
         assert client.post("/analyse", files={"file": file.getvalue()}).status_code == 200
     assert replies[0]["classes"] == replies[1]["classes"]
     assert replies[1]["timings_ms"]["tower"] == 0
-    assert tower.windows == [1, 1]  # once for an answer, once for a picture
+    assert tower.windows == [1]
 
 
 def test_closing_answers_what_was_accepted(clap: claprt.Clap) -> None:
     async def ask() -> Any:
         batcher = Batcher(clap, Limits())
-        asked = [asyncio.ensure_future(batcher.sound(SOUND)) for _ in range(40)]
+        asked = [asyncio.ensure_future(embed(batcher, SOUND)) for _ in range(40)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.close)
         return await asyncio.wait_for(asyncio.gather(*asked), 20)
@@ -245,29 +255,30 @@ class TestLimits:
     ) -> None:
         monkeypatch.setattr("claprt.audio.preprocess.KaiserResampler", None)  # which would be called next
         with pytest.raises(AudioShapeError, match="up to 1000 samples"):
-            list(read(clap, Given(np.ones(1001), 8000), Limits(samples=1000)))
+            read(clap, AudioInput(np.ones(1001), 8000), Limits(samples=1000))
         with pytest.raises(AudioShapeError, match="more sound"):
-            list(read(clap, Given(np.ones(8000 * 11), 8000), Limits(windows=1)))
+            read(clap, AudioInput(np.ones(8000 * 11), 8000), Limits(windows=1))
 
     def test_windows_are_counted_however_they_overlap(self, bundle: Path) -> None:
         clap = claprt.load(bundle, hop_s=1)
-        assert len(list(read(clap, Given(np.ones(480_000 * 2)), Limits(windows=11)))) == 11
+        assert len(read(clap, AudioInput(np.ones(480_000 * 2)), Limits(windows=11))) == 11
         with pytest.raises(AudioShapeError, match="up to 10 windows"):
-            list(read(clap, Given(np.ones(480_000 * 2)), Limits(windows=10)))
+            read(clap, AudioInput(np.ones(480_000 * 2)), Limits(windows=10))
 
-    def test_places(self) -> None:
-        places = Places(Limits(waiting=3, waiting_bytes=100))
-        with places.taken(1000), pytest.raises(OverloadedError), places.taken(1):
+    def test_admission(self) -> None:
+        rejected: list[str] = []
+        admission = AdmissionControl(Limits(waiting=3, waiting_bytes=100), rejected.append)
+        with admission.admit(1000), pytest.raises(OverloadedError), admission.admit(1):
             pass
-        with places.taken(50), places.taken(50), places.taken(0):
-            assert (places.waiting, places.bytes) == (3, 100)
-            with pytest.raises(OverloadedError), places.taken(0):
+        with admission.admit(50), admission.admit(50), admission.admit(0):
+            assert (admission.waiting, admission.bytes) == (3, 100)
+            with pytest.raises(OverloadedError), admission.admit(0):
                 pass
-        assert (places.waiting, places.bytes) == (0, 0)
-        places.closing = True
-        with pytest.raises(ShuttingDownError), places.taken():
+        assert (admission.waiting, admission.bytes) == (0, 0)
+        admission.closing = True
+        with pytest.raises(ShuttingDownError), admission.admit():
             pass
-        assert +places.refused == {"overloaded": 2, "shutting_down": 1}
+        assert rejected == ["overloaded", "overloaded", "shutting_down"]
 
     def test_overload_is_told_and_passes(self, clap: claprt.Clap, tower: Tower) -> None:
         app = create_app(clap, limits=Limits(waiting=1))
@@ -275,7 +286,7 @@ class TestLimits:
             tower.open.clear()
             socket.send_bytes(SOUND.tobytes())
             assert client.portal is not None
-            client.portal.call(until, lambda: app.state.service.places.waiting)
+            client.portal.call(until, lambda: app.state.service.admission.waiting)
             reply = client.post("/v1/embeddings", json={"input": "rain"})
             assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
             assert reply.json()["error"]["type"] == "OverloadedError"
@@ -300,9 +311,9 @@ class TestEnd:
             ):
                 tower.open.clear()
                 busy.send_bytes(SOUND.tobytes())
-                client.portal.call(until, lambda: service.places.waiting)
+                client.portal.call(until, lambda: service.admission.waiting)
                 drained = client.portal.start_task_soon(service.drain)
-                client.portal.call(until, lambda: service.places.closing)
+                client.portal.call(until, lambda: service.admission.closing)
                 assert client.get("/readyz").json()["status"] == "shutting down"
                 assert client.get("/healthz").status_code == 200
                 reply = client.post("/v1/embeddings", json={"input": "rain"})
@@ -334,7 +345,7 @@ class TestEnd:
     def test_it_does_not_wait_for_ever(self, clap: claprt.Clap, tower: Tower) -> None:
         async def ask() -> float:
             service = Service(clap, Limits())
-            with service.places.taken():
+            with service.admission.admit():
                 began = time.perf_counter()
                 await service.drain(0.1)
                 took = time.perf_counter() - began
@@ -362,7 +373,7 @@ class TestLeaving:
         """Its work is given up, and its place is free."""
 
         async def ask() -> tuple[int, bool]:
-            places, left, given_up = Places(Limits()), asyncio.Event(), asyncio.Event()
+            admission, left, given_up = AdmissionControl(Limits()), asyncio.Event(), asyncio.Event()
 
             async def receive() -> Any:
                 await left.wait()
@@ -375,16 +386,16 @@ class TestLeaving:
                     given_up.set()
 
             async def answer() -> None:
-                with places.taken():
+                with admission.admit():
                     await while_connected(Request({"type": "http"}, receive), work())
 
             task = asyncio.ensure_future(answer())
-            await until(lambda: places.waiting)
+            await until(lambda: admission.waiting)
             left.set()
             with pytest.raises(ClientDisconnect):
                 await task
             await asyncio.wait_for(given_up.wait(), 5)
-            return places.waiting, given_up.is_set()
+            return admission.waiting, given_up.is_set()
 
         assert asyncio.run(ask()) == (0, True)
 
@@ -395,8 +406,8 @@ class TestLeaving:
             tower.open.clear()
             with client.websocket_connect("/clap") as socket:
                 socket.send_bytes(SOUND.tobytes())
-                client.portal.call(until, lambda: app.state.service.places.waiting)
-            client.portal.call(until, lambda: not app.state.service.places.waiting)
+                client.portal.call(until, lambda: app.state.service.admission.waiting)
+            client.portal.call(until, lambda: not app.state.service.admission.waiting)
             tower.open.set()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+pytest.importorskip("starlette", reason="needs the service's packages (pip install 'claprt[serve]')")
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -31,7 +31,7 @@ from claprt.errors import AudioDecodeError, OptionError
 from claprt.serve.app import create_app
 from claprt.serve.base64_audio import from_base64, from_uri
 from claprt.serve.errors import ShapeError
-from claprt.serve.http.request_bodies import split
+from claprt.serve.http.request_bodies import split_labels
 from claprt.serve.limits import Limits
 from claprt.serve.origins import Origins
 
@@ -423,12 +423,12 @@ class TestBodies:
         assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
 
     def test_words(self) -> None:
-        assert split(" dog,, rain\r\ncat\n", 9) == ["dog", "rain", "cat"]
-        assert split(' ["rain, heavy", "é"]', 9) == ["rain, heavy", "é"]
+        assert split_labels(" dog,, rain\r\ncat\n", 9) == ["dog", "rain", "cat"]
+        assert split_labels(' ["rain, heavy", "é"]', 9) == ["rain, heavy", "é"]
         with pytest.raises(ShapeError):
-            split("[1,", 9)
+            split_labels("[1,", 9)
         with pytest.raises(OptionError, match="1 to 9"):
-            split("a," * 20, 9)
+            split_labels("a," * 20, 9)
 
     def test_numbers_may_be_strings(self, client: TestClient, rain: bytes) -> None:
         body = {"audio": base64.b64encode(rain).decode(), "labels": ["rain", "dog"]}
@@ -626,7 +626,7 @@ def test_a_bug_is_told_without_its_traceback(
     def broken(*_: object) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("claprt.serve.http.routes.picture", broken)
+    monkeypatch.setattr("claprt.serve.http.routes.page_data", broken)
     with TestClient(create_app(clap)) as client:
         reply = client.post("/analyse", files={"file": wav(np.zeros(500), RATE)})
     assert reply.status_code == 500

@@ -173,7 +173,7 @@ def test_a_port_in_use(service: Process, capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "sentence"),
     [
         (["--port", "65536"], "port=65536 is no port"),
-        (["--host", "a..b"], "is no address"),
+        (["--host", "a..b"], "is not an address"),
         (["--host", "192.0.2.1"], "cannot be opened"),
         (["--bundle", "FILE"], "a file was found there that is neither"),
         (["--checkpoint-path", "FILE"], "a file was found there that is neither"),

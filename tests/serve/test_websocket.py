@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+pytest.importorskip("starlette", reason="needs the service's packages (pip install 'claprt[serve]')")
 
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
@@ -222,12 +222,12 @@ class TestClapSocket:
         data = sound[:99].astype("<f4").tobytes()
         with client.websocket_connect(f"/clap?{name}=48000") as socket:
             socket.send_bytes(data)
-            assert "goes into sample_rate" in socket.receive_json()["message"]
+            assert "in Hz as sample_rate" in socket.receive_json()["message"]
             socket.send_text(json.dumps({"audio_buffer": base64_of(data), "sample_rate": 8000, name: 48_000}))
-            assert "goes into sample_rate" in socket.receive_json()["message"]
+            assert "in Hz as sample_rate" in socket.receive_json()["message"]
         with client.websocket_connect("/clap?sample_rate=8000") as socket:
             socket.send_text(json.dumps({"audio_buffer": base64_of(data), name: 48_000}))
-            assert "goes into sample_rate" in socket.receive_json()["message"]
+            assert "in Hz as sample_rate" in socket.receive_json()["message"]
             socket.send_text(json.dumps({"audio_buffer": base64_of(data), name: None}))
             assert socket.receive_json()["type"] == "clap"
 
@@ -313,7 +313,7 @@ class TestProject:
             ('{"embedding": ["1"]}', "OptionError", "float"),
             ('{"embedding": [NaN]}', "OptionError", "not understood"),
             (json.dumps({"embedding": [1e300] * 512}), "ArrayError", "infinity"),
-            ('{"embeddings": [[1], [1, 2]]}', "OptionError", "unlike lengths"),
+            ('{"embeddings": [[1], [1, 2]]}', "OptionError", "different lengths"),
             (json.dumps({"embeddings": [[0.0] * 512] * 5}), "OptionError", "more numbers"),
             (json.dumps({"embeddings": [[0.0]] * 5}), "OptionError", "up to 4"),
             ('{"type": "train", "embeddings": [[1]]}', "OptionError", "claprt-export train-projection"),

@@ -74,7 +74,7 @@ def test_the_same_with_telemetry_allowed_would_be_noticed(bundle: Path, tmp_path
 
 
 def test_serve(bundle: Path, tmp_path: Path) -> None:
-    if not _installed("fastapi"):
+    if not _installed("starlette"):
         pytest.skip("needs the service's packages: the serve extra")
     done = no_network.run(_SERVE.format(bundle=str(bundle)), tmp_path, listening=True)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from claprt.model.clap import Clap
 from claprt.system.extras import install_hint
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     from claprt.serve.scheduling.service import Service
 
@@ -106,7 +106,16 @@ def run(options: argparse.Namespace) -> int:
     try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
-        from claprt.serve.server.run import Bounds, Stopped, is_private, listen, serve, stopped_by_signals, turn_away, urls
+        from claprt.serve.server.run import (
+            Bounds,
+            Stopped,
+            is_private,
+            listen,
+            reject_waiting,
+            serve,
+            stopped_by_signals,
+            urls,
+        )
         from claprt.serve.websocket.kromosynth import check_default_rate
     except ImportError as error:
         raise MissingDependencyError(f"{error.name} is not installed: {install_hint('serve')}.") from error
@@ -119,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         for one in sockets:
             stack.callback(one.close)
         stack.enter_context(stopped_by_signals())
-        stack.push(lambda kind, *_: kind is not None and issubclass(kind, Stopped) and not turn_away(sockets))
+        stack.push(lambda kind, *_: kind is not None and issubclass(kind, Stopped) and not reject_waiting(sockets))
         if token is None and not is_private(sockets):
             warning = (
                 f"warning: whoever can reach {options.host} can use this service; set {_TOKEN_VARIABLE} or --token-file."
@@ -127,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
             print(warning, file=sys.stderr)
         _name_process(options.process_title)
 
-        def made() -> tuple[Clap, FastAPI]:
+        def made() -> tuple[Clap, Starlette]:
             clap = _loaded(options)
             app = create_app(clap, limits=limits, sample_rate=options.sample_rate, token=token, cors=options.cors)
             app.state.service.batcher.prepare()
@@ -136,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             clap, app = _beside(made)
         except Stopped:  # the thread that loads cannot be stopped, but it has not begun to answer anybody
-            turn_away(sockets)
+            reject_waiting(sockets)
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)

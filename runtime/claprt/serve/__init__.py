@@ -1,10 +1,7 @@
-"""CLAP as a service: kromosynth's WebSocket protocols, HTTP for everybody else, and a page to look at sounds with.
+"""CLAP as a service: HTTP, kromosynth's WebSocket protocols, and a page to try it.
 
-`app` puts the application together, `server` runs it on a port (`connections` are what it holds there), `claprt serve` is
-the command. `gate` lets HTTP requests in, `conversation` holds a WebSocket; `http`, `bodies` and `schemas` are the
-endpoints, `socket` and `projection` the protocols, `page` the page. All of them ask `service`, which `questions` and
-`analysis` belong to; below it `batcher` merges what arrives together: `readers` are its threads that read sounds (`reading`
-makes windows of one, `asked` is one on its way), `tower` and `texts` those that run the towers, and `turns` says who comes
-next. `limits` and `places` say how much there may be, `access` is the log of requests,
-`faults` what is said when there is no answer, `metrics` what Prometheus is told.
+`app` creates the ASGI application, `server` runs it on a port, `claprt serve` is the command. `middleware` and `origins`
+check HTTP requests, `admission` and `limits` bound them, `access` logs them and `metrics` counts them; `errors` maps
+exceptions to responses. `http` has the endpoints and the page, `websocket` the message protocols; `schemas`, `projection`
+and `base64_audio` are shared by both. All of them call `scheduling.service`, which runs the model.
 """

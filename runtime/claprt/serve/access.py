@@ -1,4 +1,4 @@
-"""The request log: one line for each request, refused ones included, without bodies and without control characters.
+"""Request log: one line for each request, rejected ones included, without bodies and without control characters.
 
 2026-11-26T01:12:03Z POST /classify 200 41.0 ms in=88244 out=1203 text=3.7 read=15.2 wait=0.4 tower=18.9
 """
@@ -16,7 +16,7 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 
 
 def switch_on() -> None:
-    """Writes the log to standard error from now on."""
+    """Write the log to standard error from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ"))
     assert handler.formatter is not None
@@ -27,29 +27,29 @@ def switch_on() -> None:
 
 
 def begin() -> None:
-    """Begins a request: the stages that this context passes through from here on are its own."""
+    """Begin a request: the stages noted in this context from here on belong to it."""
     if log.isEnabledFor(logging.INFO):
         _stages.set({})
 
 
 def stage(**seconds: float) -> None:
-    """Adds the time of some stages of the request."""
-    found = _stages.get()
-    if found is not None:
+    """Add the durations of stages of the request, in seconds."""
+    stages = _stages.get()
+    if stages is not None:
         for name, took in seconds.items():
-            found[name] = found.get(name, 0.0) + took
+            stages[name] = stages.get(name, 0.0) + took
 
 
 def request(method: str, path: str, status: int, seconds: float, *, received: int = 0, sent: int = 0) -> None:
-    """Writes the line of a request.
+    """Write the line of a request.
 
     Args:
-        method: of HTTP; `WS` for a message or a handshake of a WebSocket, `-` where the request was not understood.
-        path: without its query, as it was sent.
-        status: that was sent, or that HTTP would have for the reply of a WebSocket; 499 if the client left.
-        seconds: from the head of the request, or the whole message, to the end of the reply.
-        received: bytes of the body or message.
-        sent: bytes of the reply.
+        method: HTTP method; `WS` for a message or a handshake of a WebSocket, `-` for an invalid request.
+        path: Path without the query, as it was sent.
+        status: HTTP status, for the reply of a WebSocket the equivalent one; 499 if the client disconnected.
+        seconds: From the head of the request, or the whole message, to the end of the reply.
+        received: Bytes of the body or message.
+        sent: Bytes of the reply.
     """
     if log.isEnabledFor(logging.INFO):
         stages = "".join(f" {name}={1000 * took:.1f}" for name, took in (_stages.get() or {}).items())
@@ -58,7 +58,7 @@ def request(method: str, path: str, status: int, seconds: float, *, received: in
 
 
 def _visible(text: str) -> str:
-    """The text in visible ASCII.
+    """Percent-encode a text to visible ASCII.
 
     Example:
         >>> _visible("/a b"), _visible("/a" + chr(10) + "b"), _visible("")

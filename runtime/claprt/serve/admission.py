@@ -1,86 +1,81 @@
-"""Who may come in: requests that were accepted and not answered yet, counted and bounded."""
+"""Admission control: limits on concurrent requests and their bytes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from claprt.serve.errors import OverloadedError, ShuttingDownError
 from claprt.serve.limits import Limits
-from claprt.serve.scheduling.turns import whose
+from claprt.serve.scheduling.fair_queue import current_client
 
 
-class Crowd:
-    """Counts who is there, and tells when nobody is. Used from the event loop alone."""
+class ActiveCounter:
+    """Counts active requests or connections, and signals when idle. For the event loop's thread only."""
 
     def __init__(self) -> None:
-        self.number = 0
-        self._gone = asyncio.Event()
-        self._gone.set()
+        self.count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @contextmanager
-    def joined(self) -> Generator[None]:
-        """One more, as long as the block lasts."""
-        self.number += 1
-        self._gone.clear()
+    def track(self) -> Generator[None]:
+        """Count one more inside the block."""
+        self.count += 1
+        self._idle.clear()
         try:
             yield
         finally:
-            self.number -= 1
-            if not self.number:
-                self._gone.set()
+            self.count -= 1
+            if not self.count:
+                self._idle.set()
 
-    async def gone(self) -> None:
-        """Returns once nobody is there."""
-        await self._gone.wait()
+    async def wait_idle(self) -> None:
+        """Wait until the count is 0."""
+        await self._idle.wait()
 
 
-class Places:
-    """Accepts requests as long as there is room, and none once the service ends. Used from the event loop alone."""
+class AdmissionControl:
+    """Admits requests within the limits, and none during shutdown. For the event loop's thread only."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._crowd = Crowd()
+    def __init__(self, limits: Limits, on_reject: Callable[[str], None] = lambda _: None) -> None:
+        """`on_reject` is called with the reason of each rejection."""
+        self._limits, self._on_reject = limits, on_reject
+        self._active = ActiveCounter()
         self.closing = False
-        """Whether the service ends."""
+        """Whether the service is shutting down."""
         self.bytes = 0
-        """What those requests brought."""
-        self.refused: Counter[str] = Counter(dict.fromkeys(("overloaded", "shutting_down", "token", "too_large"), 0))
-        """Requests that were turned away, by reason."""
+        """Bytes of the admitted requests that are not answered yet."""
 
     @property
     def waiting(self) -> int:
-        """Requests that were accepted and are not answered yet."""
-        return self._crowd.number
+        """Admitted requests that are not answered yet."""
+        return self._active.count
 
     @contextmanager
-    def taken(self, size: int = 0) -> Generator[None]:
-        """A place for a request of so many bytes, for as long as it is worked on.
+    def admit(self, size: int = 0) -> Generator[None]:
+        """Admit a request of `size` bytes, which is answered inside the block.
 
         Raises:
-            ShuttingDownError: the service ends.
-            OverloadedError: too many requests wait already.
+            ShuttingDownError: If the service is shutting down.
+            OverloadedError: If there are too many requests already.
         """
-        self._admit(size)
-        whose().brings(size)
+        if self.closing:
+            self._on_reject("shutting_down")
+            raise ShuttingDownError
+        full = self.waiting >= self._limits.waiting
+        if full or (self.waiting and self.bytes + size > self._limits.waiting_bytes):
+            self._on_reject("overloaded")
+            raise OverloadedError(f"The service is overloaded: {self.waiting} requests wait. Try again a little later.")
+        current_client().weigh(size)
         self.bytes += size
         try:
-            with self._crowd.joined():
+            with self._active.track():
                 yield
         finally:
             self.bytes -= size
 
-    def _admit(self, size: int) -> None:
-        if self.closing:
-            self.refused["shutting_down"] += 1
-            raise ShuttingDownError
-        full = self.waiting >= self._limits.waiting
-        if full or (self.waiting and self.bytes + size > self._limits.waiting_bytes):
-            self.refused["overloaded"] += 1
-            raise OverloadedError(f"The service is overloaded: {self.waiting} requests wait. Ask again a little later.")
-
-    async def emptied(self) -> None:
-        """Returns once every accepted request has been worked on."""
-        await self._crowd.gone()
+    async def wait_idle(self) -> None:
+        """Wait until every admitted request is answered."""
+        await self._active.wait_idle()

@@ -1,34 +1,37 @@
-"""The ASGI application: WebSockets, HTTP and the page around one service."""
+"""The ASGI application: HTTP, WebSockets and the page around one service."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from claprt import __version__
+from claprt._version import __version__
 from claprt.errors import ClaprtError
 from claprt.model.clap import Clap
-from claprt.serve.errors import explained, refusal, refusal_of
-from claprt.serve.http.page import add_page
-from claprt.serve.http.routes import add_endpoints
+from claprt.serve.errors import error_response, response_to, to_client_error
+from claprt.serve.http.openapi import openapi_document
+from claprt.serve.http.page import page_routes
+from claprt.serve.http.routes import HttpApi
 from claprt.serve.limits import Limits
-from claprt.serve.middleware import Gate
+from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
 from claprt.serve.projection import Projector
 from claprt.serve.scheduling.service import Service
-from claprt.serve.websocket.endpoint import Endpoint, Talk
+from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
 
 _DESCRIPTION = """\
-CLAP embeddings of sounds and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
-(kromosynth's protocol, also at every path that is not another endpoint's), `/clap-bd` (the same, with a behaviour
+CLAP embeddings of audio and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
+(kromosynth's protocol, also at every path without an endpoint of its own), `/clap-bd` (the same, with a behaviour
 descriptor) and `/project`.
 """
 
@@ -40,7 +43,7 @@ def create_app(
     sample_rate: int = DEFAULT_RATE,
     token: str | None = None,
     cors: Sequence[str] = (),
-) -> FastAPI:
+) -> Starlette:
     """Create the ASGI application around a loaded model.
 
     Its `state.service` is the `Service`. Call `await app.state.service.drain()` before the server closes connections, so
@@ -60,68 +63,76 @@ def create_app(
     service = Service(clap, limits or Limits())
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await service.start()
         yield
         await service.drain()
         await service.end()
 
-    app = FastAPI(
-        title="claprt", version=__version__, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
-    app.state.service = service
-    clap_at_any = Endpoint(service, token, "/clap", lambda socket: Kromosynth(service, socket, sample_rate))
-    others: dict[str, Callable[[WebSocket], Talk]] = {
-        "/clap-bd": lambda socket: Kromosynth(service, socket, sample_rate, describes=True),
-        "/project": lambda _: Projector(service),
-    }
-    for path, talk in others.items():
-        endpoint = Endpoint(service, token, path, talk)
-        for spelt in (path, f"{path}/"):
-            app.router.routes.append(WebSocketRoute(spelt, endpoint.connection))
-    # kromosynth's service ignores the path, and its search asks at `/` whether the service is there
-    app.router.routes.append(WebSocketRoute("/{path:path}", clap_at_any.connection))
-    for path in ("/clap", "/clap-bd"):
-        app.add_api_route(path, _upgrade_required, methods=["GET", "POST"], include_in_schema=False)
-    add_endpoints(app, service)
-    public = add_page(app, service, token=token is not None)
-    _explain(app)
-    paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)) is not None)
-    app.add_middleware(Origins, named=tuple(cors))
-    app.add_middleware(Gate, service=service, token=token, paths=paths, public=public)
+    endpoints = HttpApi(service).endpoints()
+    document = openapi_document(endpoints, "claprt", __version__, _DESCRIPTION)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(document)
+
+    page = page_routes(service, document, token=token is not None)
+    routes = [
+        *_websocket_routes(service, token, sample_rate),
+        *(Route(path, _upgrade_required, methods=["GET", "POST"]) for path in ("/clap", "/clap-bd")),
+        *(endpoint.route() for endpoint in endpoints),
+        Route("/openapi.json", openapi),
+        *page,
+    ]
+    paths, public = frozenset(route.path for route in routes), frozenset(route.path for route in page)
+    middleware = [
+        Middleware(RequestGuard, service=service, token=token, paths=paths, public=public),
+        Middleware(Origins, named=tuple(cors)),
+    ]
     if cors:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(cors),
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+        headers = ["authorization", "content-type"]
+        middleware.insert(
+            0, Middleware(CORSMiddleware, allow_origins=cors, allow_methods=["GET", "POST"], allow_headers=headers)
         )
+    handlers = {ClaprtError: _claprt_error, HTTPException: _http_error}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+    app.state.service = service
     return app
+
+
+def _websocket_routes(service: Service, token: str | None, sample_rate: int) -> list[WebSocketRoute]:
+    protocols: dict[str, Callable[[WebSocket], MessageProtocol]] = {
+        "/clap-bd": lambda socket: Kromosynth(service, socket, sample_rate, with_descriptor=True),
+        "/project": lambda _: Projector(service),
+        "/clap": lambda socket: Kromosynth(service, socket, sample_rate),
+    }
+    endpoints = {path: Endpoint(service, token, path, protocol) for path, protocol in protocols.items()}
+    routes = [
+        WebSocketRoute(spelling, endpoint.connection)
+        for path, endpoint in endpoints.items()
+        for spelling in (path, f"{path}/")
+    ]
+    # kromosynth's service ignores the path, and its search connects to `/` to find out whether the service is there
+    return [*routes, WebSocketRoute("/{path:path}", endpoints["/clap"].connection)]
 
 
 async def _upgrade_required(request: Request) -> JSONResponse:
     path = request.url.path
-    return refusal(
+    return error_response(
         426,
-        f"{path} is a WebSocket: connect to ws://HOST:PORT{path}. Over HTTP, POST /v1/embeddings gives vectors of sounds.",
+        f"{path} is a WebSocket: connect to ws://HOST:PORT{path}. Over HTTP, POST /v1/embeddings embeds audio.",
         headers={"upgrade": "websocket", "connection": "upgrade"},
     )
 
 
-def _explain(app: FastAPI) -> None:
-    """Errors as JSON with our sentences and without tracebacks."""
+async def _claprt_error(_: Request, error: Exception) -> JSONResponse:
+    return response_to(to_client_error(error))
 
-    async def ours(_: Request, error: Exception) -> JSONResponse:
-        return refusal_of(explained(error))
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        headers, path = dict(error.headers or {}), request.url.path[:200]
-        said = {
-            404: f"There is no {path}; /docs shows what there is.",
-            405: f"{path} is asked with {headers.get('allow', 'another method')}, not with {request.method}.",
-        }
-        return refusal(error.status_code, said.get(error.status_code, str(error.detail)), headers=headers)
-
-    app.add_exception_handler(ClaprtError, ours)
-    app.add_exception_handler(HTTPException, http)
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    headers, path = dict(error.headers or {}), request.url.path[:200]
+    messages = {
+        404: f"There is no {path}; /docs lists the endpoints.",
+        405: f"{path} does not take {request.method}; the Allow header lists its methods.",
+    }
+    return error_response(error.status_code, messages.get(error.status_code, str(error.detail)), headers=headers)

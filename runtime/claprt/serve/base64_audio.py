@@ -1,7 +1,7 @@
-"""Sounds in base64 and in `data:` URIs, decoded a piece at a time.
+"""Decoding of base64 and `data:` URIs, piece by piece.
 
-The decoders hold Python's global lock, so 64 MiB in one go would stop the event loop for a tenth of a second from any
-thread. Beside the text there is never more than twice its size in memory, whatever stands in it.
+The decoders hold the GIL, so 64 MiB at once would stop the event loop for a tenth of a second from any thread. Besides the
+text, memory stays within twice its size, whatever it contains.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ for _digit in b"0123456789abcdefABCDEF":
 
 
 class Base64Error(AudioDecodeError):
-    """What was sent as base64 cannot be decoded."""
+    """Text is not valid base64."""
 
 
 def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
-    """The bytes that base64 stands for, also that of URLs; white space in it does not count.
+    """Decode base64, standard or URL-safe; white space is ignored.
 
     Args:
-        text: what holds the base64.
-        called: its name in messages.
-        start: the character that it begins at.
+        text: Text that contains the base64.
+        called: Its name in messages.
+        start: Index of its first character.
 
     Raises:
-        Base64Error: if it is not base64.
+        Base64Error: If it is not base64.
 
     Example:
         >>> from_base64("AAE=").hex()
@@ -66,21 +66,21 @@ def _reason(error: ValueError) -> str:
 
 
 def _pieces(text: str, start: int) -> Iterator[bytes]:
-    """ASCII of a text, piece by piece.
+    """Encode a text to ASCII, piece by piece.
 
     Raises:
-        UnicodeEncodeError: if it is not ASCII.
+        UnicodeEncodeError: If it is not ASCII.
     """
     for begin in range(start, len(text), _PIECE):
         yield text[begin : begin + _PIECE].encode("ascii")
 
 
 def from_uri(text: str) -> bytes:
-    """The bytes of a file in base64, or in a `data:` URI. Addresses and paths are not opened.
+    """Decode a file in base64 or in a `data:` URI. Addresses and paths are not opened.
 
     Raises:
-        Base64Error: if it is meant as base64, and is not.
-        AudioDecodeError: if it is an address or a path, or a `data:` URI that cannot be decoded.
+        Base64Error: If it is not base64.
+        AudioDecodeError: If it is an address or a path, or an invalid `data:` URI.
 
     Example:
         >>> from_uri("data:audio/wav;base64,AAE=").hex(), from_uri("data:,%00%01").hex()
@@ -91,7 +91,7 @@ def from_uri(text: str) -> bytes:
         if comma < 0:
             raise AudioDecodeError("The data: URI has no comma before its content; send data:audio/wav;base64,… instead.")
         is_base64 = _BASE64.search(text[:comma], max(0, comma - 64))
-        return from_base64(text, start=comma + 1) if is_base64 else _unquoted(text, comma + 1)
+        return from_base64(text, start=comma + 1) if is_base64 else _unquote(text, comma + 1)
     try:
         return from_base64(text)  # tried first: that of an MP3 begins with a slash, as paths do
     except AudioDecodeError as error:
@@ -100,27 +100,31 @@ def from_uri(text: str) -> bytes:
         raise
 
 
-def _unquoted(text: str, start: int) -> bytes:
-    """Bytes of a text in which a `%` and two hexadecimal digits stand for a byte; any other `%` stands for itself."""
+def _unquote(text: str, start: int) -> bytes:
+    """Decode percent-encoding; a `%` without two hexadecimal digits stands for itself.
+
+    Raises:
+        AudioDecodeError: If it contains a character beyond ASCII.
+    """
     found, rest = io.BytesIO(), b""
     try:
         for piece in _pieces(text, start):
             content = rest + piece
             cut = content.rfind(b"%", -2) if len(content) > 1 else content.find(b"%")  # its digits may be in the next one
             content, rest = (content[:cut], content[cut:]) if cut >= 0 else (content, b"")
-            found.write(_unquoted_piece(content))
+            found.write(_unquote_piece(content))
     except UnicodeError as error:
         raise AudioDecodeError(f"The data: URI cannot be decoded: {_reason(error)}.") from error
     found.write(rest)
     return found.getvalue()
 
 
-def _unquoted_piece(content: bytes) -> bytes:
-    given = np.frombuffer(content, np.uint8)
-    marks = np.flatnonzero(given[:-2] == ord("%"))
-    values = _HEX[given[marks + 1]] * 16 + _HEX[given[marks + 2]]
-    coded = (_HEX[given[marks + 1]] >= 0) & (_HEX[given[marks + 2]] >= 0)
-    found, keep = given.copy(), np.ones(given.size, np.bool_)
+def _unquote_piece(content: bytes) -> bytes:
+    data = np.frombuffer(content, np.uint8)
+    marks = np.flatnonzero(data[:-2] == ord("%"))
+    values = _HEX[data[marks + 1]] * 16 + _HEX[data[marks + 2]]
+    coded = (_HEX[data[marks + 1]] >= 0) & (_HEX[data[marks + 2]] >= 0)
+    found, keep = data.copy(), np.ones(data.size, np.bool_)
     found[marks[coded]] = values[coded]
     keep[marks[coded] + 1] = keep[marks[coded] + 2] = False
     return found[keep].tobytes()

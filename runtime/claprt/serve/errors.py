@@ -1,7 +1,7 @@
-"""What a service says when it does not answer, and with which status.
+"""Error types of the service, their HTTP status codes, and their JSON.
 
-Sentences are those of our own errors. Whatever else is raised is a fault of the service: its traceback goes to the log, and
-clients are told that there is one.
+Messages of claprt's own errors are sent to clients. Any other exception is a bug or a fault of the machine: its traceback
+is logged, and clients get a `ServiceFault`. The names of the classes are the `type` of error replies.
 """
 
 from __future__ import annotations
@@ -14,37 +14,35 @@ from claprt.errors import ClaprtError, ProviderError, ServerUnavailableError
 
 log = logging.getLogger("claprt.serve")
 
-FAULT = "The service failed on this request; its log says how."
-
 
 class OverloadedError(ClaprtError):
-    """More requests wait than the service accepts; the same one may be answered a moment later."""
+    """More requests wait than the service accepts; the same request may succeed a moment later."""
 
 
 class ShuttingDownError(ClaprtError):
-    """The service ends and accepts nothing new."""
+    """The service is shutting down and accepts no new requests."""
 
     def __init__(self) -> None:
-        super().__init__("The service is shutting down. Ask another one, or this one when it is back.")
+        super().__init__("The service is shutting down. Send the request to another one, or again later.")
 
 
-class ServiceFault(ClaprtError):  # noqa: N818 - not the client's error
+class ServiceFault(ClaprtError):  # noqa: N818 - the name is sent to clients
     """The service failed; the traceback is in its log."""
 
     def __init__(self) -> None:
-        super().__init__(FAULT)
+        super().__init__("The service failed on this request; its log says how.")
 
 
 class MediaTypeError(ClaprtError, ValueError):
-    """A request body is of a type that the endpoint does not take."""
+    """A request body has a media type that the endpoint does not take."""
 
 
 class ShapeError(ClaprtError, ValueError):
-    """A request is no JSON or no form of the shape that the endpoint takes."""
+    """A request is not JSON, or not a form, of the shape that the endpoint takes."""
 
 
-def explained(error: BaseException) -> ClaprtError:
-    """The error itself if it is ours; any other is logged, and stands for a fault of the service from here on."""
+def to_client_error(error: BaseException) -> ClaprtError:
+    """The error itself if it is claprt's; any other is logged, and a `ServiceFault` returned."""
     if isinstance(error, ClaprtError):
         return error
     log.error("a request failed", exc_info=error)
@@ -52,7 +50,7 @@ def explained(error: BaseException) -> ClaprtError:
 
 
 def status_of(error: ClaprtError) -> int:
-    """The HTTP status that goes with an error.
+    """HTTP status code of an error.
 
     Example:
         >>> status_of(OverloadedError("…")), status_of(ServiceFault()), status_of(ClaprtError("…"))
@@ -67,16 +65,23 @@ def status_of(error: ClaprtError) -> int:
     return 500 if isinstance(error, ServiceFault | ProviderError) else 400
 
 
-def refusal(
+def error_response(
     status: int, message: str, kind: str = "InvalidRequestError", headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """An error in OpenAI's shape, as infinity gives it."""
+    """Build an error response in OpenAI's shape, as infinity does.
+
+    Args:
+        status: HTTP status code.
+        message: For people.
+        kind: The `type`, for programs.
+        headers: Of the response, besides those of its body.
+    """
     content = {"error": {"message": message, "type": kind, "param": None, "code": status}}
     if status == 503:
         headers = {"retry-after": "1", **(headers or {})}
     return JSONResponse(content, status, headers)
 
 
-def refusal_of(error: ClaprtError) -> JSONResponse:
-    """The reply to a request that ended in this error."""
-    return refusal(status_of(error), str(error), type(error).__name__)
+def response_to(error: ClaprtError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Build the response to a request that failed with this error."""
+    return error_response(status_of(error), str(error), type(error).__name__, headers)

@@ -37,21 +37,21 @@ class Limits:
                 raise OptionError(f"{field.name}={getattr(self, field.name)} is not possible; give 1 or more.")
 
 
-def checked_count(found: int, most: int, called: str) -> None:
-    """Refuses none, and more than the limit.
+def check_count(count: int, most: int, called: str) -> None:
+    """Check a number of items against a limit.
 
     Raises:
-        OptionError: so many there may not be.
+        OptionError: If it is 0, or above `most`.
     """
-    if not 1 <= found <= most:
-        raise OptionError(f"There may be 1 to {most} {called} in one request; got {found}.")
+    if not 1 <= count <= most:
+        raise OptionError(f"There may be 1 to {most} {called} in one request; got {count}.")
 
 
-def checked_length(longest: int, limits: Limits) -> None:
-    """Refuses texts that are too long.
+def check_length(longest: int, limits: Limits) -> None:
+    """Check the length of texts.
 
     Raises:
-        TextError: the longest of them has more characters than the limit.
+        TextError: If the longest one has more characters than the limit.
     """
     if longest > limits.characters:
         raise TextError(f"A text may have up to {limits.characters} characters here; one has {longest}.")

@@ -1,16 +1,14 @@
-"""What Prometheus is told: how many requests, how long they took and in which stage, how large the batches were.
+"""Prometheus metrics: requests, their durations by stage, rejections, batch sizes, connections.
 
-Each application has a registry of its own, so that two in one process do not add up. Replies on WebSockets count as
-requests of their path, with the status that HTTP would have.
+Each application has its own registry, so that two in one process do not add up. Replies on WebSockets count as requests of
+their path, with the status that HTTP would have.
 """
 
 from __future__ import annotations
 
-from collections import Counter as Numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -19,7 +17,7 @@ _WINDOWS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 class Metrics:
-    """The figures of one application."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,51 +42,41 @@ class Metrics:
         self._batches = Histogram(
             "claprt_batch_windows", "Windows in a run of the audio tower.", registry=self.registry, buckets=_WINDOWS
         )
+        self._rejected = Counter("claprt_rejected", "Requests that were turned away.", ["reason"], registry=self.registry)
+        for reason in ("overloaded", "shutting_down", "token", "too_large"):
+            self._rejected.labels(reason)  # exported from the beginning, as 0
         self._connections = Gauge("claprt_connections", "Open WebSockets.", ["endpoint"], registry=self.registry)
 
-    def describe(self, facts: dict[str, str]) -> None:
-        """States what runs: model, fingerprint, provider, precision, version."""
+    def set_build(self, facts: dict[str, str]) -> None:
+        """State the build: model, fingerprint, provider, precision, version."""
         Info("claprt_build", "What runs.", registry=self.registry).info(facts)
 
-    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Adds a gauge that is read when it is asked for."""
+    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Add a gauge whose value is computed on each scrape."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
-    def count_refusals(self, numbers: Numbers[str]) -> None:
-        """Adds the counter of requests that were turned away, by reason."""
-        self.registry.register(_Refusals(numbers))
+    def reject(self, reason: str) -> None:
+        """Count a rejected request."""
+        self._rejected.labels(reason).inc()
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
 
     def stage(self, **seconds: float) -> None:
-        """So long some stages of one sound, or of some texts, took."""
+        """Add the durations of stages of one audio input, or of the texts of one request."""
         for stage, took in seconds.items():
             self._stages.labels(stage).observe(took)
 
     def batch(self, windows: int) -> None:
-        """So many windows went through the audio tower together."""
+        """Add a run of the audio tower with so many windows."""
         self._batches.observe(windows)
 
-    def connected(self, endpoint: str, change: int) -> None:
-        """A WebSocket was opened (1) or has ended (-1)."""
+    def connections(self, endpoint: str, change: int) -> None:
+        """Count a WebSocket that was opened (1) or closed (-1)."""
         self._connections.labels(endpoint).inc(change)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class _Refusals:
-    """A counter whose numbers are kept elsewhere."""
-
-    def __init__(self, numbers: Numbers[str]) -> None:
-        self._numbers = numbers
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily("claprt_rejected", "Requests that were turned away.", labels=["reason"])
-        for reason, number in self._numbers.items():
-            family.add_metric([reason], number)
-        yield family

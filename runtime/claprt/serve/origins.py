@@ -1,9 +1,9 @@
-"""Which web pages may use the service: its own, and those of origins that are named.
+"""Protection from other web pages: only the service's own page and named origins may use it.
 
-A browser sends requests to any address that a page asks for, also to services that listen on this machine alone, and states
-the page's origin. Programs state none, and are not concerned. Two things are refused: POSTs and WebSockets of a page from
-elsewhere, which would cost the service work; and requests that reached a loopback address under a name that is not this
-machine's, as after DNS rebinding, when the browser takes the service for a part of that page's site.
+A browser sends requests of a page to any address, including services on loopback, and states the page's origin. Programs
+state none, and are not affected. Two kinds of requests are rejected: POSTs and WebSockets of a page of another origin; and
+requests to a loopback address under a host name that is not this machine's, as in DNS rebinding, where the browser takes
+the service for the page's own site.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from claprt.serve.errors import refusal
+from claprt.serve.errors import error_response
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Origins:
-    """Refuses requests of pages that are neither the service's own nor of a named origin."""
+    """Rejects requests of pages that are neither the service's own nor of a named origin."""
 
     def __init__(self, app: ASGIApp, named: Sequence[str] = ()) -> None:
-        """`named` are origins such as `https://example.org`; `*` stands for every one."""
+        """`named` are origins such as `https://example.org`; `*` allows all."""
         self._app, self._named = app, frozenset(origin.rstrip("/").lower() for origin in named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or connection."""
-        reason = self._objection(scope) if scope["type"] in ("http", "websocket") else None
+        """Handle one request or connection."""
+        reason = self._rejection(scope) if scope["type"] in ("http", "websocket") else None
         if reason is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await refusal(403, reason, "OriginError", {"connection": "close"})(scope, receive, send)
+            await error_response(403, reason, "OriginError", {"connection": "close"})(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
 
-    def _objection(self, scope: Scope) -> str | None:
+    def _rejection(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host", "")
         if "*" in self._named:
             return None
         if not _is_own_host(host, scope.get("server")) and f"http://{host.lower()}" not in self._named:
-            return f"{host[:60]} is not a name of this machine; whoever runs the service can allow it (--cors http://{host[:60]})."
+            return f"{host[:60]} is not a name of this machine; the operator of the service can allow it (--cors http://{host[:60]})."
         costs = scope["type"] == "websocket" or scope["method"] == "POST"
         if origin is None or not costs or origin.lower() in self._named or _is_same(origin, host):
             return None
-        return f"Pages of {origin[:60]} may not use this service; whoever runs it can allow them (--cors)."
+        return f"Pages of {origin[:60]} may not use this service; its operator can allow them (--cors)."
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Whether an origin is that of the address that was asked.
+    """Whether an origin is that of the requested host.
 
     Example:
         >>> _is_same("http://localhost:32051", "localhost:32051"), _is_same("https://example.org", "example.org")
@@ -61,16 +61,16 @@ def _is_same(origin: str, host: str) -> bool:
         >>> _is_same("http://example.org", "localhost:32051"), _is_same("null", "localhost")
         (False, False)
     """
-    scheme, _, asked = origin.lower().partition("://")
+    scheme, _, address = origin.lower().partition("://")
     default = f":{_DEFAULT_PORTS.get(scheme)}"
-    return bool(asked) and asked.removesuffix(default) == host.lower().removesuffix(default)
+    return bool(address) and address.removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _is_own_host(host: str, server: tuple[str, int | None] | None) -> bool:
-    """Whether a `Host` names this machine, for a connection to a loopback address.
+    """Whether a `Host` header names this machine; True for connections that are not on a loopback address.
 
-    A proxy on this machine passes on the name that it was asked by, which has its own port or none; a browser states the
-    port that it connected to.
+    A proxy on this machine forwards the name that its client used, with the proxy's port or none; a browser states the port
+    that it connected to.
     """
     if server is None or not _is_loopback(server[0]):
         return True

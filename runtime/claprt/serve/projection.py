@@ -1,8 +1,8 @@
 """The protocol of kromosynth's QDHF projection service (`projection/qdhf/ws_projection_service.py` of kromosynth-evaluate).
 
-`{"embedding": […]}` or `{"embeddings": [[…], …]}` to behaviour descriptors, at `/project`, on a WebSocket or as one POST.
-Two things are not as there: descriptors of several embeddings are the network's own, where the original adds noise to them;
-and it does not train while it serves.
+`{"embedding": […]}` or `{"embeddings": [[…], …]}` to behaviour descriptors, at `/project`, over WebSocket or as a POST.
+It differs from the original in two points: descriptors of several embeddings are the network's own, without noise; and the
+service does not train.
 """
 
 from __future__ import annotations
@@ -33,48 +33,48 @@ class Projector:
         self._service = service
 
     async def answer(self, message: bytes | str) -> str:
-        """Descriptors of what a message holds."""
+        """Compute the descriptors of a message."""
         service = self._service
         service.check_projection()
-        return (await service.batcher.aside(lambda: projected(service.clap, message, service.limits))).decode()
+        return (await service.batcher.run_in_thread(lambda: project(service.clap, message, service.limits))).decode()
 
-    def refusal(self, error: ClaprtError) -> str:
+    def error_reply(self, error: ClaprtError) -> str:
         """An error with the original's keys."""
-        return refused(error).decode()
+        return encode_error(error).decode()
 
 
-def refused(error: ClaprtError) -> bytes:
-    """An error in JSON, with the original's keys."""
+def encode_error(error: ClaprtError) -> bytes:
+    """Encode an error in JSON, with the original's keys."""
     return msgspec.json.encode({"error": str(error), "type": type(error).__name__})
 
 
-def projected(clap: Clap, message: bytes | str, limits: Limits) -> bytes:
-    """The reply to a message, both in JSON.
+def project(clap: Clap, message: bytes | str, limits: Limits) -> bytes:
+    """Answer a message; both are JSON.
 
     Raises:
-        OptionError: it is no such message, too large, or the bundle has no projection.
-        ArrayError: embeddings have another length, or hold what is no number.
+        OptionError: If the message is invalid or too large, or the bundle has no projection.
+        ArrayError: If embeddings have another length, or are not finite.
     """
-    asked = _understood(message, limits.vectors * (clap.dim + 2) + 64)
-    if asked.type == "train":
+    request = _decode(message, limits.vectors * (clap.dim + 2) + 64)
+    if request.type == "train":
         raise OptionError(_TRAINING)
     began = time.perf_counter()
-    single = asked.embeddings is None
-    given = asked.embedding if asked.embeddings is None else asked.embeddings
+    single = request.embeddings is None
+    given = request.embedding if request.embeddings is None else request.embeddings
     if not given:
         raise OptionError("Missing embedding or embeddings in request: a list of numbers, or a list of such lists.")
     if not single and len(given) > limits.vectors:
         raise OptionError(f"There may be up to {limits.vectors} embeddings in one request; got {len(given)}.")
     descriptors = clap.project(_rows(given)).tolist()
-    found: dict[str, Any] = {"behavior_descriptor": descriptors} if single else {"behavior_descriptors": descriptors}
+    reply: dict[str, Any] = {"behavior_descriptor": descriptors} if single else {"behavior_descriptors": descriptors}
     if not single:
-        found["count"] = len(descriptors)
-    found["inference_time_ms"] = 1000 * (time.perf_counter() - began)
-    name, stated = ("sound_id", asked.sound_id) if single else ("sound_ids", asked.sound_ids)
-    return msgspec.json.encode(found if stated is None else {**found, name: stated})
+        reply["count"] = len(descriptors)
+    reply["inference_time_ms"] = 1000 * (time.perf_counter() - began)
+    name, stated = ("sound_id", request.sound_id) if single else ("sound_ids", request.sound_ids)
+    return msgspec.json.encode(reply if stated is None else {**reply, name: stated})
 
 
-def _understood(message: bytes | str, numbers: int) -> ProjectRequest:
+def _decode(message: bytes | str, numbers: int) -> ProjectRequest:
     comma = b"," if isinstance(message, bytes) else ","
     if message.count(comma) > numbers:  # pyright: ignore[reportArgumentType] - before each becomes an object of its own
         raise OptionError("There are more numbers in this request than this service takes; send fewer embeddings at once.")
@@ -89,4 +89,4 @@ def _rows(given: list[float] | list[list[float]]) -> Embeddings:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the projection refuses
             return np.array(given, np.float32)
     except ValueError as error:
-        raise OptionError("embeddings is no table: its rows have unlike lengths.") from error
+        raise OptionError("The rows of embeddings have different lengths.") from error

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface as a page without scripts, made from the application's own OpenAPI document."""
+"""API reference as an HTML page without scripts, rendered from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from fastapi import FastAPI
-
-_FOR_PROGRAMS = """<p class="quiet">The same for programs: <a href="/openapi.json">openapi.json</a>. Where the service asks
-for a token, requests carry <code>Authorization: Bearer …</code>.</p>"""
+_FOR_PROGRAMS = """<p class="quiet">For programs: <a href="/openapi.json">openapi.json</a>. Where the service needs
+a token, requests carry <code>Authorization: Bearer …</code>.</p>"""
 _SOCKETS = (
     (
         "/clap",
-        "Embedding of a sound: raw float32 samples, a file, or JSON; kromosynth's protocol. So does every other path.",
+        "Embedding of audio: raw float32 samples, a file, or JSON; kromosynth's protocol. Also at every other path.",
     ),
     ("/clap-bd", "The same, with a behaviour descriptor."),
     ("/project", "Behaviour descriptors of embeddings; kromosynth's projection protocol."),
 )
 
 
-def api_page(app: FastAPI) -> str:
-    """HTML of every endpoint with the fields of its request, as the application describes them now."""
-    document = app.openapi()
+def api_page(document: Mapping[str, Any]) -> str:
+    """Render every endpoint of an OpenAPI document with the fields of its request."""
     parts = [
         f"<p>{_prose(document['info']['description'])}</p>",
         _FOR_PROGRAMS,
@@ -53,12 +50,12 @@ def _endpoint(document: Mapping[str, Any], name: str, endpoint: Mapping[str, Any
 
 
 def _prose(text: str) -> str:
-    """A description with what stands between backticks as code."""
+    """Escape a description; text between backticks becomes code."""
     return re.sub("`(.+?)`", r"<code>\1</code>", escape(text))
 
 
 def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a reference inside the document names, or the schema itself."""
+    """The schema that a reference inside the document points to, or the schema itself."""
     for name in schema.get("$ref", "").removeprefix("#/").split("/") if "$ref" in schema else ():
         document = document[name]
     return document if "$ref" in schema else schema

@@ -1,7 +1,7 @@
-"""`/v1/embeddings`: texts or sounds to vectors, in the shape that OpenAI gave it and infinity extended to sounds.
+"""`/v1/embeddings`: texts or audio to vectors, in OpenAI's format, which infinity extended to audio.
 
-What an input is follows from `modality`. Where that is left out, an input is a text, as in both; but one that can only be
-meant as a sound is not embedded as words: `data:audio/…` URIs are sounds, addresses and files in base64 are refused.
+`modality` says what the inputs are. By default they are texts, as in both APIs, except inputs that are clearly audio:
+`data:audio/…` URIs are embedded as audio; addresses and files in base64 are refused.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
-from fastapi import Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from claprt.arrays import Embedding
 from claprt.audio.files.containers import Reader, recognise
 from claprt.errors import AudioDecodeError, OptionError
-from claprt.serve.base64_audio import Base64Error, from_uri
+from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import ShapeError
-from claprt.serve.http.request_bodies import in_json, json_body, while_connected
-from claprt.serve.scheduling.features import Given, Load
+from claprt.serve.http.request_bodies import json_response, read_json, while_connected
+from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.service import Service
-from claprt.serve.schemas import EmbeddingsRequest, TokensRequest, decoded
+from claprt.serve.schemas import EmbeddingsRequest, TokensRequest, decode_json
 from claprt.text.tokenizer import Tokenizer
 
 Modality = Literal["text", "audio"]
@@ -37,67 +37,81 @@ _SOUNDS = ("audio/", "video/", "application/octet-stream", "application/ogg")
 
 
 class NotDecodedError(AudioDecodeError, ShapeError):
-    """An input is not the base64 that it is stated to be."""
+    """An audio input is not valid base64."""
 
 
-async def embedded(service: Service, request: Request, modality: Modality | None = None) -> Response:
-    """The reply to a request.
+async def embed(service: Service, request: Request, modality: Modality | None = None) -> Response:
+    """Answer a request for embeddings.
 
     Args:
-        service: what embeds.
-        request: with a body in JSON.
-        modality: of the endpoint, whatever the request states.
+        service: The service.
+        request: With a body in JSON.
+        modality: Modality of the endpoint, whatever the request states.
 
     Raises:
-        ClaprtError: if it is not understood, or an input cannot be embedded.
+        ClaprtError: If the request is invalid, or an input cannot be embedded.
     """
-    body, limits = await json_body(request), service.limits
+    body, limits = await read_json(request), service.limits
 
-    async def answered() -> Response:
-        wanted = await service.batcher.aside(lambda: _understood(service, body, modality))
-        given = [wanted.input] if isinstance(wanted.input, str) else wanted.input
+    async def work() -> Response:
+        wanted = await service.batcher.run_in_thread(lambda: _decode(service, body, modality))
+        inputs = _inputs(wanted)
         if (dimensions := wanted.dimensions or 0) > service.clap.dim:
             raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {dimensions}.")
-        if not given:
+        if not inputs:
             most = f"{limits.texts} texts" if wanted.modality == "text" else f"{limits.sounds} sounds"
             raise ShapeError(f"input is empty; there may be 1 to {most} in one request.")
         if wanted.modality == "text":
-            rows, tokens = list(await service.texts(given)), await service.batcher.tokens(given)
+            rows, tokens = list(await service.embed_texts(inputs)), await service.batcher.count_tokens(inputs)
         else:
-            rows, tokens = await service.vectors([_sound(text) for text in given]), 0
+            rows, tokens = await _embed_audio(service, inputs), 0
         rows = [row[: dimensions or None] for row in rows]
-        how = wanted.encoding_format or "float"
-        return in_json(await service.batcher.aside(lambda: _reply(service, rows, tokens, how)))
+        encoding = wanted.encoding_format or "float"
+        return json_response(await service.batcher.run_in_thread(lambda: _reply(service, rows, tokens, encoding)))
 
-    with service.places.taken(len(body)):
-        return await while_connected(request, answered())
+    with service.admission.admit(len(body)):
+        return await while_connected(request, work())
 
 
-def _understood(service: Service, body: bytes, modality: Modality | None) -> EmbeddingsRequest:
-    """A request whose modality is known.
+async def _embed_audio(service: Service, inputs: list[str]) -> list[Embedding]:
+    try:
+        return await service.embed_all([AudioInput(text, encoding=Encoding.BASE64) for text in inputs])
+    except Base64Error as error:
+        raise NotDecodedError(str(error)) from error
+
+
+def _decode(service: Service, body: bytes, modality: Modality | None) -> EmbeddingsRequest:
+    """Decode a request, and determine its modality.
 
     Raises:
-        OptionError: if an input without modality is not a text.
-        ShapeError: if it has another shape, or holds token ids of another tokenizer.
+        OptionError: If an input without modality is not a text.
+        ShapeError: If it has another shape, or token ids of another tokenizer.
     """
     try:
-        wanted = decoded(body, EmbeddingsRequest, service.limits.texts)
+        wanted = decode_json(body, EmbeddingsRequest, service.limits.texts)
     except ShapeError as error:
-        if modality == "audio" or "$.input" not in str(error) or (wanted := _of_tokens(service, body)) is None:
+        if modality == "audio" or "$.input" not in str(error) or (wanted := _from_tokens(service, body)) is None:
             raise
-    given = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    wanted.modality = modality or wanted.modality or _modality(given)
+    wanted.modality = modality or wanted.modality or _modality(_inputs(wanted))
     return wanted
 
 
-def _modality(given: list[str]) -> Modality:
-    """What inputs are where nothing is stated."""
-    kinds = [_kind(text) for text in given]
-    if given and all(kind == "audio" for kind in kinds):
+def _inputs(wanted: EmbeddingsRequest) -> list[str]:
+    return [wanted.input] if isinstance(wanted.input, str) else wanted.input
+
+
+def _modality(inputs: list[str]) -> Modality:
+    """The modality of inputs where none is stated.
+
+    Raises:
+        OptionError: If an input is neither clearly text nor one of several audio inputs.
+    """
+    kinds = [_kind(text) for text in inputs]
+    if inputs and all(kind == "audio" for kind in kinds):
         return "audio"
     for position, kind in enumerate(kinds):
         if kind != "text":
-            where = f"input {position}" if len(given) > 1 else "input"
+            where = f"input {position}" if len(inputs) > 1 else "input"
             what = "a sound in a data: URI, beside texts" if kind == "audio" else kind
             raise OptionError(
                 f'{where} looks like {what}. Send "modality": "audio" with sounds in base64 (addresses are not opened), or '
@@ -107,7 +121,7 @@ def _modality(given: list[str]) -> Modality:
 
 
 def _kind(text: str) -> str:
-    """`text`, `audio`, or what else an input looks like."""
+    """`text`, `audio`, or what an input looks like instead."""
     if (uri := _URI.match(text[:300])) is not None and (uri[1] or "base64" in uri[0].lower()):
         stated = (uri[1] or _SOUNDS[0]).lower()
         return "audio" if stated.startswith(_SOUNDS) else f"a data: URI of {stated}"
@@ -120,14 +134,14 @@ def _kind(text: str) -> str:
     return "text"
 
 
-def _of_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
-    """A request with token ids as one with texts, or None where it holds neither.
+def _from_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
+    """Convert a request with token ids to one with texts; None if it has neither.
 
-    Ids alone do not say of which tokenizer they are: nearly all of another's are in the vocabulary of this one. So they are
-    taken where they are what this model's tokenizer makes of some text, marks of beginning and end included.
+    Token ids do not identify their tokenizer: nearly all ids of another one are in this vocabulary too. So they are
+    accepted if this model's tokenizer produces them from some text, start and end tokens included.
 
     Raises:
-        ShapeError: if they are of another tokenizer, or there are more than texts may have.
+        ShapeError: If they are of another tokenizer, or more than texts may have.
     """
     most = service.limits.texts * (service.clap.manifest.text.max_tokens + 2) + 64
     if body.count(b",") > most:
@@ -135,7 +149,7 @@ def _of_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
             f"There may be up to {service.limits.texts} texts in one request; input holds more token ids than those."
         )
     try:
-        wanted = decoded(body, TokensRequest, service.limits.texts)
+        wanted = decode_json(body, TokensRequest, service.limits.texts)
     except ShapeError:
         return None
     one = [ids for ids in wanted.input if isinstance(ids, int)]
@@ -160,19 +174,9 @@ def _text_of(service: Service, ids: list[int]) -> str | None:
     return tokenizer.text_of(ids) if isinstance(tokenizer, Tokenizer) else None
 
 
-def _sound(text: str) -> Load:
-    def load() -> Given:
-        try:
-            return Given(from_uri(text))
-        except Base64Error as error:
-            raise NotDecodedError(str(error)) from error
-
-    return load
-
-
-def _reply(service: Service, rows: list[Embedding], tokens: int, how: str) -> dict[str, Any]:
+def _reply(service: Service, rows: list[Embedding], tokens: int, encoding: str) -> dict[str, Any]:
     data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(np.asarray(row), how)}
+        {"object": "embedding", "index": index, "embedding": _encode(np.asarray(row), encoding)}
         for index, row in enumerate(rows)
     ]
     return {
@@ -185,8 +189,8 @@ def _reply(service: Service, rows: list[Embedding], tokens: int, how: str) -> di
     }
 
 
-def _encoded(row: Embedding, how: str) -> msgspec.Raw | str:
-    """A vector in JSON, one at a time so that others get their turn between them, or in base64."""
-    if how == "float":
+def _encode(row: Embedding, encoding: str) -> msgspec.Raw | str:
+    """A vector [dim] in JSON, one at a time so that other threads run in between, or in base64."""
+    if encoding == "float":
         return msgspec.Raw(msgspec.json.encode(row.tolist()))
     return base64.b64encode(row.astype("<f4").tobytes()).decode()

@@ -1,15 +1,17 @@
-"""The page at `/` and what belongs to it: files of the package, read once, served with a strict content security policy."""
+"""The page at `/` and its files, read once and served with a strict content security policy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from claprt.samples import sample_path
-from claprt.serve.errors import refusal
 from claprt.serve.http.api_page import api_page
 from claprt.serve.scheduling.service import Service
 
@@ -35,22 +37,26 @@ _HEADERS = {
 
 
 def page_files() -> dict[str, bytes]:
-    """The files of the page by their path on the server."""
-    folder = files("claprt").joinpath("serve", "http", "static")
+    """Files of the page by their path on the server."""
+    folder = files("claprt.serve.http").joinpath("static")
     found = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(_TYPES))}
     found["/"] = found.pop("/page/index.html")
     found[EXAMPLE] = Path(sample_path("dog")).read_bytes()
     return found
 
 
-def add_page(app: FastAPI, service: Service, *, token: bool) -> frozenset[str]:
-    """Adds the page; gives the paths that are served to everybody."""
-    content = page_files()
+def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -> list[Route]:
+    """Routes of the page, which need no token.
 
-    async def serve(request: Request) -> Response:
+    Args:
+        service: The service.
+        document: OpenAPI document, for the page at `/docs`.
+        token: Whether other requests need a token.
+    """
+    content, api = page_files(), api_page(document)
+
+    async def serve_file(request: Request) -> Response:
         path = request.url.path
-        if path not in content:
-            return refusal(404, f"There is no {path[:200]}.", "NotFoundError")
         suffix = path[path.rfind(".") :] if "." in path else ".html"
         return Response(content[path], media_type=_TYPES[suffix], headers=_HEADERS)
 
@@ -67,11 +73,7 @@ def add_page(app: FastAPI, service: Service, *, token: bool) -> frozenset[str]:
         }
         return JSONResponse(found, headers=_HEADERS)
 
-    async def api(_: Request) -> Response:
-        return Response(api_page(app), media_type=_TYPES[".html"], headers=_HEADERS)
+    async def docs(_: Request) -> Response:
+        return Response(api, media_type=_TYPES[".html"], headers=_HEADERS)
 
-    app.add_api_route(FACTS, facts, methods=["GET"], include_in_schema=False)
-    app.add_api_route(API, api, methods=["GET"], include_in_schema=False)
-    for path in content:
-        app.add_api_route(path, serve, methods=["GET"], include_in_schema=False)
-    return frozenset({FACTS, API, *content})
+    return [Route(FACTS, facts), Route(API, docs), *(Route(path, serve_file) for path in content)]

@@ -1,14 +1,12 @@
-"""Request bodies, read whole, checked by their type and decoded beside the event loop; and replies in JSON."""
+"""Request bodies: media types, JSON, forms and lists of labels; and responses in JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,13 +19,14 @@ from starlette.responses import Response
 
 from claprt.errors import OptionError
 from claprt.serve.errors import MediaTypeError
-from claprt.serve.scheduling.features import Given, Load
+from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.service import Times
-from claprt.serve.schemas import decoded, fitted
+from claprt.serve.schemas import convert_form, decode_json
 
 T = TypeVar("T")
 
 JSON = "application/json"
+FORM = "multipart/form-data"
 
 _FIELD_BYTES = 4 << 20
 _FIELDS = 4096
@@ -36,51 +35,47 @@ _BRACKETS = re.compile(r"\[\d*\]$")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a form, labels among them not split yet, and its file."""
+    """The fields of a form and its file."""
 
     fields: dict[str, list[str]]
     lists: frozenset[str]
     """Fields that were sent as `name[]` or `name[0]`, as axios and PHP name those of a list."""
-    name: str
+    audio: AudioInput
     size: int
-    load: Load
+    """Bytes of the request."""
 
-    def fitted(self, shape: type[T], words: str) -> T:
-        """The fields as a question; `words` names the one that may be a list. A blank field is one that is left out.
+    def to_struct(self, shape: type[T], labels: str) -> T:
+        """Convert the fields; a blank field counts as left out.
+
+        Args:
+            shape: Type to convert to.
+            labels: Name of the field that may be a list.
 
         Raises:
-            OptionError: if a field that is one value is there twice, or there is one that is not of this shape.
-            ShapeError: if a field is missing or has another shape.
+            OptionError: If another field is there twice, or unknown.
+            ShapeError: If a field is missing or has another shape.
         """
         values: dict[str, Any] = {}
         for name, found in self.fields.items():
-            if name == words:
+            if name == labels:
                 values[name] = found if len(found) > 1 or name in self.lists else found[0]
             elif len(found) > 1:
                 raise OptionError(f"The form has {name} {len(found)} times.")
             elif found[0].strip():
                 values[name] = found[0]
-        return fitted(values, shape)
+        return convert_form(values, shape)
 
 
-class NamedFile(io.BytesIO):
-    """The bytes of an upload, which messages call by its name."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        super().__init__(content)
-        self.name = name
+def json_response(content: Any) -> Response:
+    """Encode a response; msgspec encodes numbers several times as fast as `json`."""
+    return Response(msgspec.json.encode(content), media_type=JSON)
 
 
-def in_json(content: Any, status: int = 200) -> Response:
-    """A reply. msgspec writes numbers several times as fast as `json`, and there are many of them."""
-    return Response(msgspec.json.encode(content), status, media_type=JSON)
-
-
-def media_type(request: Request, *allowed: str) -> str:
-    """What the body is, without parameters; JSON where nothing is stated.
+def check_media_type(request: Request, *allowed: str) -> str:
+    """Check the media type of the body, and return it without parameters; it is JSON by default.
 
     Raises:
-        MediaTypeError: if it is stated to be something else, or in an encoding.
+        MediaTypeError: If it is not allowed, or the body has a content encoding or a charset other than UTF-8.
     """
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
@@ -96,52 +91,40 @@ def media_type(request: Request, *allowed: str) -> str:
     return found
 
 
-async def json_body(request: Request) -> bytes:
-    """The body of a request in JSON.
+async def read_json(request: Request) -> bytes:
+    """Read the body of a request in JSON.
 
     Raises:
-        MediaTypeError: it is stated to be something else.
+        MediaTypeError: If its media type is another.
     """
-    media_type(request, JSON)
+    check_media_type(request, JSON)
     return await request.body()
 
 
-@asynccontextmanager
-async def form_body(request: Request) -> AsyncGenerator[Form]:
-    """The form of a request, whose file stays open inside the block. It may be in a field of any name.
+async def read_form(request: Request) -> Form:
+    """Read the form of a request. Its file may be in a field of any name.
 
     Raises:
-        OptionError: if it has no file, or more than one.
+        OptionError: If it has no file.
     """
-    form = await _parsed(request)
-    try:
-        fields, lists = _fields(form)
-        upload = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
-        if upload is None:
-            raise OptionError(_no_file(fields))
-        name = (upload.filename or "file")[-100:]
-
-        content: list[bytes] = []
-
-        def load() -> Given:
-            if not content:
-                upload.file.seek(0)
-                content.append(upload.file.read())
-                upload.file.close()
-            return Given(NamedFile(content[0], name))
-
-        yield Form(fields, lists, name, int(request.headers["content-length"]), load)
-    finally:
-        await form.close()
+    form = await _parse(request)
+    fields, lists = _fields(form)
+    upload = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
+    if upload is None:
+        raise OptionError(_no_file(fields))
+    content = upload.file.read()
+    upload.file.close()
+    audio = AudioInput(content, name=(upload.filename or "file")[-100:])
+    return Form(fields, lists, audio, int(request.headers["content-length"]))
 
 
 class _InMemory(MultiPartParser):
-    """A form whose file stays in memory, as bodies in JSON do: so the disk has nothing to do with it."""
+    """A parser that keeps the file in memory, as bodies in JSON are, rather than on disk."""
 
     spool_max_size = sys.maxsize
 
 
-async def _parsed(request: Request) -> FormData:
+async def _parse(request: Request) -> FormData:
     limits = {"max_files": 1, "max_fields": _FIELDS, "max_part_size": _FIELD_BYTES}
     try:
         return await _InMemory(request.headers, request.stream(), **limits).parse()
@@ -159,7 +142,7 @@ def _no_file(fields: dict[str, list[str]]) -> str:
 
 
 def _fields(form: FormData) -> tuple[dict[str, list[str]], frozenset[str]]:
-    """The texts of a form by their names without brackets, and the names that had some."""
+    """The text fields of a form by their names without brackets, and the names that had brackets."""
     fields: dict[str, list[str]] = {}
     lists: set[str] = set()
     for stated, value in form.multi_items():
@@ -171,38 +154,38 @@ def _fields(form: FormData) -> tuple[dict[str, list[str]], frozenset[str]]:
     return fields, frozenset(lists)
 
 
-def split(words: Sequence[str] | str, most: int) -> list[str]:
-    """Labels as a request states them: a list, or one string of a form or of JSON.
+def split_labels(labels: Sequence[str] | str, most: int) -> list[str]:
+    """Split the labels of a request: a list, or one string.
 
     Args:
-        words: a list as it is; of a string, a JSON list or what stands between commas and line breaks.
-        most: how many there may be.
+        labels: A list; or a string with a JSON list, or with commas or line breaks between labels.
+        most: Limit on their number.
 
     Raises:
-        OptionError: if there are more.
-        ShapeError: if a string begins like JSON and is not a list of strings.
+        OptionError: If there are more.
+        ShapeError: If a string begins like JSON and is not a list of strings.
 
     Example:
-        >>> split('["rain, heavy", "dog"]', 9), split("rain, dog", 9), split(["rain, heavy"], 9)
-        (['rain, heavy', 'dog'], ['rain', 'dog'], ['rain, heavy'])
+        >>> split_labels('["rain, heavy", "dog"]', 9), split_labels("rain, dog", 9)
+        (['rain, heavy', 'dog'], ['rain', 'dog'])
     """
-    if not isinstance(words, str):
-        return list(words)
-    words = words.removeprefix("\ufeff")
-    if words.lstrip().startswith(("[", "{")):
-        return decoded(words.encode(errors="surrogatepass"), list[str], most)
-    if words.count(",") + words.count("\n") > 2 * most:  # a comma and a line break after each, perhaps
+    if not isinstance(labels, str):
+        return list(labels)
+    labels = labels.removeprefix("\ufeff")
+    if labels.lstrip().startswith(("[", "{")):
+        return decode_json(labels.encode(errors="surrogatepass"), list[str], most)
+    if labels.count(",") + labels.count("\n") > 2 * most:  # a comma and a line break after each, perhaps
         raise OptionError(f"There may be 1 to {most} labels in one request; this one has more.")
-    return [word.strip() for word in words.replace("\n", ",").split(",") if word.strip()]
+    return [label.strip() for label in labels.replace("\n", ",").split(",") if label.strip()]
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of work on a request whose body has been read; given up when the client leaves.
+    """Await work on a request whose body has been read; cancel it if the client disconnects.
 
     Raises:
-        ClientDisconnect: it has left.
+        ClientDisconnect: If the client disconnects.
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request.receive))
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_wait_disconnect(request.receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -213,14 +196,14 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         gone.cancel()
 
 
-async def _left(receive: Callable[[], Awaitable[Any]]) -> None:
+async def _wait_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
     with contextlib.suppress(RuntimeError, OSError):
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
 def times_of(request: Request) -> Times:
-    """The times of a request whose body has just arrived."""
+    """Times of a request whose body has just arrived."""
     times = Times(began=request.state.began)
     times.stages["upload"] = times.to_dict()["total"]
     return times

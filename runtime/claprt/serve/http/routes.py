@@ -1,6 +1,6 @@
-"""The HTTP endpoints: embeddings, classification, tags, what the page asks, behaviour descriptors, health and metrics.
+"""The HTTP endpoints: embeddings, classification, tags, data for the page, behaviour descriptors, health, metrics.
 
-Each reads its body whole, takes a place, and works for as long as the client is there.
+Each reads its body whole, is admitted, and works as long as the client is connected.
 """
 
 from __future__ import annotations
@@ -8,32 +8,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from claprt.errors import ClaprtError, OptionError
-from claprt.serve.base64_audio import from_uri
-from claprt.serve.errors import refusal, status_of
-from claprt.serve.http.embeddings import embedded
-from claprt.serve.http.page_data import picture
+from claprt.serve.errors import error_response, status_of
+from claprt.serve.http.embeddings import embed
+from claprt.serve.http.openapi import HttpEndpoint
+from claprt.serve.http.page_data import page_data
 from claprt.serve.http.request_bodies import (
+    FORM,
     JSON,
-    form_body,
-    in_json,
-    json_body,
-    media_type,
-    split,
+    check_media_type,
+    json_response,
+    read_form,
+    read_json,
+    split_labels,
     times_of,
     while_connected,
 )
 from claprt.serve.metrics import CONTENT_TYPE
-from claprt.serve.projection import projected, refused
-from claprt.serve.scheduling.features import Given, Load, Outline
+from claprt.serve.projection import encode_error, project
+from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.service import Service
-from claprt.serve.scheduling.zero_shot import Question, asked
+from claprt.serve.scheduling.zero_shot import ZeroShotRequest, answer
 from claprt.serve.schemas import (
     AnalyseForm,
     ClassifyForm,
@@ -43,22 +45,17 @@ from claprt.serve.schemas import (
     ProjectRequest,
     TagForm,
     TagRequest,
-    decoded,
-    described,
+    decode_json,
 )
 from claprt.tasks.vocabulary import foreign
-
-FORM = "multipart/form-data"
-_PREFIXES = ("/v1", "")
-"""Paths of OpenAI's API, and of infinity's, whose prefix is empty by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What differs between questions about a sound."""
+    """Differences between classification and tagging."""
 
     mode: Literal["classify", "tag"]
-    words: str
+    labels: str
     json: type[ClassifyRequest | TagRequest]
     form: type[ClassifyForm | TagForm]
 
@@ -67,168 +64,170 @@ _CLASSIFY = _Task("classify", "labels", ClassifyRequest, ClassifyForm)
 _TAG = _Task("tag", "tags", TagRequest, TagForm)
 
 
-def add_endpoints(app: FastAPI, service: Service) -> None:
-    """Adds all of them."""
-    _add_health(app, service)
-    _add_models(app, service)
-    _add_embeddings(app, service)
-    _add_tasks(app, service)
-    _add_analysis(app, service)
-    _add_projection(app, service)
+class HttpApi:
+    """Handlers of the endpoints; their docstrings are in the OpenAPI document."""
 
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        facts = service.facts()
+        self._model = {
+            "id": facts["model"],
+            "object": "model",
+            "owned_by": "infinity",
+            "created": 0,
+            "backend": facts["provider"],
+            "capabilities": ["embed", "audio_embed"],
+            "stats": {},
+        }
 
-def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", response_class=PlainTextResponse)
-    async def healthz() -> str:
-        """Whether the process answers."""
-        return "ok"
-
-    @app.get("/readyz", responses={503: {"description": "loading, shutting down, or the engine was lost"}})
-    async def readyz() -> JSONResponse:
-        """Whether the service can answer, and with which model."""
-        reason = await service.ready()
-        return JSONResponse({"status": reason or "ready", **service.facts()}, 200 if reason is None else 503)
-
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Counters, gauges and histograms in Prometheus' text format."""
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
-
-
-def _add_models(app: FastAPI, service: Service) -> None:
-    facts = service.facts()
-    one = {"id": facts["model"], "object": "model", "owned_by": "infinity", "created": 0, "backend": facts["provider"]}
-    one |= {"capabilities": ["embed", "audio_embed"], "stats": {}}
-
-    async def models() -> dict[str, Any]:
-        """The one model, in OpenAI's shape."""
-        return {"object": "list", "data": [one]}
-
-    async def model(name: str) -> Response:
-        """The model by its name."""
-        if name != one["id"]:
-            return refusal(404, f"There is no model {name[:100]!r} here; there is {one['id']!r}.", "NotFoundError")
-        return in_json(one)
-
-    async def health() -> dict[str, float]:
-        """Whether the process answers, in infinity's words."""
-        return {"unix": time.time()}
-
-    for prefix in _PREFIXES:
-        app.add_api_route(f"{prefix}/models", models, include_in_schema=bool(prefix))
-        app.add_api_route(f"{prefix}/models/{{name:path}}", model, include_in_schema=bool(prefix))
-        app.add_api_route(f"{prefix}/health", health, include_in_schema=False)
-
-
-def _add_embeddings(app: FastAPI, service: Service) -> None:
-    async def embeddings(request: Request) -> Response:
-        """Vectors of texts or sounds, in OpenAI's shape. Addresses and paths are never opened."""
-        return await embedded(service, request)
-
-    async def embeddings_audio(request: Request) -> Response:
-        """Vectors of sounds, at the path that infinity had before there were modalities."""
-        return await embedded(service, request, "audio")
-
-    for prefix in _PREFIXES:
-        for path, answer in (("/embeddings", embeddings), ("/embeddings_audio", embeddings_audio)):
-            app.add_api_route(
-                prefix + path,
-                answer,
-                methods=["POST"],
-                response_model=EmbeddingsReply,
-                openapi_extra=described(EmbeddingsRequest),
-                include_in_schema=bool(prefix),
+    def endpoints(self) -> list[HttpEndpoint]:
+        """All endpoints; those of OpenAI's API at infinity's paths too, whose prefix is empty by default."""
+        unready = {503: "loading, shutting down, or the engine failed"}
+        found = [
+            HttpEndpoint("GET", "/healthz", self.healthz, reply=str),
+            HttpEndpoint("GET", "/readyz", self.readyz, errors=unready),
+            HttpEndpoint("GET", "/metrics", self.metrics, reply=str),
+        ]
+        for prefix in ("/v1", ""):
+            embeddings = partial(
+                HttpEndpoint, "POST", json=EmbeddingsRequest, reply=EmbeddingsReply, is_documented=bool(prefix)
             )
+            found += [
+                HttpEndpoint("GET", f"{prefix}/models", self.models, is_documented=bool(prefix)),
+                HttpEndpoint("GET", f"{prefix}/models/{{name:path}}", self.model, is_documented=bool(prefix)),
+                HttpEndpoint("GET", f"{prefix}/health", self.health, is_documented=False),
+                embeddings(f"{prefix}/embeddings", self.embeddings),
+                embeddings(f"{prefix}/embeddings_audio", self.embeddings_audio),
+            ]
+        return [
+            *found,
+            HttpEndpoint("POST", "/classify", self.classify, ClassifyRequest, ClassifyForm),
+            # infinity's path for its own classification, so that its clients get an error that says what is expected
+            HttpEndpoint("POST", "/v1/classify", self.classify, is_documented=False),
+            HttpEndpoint("POST", "/tag", self.tag, TagRequest, TagForm),
+            HttpEndpoint("POST", "/analyse", self.analyse, form=AnalyseForm),
+            HttpEndpoint("POST", "/project", self.project, ProjectRequest),
+        ]
 
+    async def healthz(self, _: Request) -> Response:
+        """Whether the process answers."""
+        return PlainTextResponse("ok")
 
-def _add_tasks(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/classify", include_in_schema=False)  # where infinity has its own, so that its clients are told why not
-    @app.post("/classify", openapi_extra=described(ClassifyRequest, ClassifyForm))
-    async def classify(request: Request) -> Response:
-        """How well labels fit a sound: cosines, logits, and their shares among these labels."""
-        return await _asked(service, request, _CLASSIFY)
+    async def readyz(self, _: Request) -> Response:
+        """Whether the service is ready, and its model."""
+        reason = await self._service.ready()
+        return JSONResponse({"status": reason or "ready", **self._service.facts()}, 200 if reason is None else 503)
 
-    @app.post("/tag", openapi_extra=described(TagRequest, TagForm))
-    async def tag(request: Request) -> Response:
-        """Which tags a sound has, each judged by itself."""
-        return await _asked(service, request, _TAG)
+    async def metrics(self, _: Request) -> Response:
+        """Counters, gauges and histograms in Prometheus' text format."""
+        return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
 
+    async def models(self, _: Request) -> Response:
+        """The one model, in OpenAI's shape."""
+        return json_response({"object": "list", "data": [self._model]})
 
-async def _asked(service: Service, request: Request, task: _Task) -> Response:
-    """The reply to a question in JSON or in a form."""
-    if media_type(request, JSON, FORM) == JSON:
-        body = await request.body()
+    async def model(self, request: Request) -> Response:
+        """The model by its name."""
+        name = request.path_params["name"]
+        if name != self._model["id"]:
+            return error_response(
+                404, f"There is no model {name[:100]!r} here; there is {self._model['id']!r}.", "NotFoundError"
+            )
+        return json_response(self._model)
 
-        def understood() -> Question:
-            found = decoded(body, task.json, service.limits.texts)
-            return _question(service, task, found, lambda: Given(from_uri(found.audio)))
+    async def health(self, _: Request) -> Response:
+        """Whether the process answers, as infinity replies."""
+        return json_response({"unix": time.time()})
 
-        return await _reply(service, request, len(body), understood)
-    async with form_body(request) as form:
+    async def embeddings(self, request: Request) -> Response:
+        """Embeddings of texts or audio, in OpenAI's shape. Addresses and paths are never opened."""
+        return await embed(self._service, request)
 
-        def read() -> Question:
-            return _question(service, task, form.fitted(task.form, task.words), form.load)
+    async def embeddings_audio(self, request: Request) -> Response:
+        """Embeddings of audio, at the path that infinity had before it had modalities."""
+        return await embed(self._service, request, "audio")
 
-        return await _reply(service, request, form.size, read)
+    async def classify(self, request: Request) -> Response:
+        """How well labels fit audio: cosines, logits, and probabilities among these labels."""
+        return await self._zero_shot(request, _CLASSIFY)
 
+    async def tag(self, request: Request) -> Response:
+        """Which tags audio has, each with a probability of its own."""
+        return await self._zero_shot(request, _TAG)
 
-def _question(service: Service, task: _Task, found: Struct, load: Load) -> Question:
-    words = split(getattr(found, task.words), service.limits.texts)
-    if not words:
-        raise OptionError(f"{task.words} is empty; give at least one {task.words.removesuffix('s')}.")
-    return Question(load=load, mode=task.mode, words=words, **_options(found))
+    async def analyse(self, request: Request) -> Response:
+        """Data for the page: waveform, log-mel of the first window, and a classification or tags if there are labels."""
+        check_media_type(request, FORM)
+        form, service = await read_form(request), self._service
+        times = times_of(request)
 
+        def decoded() -> ZeroShotRequest:
+            fields = form.to_struct(AnalyseForm, "labels")
+            labels = split_labels(fields.labels or [], service.limits.texts)
+            return ZeroShotRequest(audio=form.audio, mode=fields.mode or "classify", labels=labels, **_options(fields))
 
-def _options(found: Struct) -> dict[str, Any]:
-    """What was stated; the rest is as `Question` has it."""
-    stated = {name: getattr(found, name, None) for name in ("template", "top_k", "threshold")}
-    return {name: value for name, value in stated.items() if value is not None}
+        async def work() -> Response:
+            zero_shot = await service.batcher.run_in_thread(decoded)
+            found = await answer(service, zero_shot, times)
+            # decodes the file a second time, which keeps pictures out of the scheduler
+            data = await service.batcher.read(lambda pause: page_data(service.clap, form.audio, service.limits, pause))
+            data["sound"]["windows"] = len(found.embedding.sound.windows)
+            facts = {"mode": zero_shot.mode, "result": found.result, "batch": found.embedding.batch, **service.facts()}
+            untrained = foreign(zero_shot.labels, service.clap.manifest.source.trained_words)
+            return json_response({**data, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
+        with service.admission.admit(form.size):
+            return await while_connected(request, work())
 
-async def _reply(service: Service, request: Request, size: int, understood: Callable[[], Question]) -> Response:
-    times = times_of(request)
-
-    async def answered() -> Response:
-        found = await asked(service, await service.batcher.aside(understood), times)
-        result = found.result or {}
-        return in_json({**result, "fingerprint": service.clap.fingerprint, "timings_ms": times.to_dict()})
-
-    with service.places.taken(size):
-        return await while_connected(request, answered())
-
-
-def _add_analysis(app: FastAPI, service: Service) -> None:
-    @app.post("/analyse", openapi_extra=described(form=AnalyseForm))
-    async def analyse(request: Request) -> Response:
-        """What the page shows: waveform, log-mel of the first window, and the answer to a question if there are labels."""
-        media_type(request, FORM)
-        async with form_body(request) as form:
-            times, outline = times_of(request), Outline()
-
-            async def answered() -> Response:
-                wanted = await service.batcher.aside(lambda: form.fitted(AnalyseForm, "labels"))
-                words = await service.batcher.aside(lambda: split(wanted.labels or [], service.limits.texts))
-                mode = wanted.mode or "classify"
-                question = Question(load=form.load, mode=mode, words=words, **_options(wanted))
-                found = await asked(service, question, times, outline)
-                drawn = await service.batcher.aside(lambda: picture(service.clap, found.heard, outline))
-                untrained = foreign(words, service.clap.manifest.source.trained_words)
-                facts = {"mode": mode, "result": found.result, "batch": found.heard.batch, **service.facts()}
-                return in_json({**drawn, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
-
-            with service.places.taken(form.size):
-                return await while_connected(request, answered())
-
-
-def _add_projection(app: FastAPI, service: Service) -> None:
-    @app.post("/project", openapi_extra=described(ProjectRequest))
-    async def project(request: Request) -> Response:
-        """Behaviour descriptors of embeddings, in the words of kromosynth's projection service."""
-        body = await json_body(request)
+    async def project(self, request: Request) -> Response:
+        """Behaviour descriptors of embeddings, in the format of kromosynth's projection service."""
+        body, service = await read_json(request), self._service
         try:
             service.check_projection()
-            with service.places.taken(len(body)):
-                work = service.batcher.aside(lambda: projected(service.clap, body, service.limits))
+            with service.admission.admit(len(body)):
+                work = service.batcher.run_in_thread(lambda: project(service.clap, body, service.limits))
                 return Response(await while_connected(request, work), media_type=JSON)
         except ClaprtError as error:
-            return Response(refused(error), status_of(error), media_type=JSON)
+            return Response(encode_error(error), status_of(error), media_type=JSON)
+
+    async def _zero_shot(self, request: Request, task: _Task) -> Response:
+        """Classify or tag the audio of a request in JSON or in a form."""
+        most = self._service.limits.texts
+        if check_media_type(request, JSON, FORM) == JSON:
+            body = await request.body()
+
+            def from_json() -> ZeroShotRequest:
+                fields = decode_json(body, task.json, most)
+                return _zero_shot_request(task, fields, AudioInput(fields.audio, encoding=Encoding.BASE64), most)
+
+            return await self._answer(request, len(body), from_json)
+        form = await read_form(request)
+        return await self._answer(
+            request,
+            form.size,
+            lambda: _zero_shot_request(task, form.to_struct(task.form, task.labels), form.audio, most),
+        )
+
+    async def _answer(self, request: Request, size: int, decoded: Callable[[], ZeroShotRequest]) -> Response:
+        service, times = self._service, times_of(request)
+
+        async def work() -> Response:
+            found = await answer(service, await service.batcher.run_in_thread(decoded), times)
+            result = found.result or {}
+            return json_response({**result, "fingerprint": service.clap.fingerprint, "timings_ms": times.to_dict()})
+
+        with service.admission.admit(size):
+            return await while_connected(request, work())
+
+
+def _zero_shot_request(task: _Task, fields: Struct, audio: AudioInput, most: int) -> ZeroShotRequest:
+    labels = split_labels(getattr(fields, task.labels), most)
+    if not labels:
+        raise OptionError(f"{task.labels} is empty; give at least one {task.labels.removesuffix('s')}.")
+    return ZeroShotRequest(audio=audio, mode=task.mode, labels=labels, **_options(fields))
+
+
+def _options(fields: Struct) -> dict[str, Any]:
+    """Options that a request states; `ZeroShotRequest` has the defaults."""
+    stated = {name: getattr(fields, name, None) for name in ("template", "top_k", "threshold")}
+    return {name: value for name, value in stated.items() if value is not None}

@@ -1,9 +1,9 @@
-"""Threads that read sounds: decoding, resampling and log-mels, a slice of each in turn, so that a long one holds up nobody.
+"""Threads that read audio (decode, resample, log-mel), a slice of each input in turn, so that long ones delay nobody.
 
-A sound is begun as soon as one of the readers is free, and most are done within the first slice. What takes longer goes on
-beside others of its kind, one of them at a time, and whoever has had least comes next (`turns`). Only so many sounds are
-in hand, two of one client; one that finds no room lets go of what it holds and is begun again once there is some. So memory
-is bounded by the number of sounds in hand, whatever clients send.
+An input starts as soon as a reader is free, and most end within their first slice. Longer ones continue beside others of
+their kind, one at a time, the client that has used the least first (`fair_queue`). Only so many inputs are in progress, two
+of one client; one that exceeds its level and finds no room in the next releases what it holds and starts again later. So
+memory is bounded by the number of inputs in progress, whatever clients send.
 """
 
 from __future__ import annotations
@@ -15,63 +15,61 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from claprt.serve.scheduling.turns import Shares, Turn, Waiting
+from claprt.serve.scheduling.fair_queue import Client, ClientQueues, FairShares
 
-AT_ONCE = 2
-"""Sounds that are read at the same moment, of which one may be long."""
+CONCURRENCY = 2
+"""Inputs that are read at the same moment, of which one may be long."""
 _SLICE_S = 0.02
-"""Processor time after which a long sound lets others have their turn."""
+"""Processor time after which a long input gives way to others."""
 
 _CREDIT_S = 0.25
-_OF_ONE = 2
-"""Sounds of one client that may be in hand."""
+_PER_CLIENT = 2
+"""Inputs of one client that may be in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Level:
     budget_s: float
-    """Processor time that a sound may take here before it goes on to the next level."""
+    """Processor time that an input may take here before it moves to the next level."""
     places: int
-    """Sounds that may be in hand here."""
+    """Inputs that may be in progress here."""
 
 
-_LEVELS = (_Level(0.05, AT_ONCE), _Level(1.0, 6), _Level(float("inf"), 4))
+_LEVELS = (_Level(0.05, CONCURRENCY), _Level(1.0, 6), _Level(float("inf"), 4))
 
 
-class GivenUp(Exception):  # noqa: N818 - nobody has made an error
-    """Nobody waits for this sound any longer."""
+class Cancelled(Exception):  # noqa: N818 - not an error
+    """The task has been cancelled."""
 
 
-class _Restart(Exception):  # noqa: N818 - as above
-    """There is no room for a sound that takes longer; it is begun again when there is."""
+class _Restart(Exception):  # noqa: N818 - not an error
+    """The next level is full; the task starts again when it has room."""
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
-    """A sound that is to be read."""
+class ReadTask:
+    """One audio input to be read."""
 
-    turn: Turn
-    """The client that it is read for."""
-    work: Callable[[Reading], None]
-    """Reads it, from the beginning each time, and calls `Readers.pause` now and then."""
-    gone: Callable[[], bool]
-    """Whether nobody waits for it any longer."""
-    failed: Callable[[BaseException], None]
-    """Takes what reading has raised."""
+    client: Client
+    work: Callable[[ReadTask], None]
+    """Reads it, from the beginning each time, and calls `Readers.pause` every few milliseconds."""
+    is_cancelled: Callable[[], bool]
+    on_error: Callable[[BaseException], None]
+    """Called with what `work` has raised."""
     read_s: float = 0.0
-    """Time that it was being read, pauses left out."""
+    """Time that it was being read, pauses excluded."""
     level: int = 0
     used_s: float = 0.0
     """Processor time of this attempt."""
     _began_s: float = 0.0
     _began_cpu_s: float = 0.0
 
-    def starts(self) -> None:
-        """The clocks start."""
+    def start_slice(self) -> None:
+        """Start the clocks."""
         self._began_s, self._began_cpu_s = time.perf_counter(), time.thread_time()
 
-    def stops(self) -> float:
-        """The clocks stop; gives the processor time of the slice."""
+    def end_slice(self) -> float:
+        """Stop the clocks; return the processor time of the slice."""
         took = self.running_s
         self.read_s += time.perf_counter() - self._began_s
         self.used_s += took
@@ -84,178 +82,182 @@ class Reading:
 
 
 class Readers:
-    """The threads, and what waits for them."""
+    """The threads and their queue."""
 
-    def __init__(self, change: threading.Condition, roomy: Callable[[Turn], bool]) -> None:
-        """Starts no thread yet.
+    def __init__(self, change: threading.Condition, has_room: Callable[[Client], bool]) -> None:
+        """Prepare the queue; threads start as they are needed.
 
         Args:
-            change: guards everything here, and is notified when something has changed; `changed` is called under it.
-            roomy: whether there is room for more windows of a client.
+            change: Guards all state here, and is notified of changes; `reschedule` is called under it.
+            has_room: Whether there is room for more windows of a client.
         """
-        self._change, self._roomy = change, roomy
-        self._shares = Shares(_CREDIT_S)
-        self._waiting: Waiting[Reading] = Waiting()
-        self._paused: dict[Reading, None] = {}
-        self._running: set[Reading] = set()
-        self._in_hand = [0] * len(_LEVELS)
-        self._of: Counter[Turn] = Counter()
-        self._next: Reading | None = None
+        self._change, self._has_room = change, has_room
+        self._shares = FairShares(_CREDIT_S)
+        self._queue: ClientQueues[ReadTask] = ClientQueues()
+        self._paused: dict[ReadTask, None] = {}
+        self._running: set[ReadTask] = set()
+        self._at_level = [0] * len(_LEVELS)
+        self._of: Counter[Client] = Counter()
+        self._next: ReadTask | None = None
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._ended = False
 
-    def add(self, reading: Reading) -> None:
-        """Lets a sound wait for a reader."""
+    def add(self, task: ReadTask) -> None:
+        """Queue a task."""
         with self._change:
-            self._waiting.add(reading.turn, reading)
-            self.changed()
+            self._queue.add(task.client, task)
+            self.reschedule()
 
-    def changed(self) -> None:
-        """Says that there may be something to do. The caller holds `change`."""
-        self._next = self._chosen()
+    def reschedule(self) -> None:
+        """Choose the next task after a change, and wake its thread. The caller holds `change`."""
+        self._next = self._choose()
         if self._next is not None and self._next not in self._paused and not self._idle:
-            self._begin_thread()
+            self._start_thread()
         self._change.notify_all()
 
-    def pause(self, reading: Reading, *, brings: bool = False) -> None:
-        """Lets others have their turn; the thread that reads a sound calls it every few milliseconds.
+    def pause(self, task: ReadTask, *, has_window: bool = False) -> None:
+        """Give way to other tasks if it is their turn; called by the work of a task every few milliseconds.
 
         Args:
-            reading: the sound.
-            brings: whether it has a window to hand over, for which there must be room.
+            task: The task.
+            has_window: Whether it is about to hand over a window, for which there must be room.
 
         Raises:
-            GivenUp: nobody waits for the sound any longer.
+            Cancelled: If the task has been cancelled.
         """
-        if reading.gone():
-            raise GivenUp
-        over = reading.used_s + reading.running_s > _LEVELS[reading.level].budget_s
-        if not over and (reading.level == 0 or reading.running_s < _SLICE_S) and not brings:
+        if task.is_cancelled():
+            raise Cancelled
+        over = task.used_s + task.running_s > _LEVELS[task.level].budget_s
+        if not over and (task.level == 0 or task.running_s < _SLICE_S) and not has_window:
             return
         with self._change:
-            full = brings and not self._roomy(reading.turn)
-            if not (full or over or (reading.level and reading.running_s >= _SLICE_S)):
+            full = has_window and not self._has_room(task.client)
+            if not (full or over or (task.level and task.running_s >= _SLICE_S)):
                 return
-            self._shares.charge(reading.turn, reading.stops())
+            self._shares.charge(task.client, task.end_slice())
             try:
-                if over or (full and reading.level == 0):
-                    self._go_up(reading)
-                self._wait(reading)
+                if over or (full and task.level == 0):
+                    self._promote(task)
+                self._wait(task)
             finally:
-                reading.starts()
+                task.start_slice()
 
     def close(self) -> None:
-        """Ends the threads, after all that waits."""
+        """End the threads after all queued tasks."""
         with self._change:
             self._ended = True
-            self.changed()
+            self.reschedule()
         for thread in self._threads:
             thread.join()
 
-    def _go_up(self, reading: Reading) -> None:
-        """To the next level, if it has room."""
-        self._in_hand[reading.level] -= 1
-        reading.level += 1
-        if self._in_hand[reading.level] >= _LEVELS[reading.level].places:
-            self._in_hand[reading.level] += 1  # which is taken back where it is begun again
+    def _promote(self, task: ReadTask) -> None:
+        """Move a task to the next level.
+
+        Raises:
+            _Restart: If that is full.
+        """
+        self._at_level[task.level] -= 1
+        task.level += 1
+        if self._at_level[task.level] >= _LEVELS[task.level].places:
+            self._at_level[task.level] += 1  # undone where the task ends this attempt
             raise _Restart
-        self._in_hand[reading.level] += 1
+        self._at_level[task.level] += 1
 
-    def _wait(self, reading: Reading) -> None:
-        self._running.discard(reading)
-        self._paused[reading] = None
-        self.changed()
-        self._change.wait_for(lambda: self._next is reading or reading.gone())
-        del self._paused[reading]
-        self._running.add(reading)
-        self.changed()
-        if reading.gone():
-            raise GivenUp
+    def _wait(self, task: ReadTask) -> None:
+        self._running.discard(task)
+        self._paused[task] = None
+        self.reschedule()
+        self._change.wait_for(lambda: self._next is task or task.is_cancelled())
+        del self._paused[task]
+        self._running.add(task)
+        self.reschedule()
+        if task.is_cancelled():
+            raise Cancelled
 
-    def _chosen(self) -> Reading | None:
-        """What is to be read next, if a reader is free."""
-        if len(self._running) >= AT_ONCE:
+    def _choose(self) -> ReadTask | None:
+        """The task to run next, if a reader is free."""
+        if len(self._running) >= CONCURRENCY:
             return None
-        one_is_long = any(reading.level for reading in self._running)
-        able: dict[Turn, Reading] = {}
-        for turn in list(self._waiting.turns()):
-            while self._waiting.of(turn) and self._waiting.head(turn).gone():
-                self._waiting.take(turn)
-            if self._waiting.of(turn) and self._of[turn] < _OF_ONE:
-                reading = self._waiting.head(turn)
-                held_up = reading.level and (one_is_long or self._in_hand[reading.level] >= _LEVELS[reading.level].places)
-                if not held_up and self._roomy(turn):
-                    able[turn] = reading
-        for reading in self._paused if not one_is_long else ():
-            if self._roomy(reading.turn):
-                able[reading.turn] = reading
-        turn = self._shares.first(able)
-        return None if turn is None else able[turn]
+        one_is_long = any(task.level for task in self._running)
+        ready: dict[Client, ReadTask] = {}
+        for client in list(self._queue.clients()):
+            while self._queue.count(client) and self._queue.head(client).is_cancelled():
+                self._queue.take(client)
+            if self._queue.count(client) and self._of[client] < _PER_CLIENT:
+                task = self._queue.head(client)
+                blocked = task.level and (one_is_long or self._at_level[task.level] >= _LEVELS[task.level].places)
+                if not blocked and self._has_room(client):
+                    ready[client] = task
+        for task in self._paused if not one_is_long else ():
+            if self._has_room(task.client):
+                ready[task.client] = task
+        client = self._shares.least_served(ready)
+        return None if client is None else ready[client]
 
-    def _begin_thread(self) -> None:
+    def _start_thread(self) -> None:
         if len(self._threads) < sum(level.places for level in _LEVELS):
             thread = threading.Thread(target=self._run, name=f"claprt-read_{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _run(self) -> None:
-        while self._read_one():  # a frame of its own: a thread that waits holds on to no sound
+        while self._run_one():  # in a frame of its own, so that an idle thread keeps no audio alive
             pass
 
-    def _read_one(self) -> bool:
-        """Reads the next sound; False once there will be none."""
-        reading = self._taken()
-        if reading is None:
+    def _run_one(self) -> bool:
+        """Run the next task; False at the end."""
+        task = self._take_next()
+        if task is None:
             return False
-        reading.used_s = 0.0
-        reading.starts()
+        task.used_s = 0.0
+        task.start_slice()
         again = False
         try:
-            reading.work(reading)
+            task.work(task)
         except _Restart:
             again = True
-        except GivenUp:
+        except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - a thread outlives whatever a decoder raises
-            _let_go_of_frames(error)
-            reading.failed(error)
+            _clear_frames(error)
+            task.on_error(error)
         with self._change:
-            self._shares.charge(reading.turn, reading.stops())
-            self._in_hand[reading.level] -= 1
-            self._of -= Counter([reading.turn])  # which leaves those that have nothing in hand out
-            self._running.discard(reading)
+            self._shares.charge(task.client, task.end_slice())
+            self._at_level[task.level] -= 1
+            self._of -= Counter([task.client])  # also removes clients with nothing in progress
+            self._running.discard(task)
             if again:
-                self._waiting.add(reading.turn, reading, first=True)
-            self.changed()
+                self._queue.add(task.client, task, first=True)
+            self.reschedule()
         return True
 
-    def _taken(self) -> Reading | None:
-        """The next sound to begin with; None once the readers have ended and nothing waits."""
+    def _take_next(self) -> ReadTask | None:
+        """The next queued task to start; None once the readers have ended and the queue is empty."""
         with self._change:
             self._idle += 1
-            self._change.wait_for(lambda: self._to_begin() or (self._ended and not len(self._waiting)))
+            self._change.wait_for(lambda: self._can_start() or (self._ended and not len(self._queue)))
             self._idle -= 1
-            if not self._to_begin():
+            if not self._can_start():
                 return None
-            reading = self._next
-            assert reading is not None
-            self._waiting.take(reading.turn)
-            self._in_hand[reading.level] += 1
-            self._of[reading.turn] += 1
-            self._running.add(reading)
-            self.changed()
-            return reading
+            task = self._next
+            assert task is not None
+            self._queue.take(task.client)
+            self._at_level[task.level] += 1
+            self._of[task.client] += 1
+            self._running.add(task)
+            self.reschedule()
+            return task
 
-    def _to_begin(self) -> bool:
+    def _can_start(self) -> bool:
         return self._next is not None and self._next not in self._paused
 
 
-def _let_go_of_frames(error: BaseException | None) -> None:
-    """Clears the local variables of the frames that an error went through, and those that led to it.
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of the frames of an error and of its causes.
 
-    The error becomes a future's, which those frames lead to: a cycle that would keep megabytes of a sound until a
-    collection of garbage, which counts objects and not their bytes. Tracebacks read as before.
+    A future holds the error, and the frames lead to the future: a reference cycle that would keep megabytes of audio until
+    a garbage collection, which counts objects, not bytes. Tracebacks print as before.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)

@@ -1,8 +1,8 @@
-"""A model in service: what it is asked and answers, whoever speaks with the clients, and how it begins and ends.
+"""The service around one model: what it computes for clients, whichever protocol they use, and its life cycle.
 
     starting ──▶ ready ──▶ shutting down ──▶ ended
 
-Sockets and HTTP endpoints are thin: they take a place, ask here, and put the answer into their own words.
+Protocol handlers are thin: they admit a request, call the service, and encode the reply.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from claprt import __version__
+from claprt._version import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve import access
-from claprt.serve.admission import Crowd, Places
+from claprt.serve.admission import ActiveCounter, AdmissionControl
 from claprt.serve.errors import ShuttingDownError, log
-from claprt.serve.limits import Limits, checked_count, checked_length
+from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.metrics import Metrics
-from claprt.serve.scheduling.asked import Heard
+from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
-from claprt.serve.scheduling.features import Load, Outline
+from claprt.serve.scheduling.job import TimedEmbedding
 
 _PROBE_S = 0.5
-"""How long a question about readiness waits for the answer of an engine that was lost."""
+"""How long a readiness request waits for an engine that failed to answer again."""
 _NO_PROJECTION = (
     "The model of this service has no projection. Whoever runs it puts one into the bundle (`claprt-export projection`) or "
     "names a bundle that has one (`claprt serve --projection FOLDER`)."
 )
-_GOODBYE_S = 5.0
-"""How long WebSockets may take to be closed."""
-_REFUSED_S = 2.0
-"""How long it may take to say to clients that they are not answered."""
+_CLOSE_S = 5.0
+"""Time for WebSockets to close."""
+_REJECT_S = 2.0
+"""Time to send the errors of requests that are given up."""
 
 
 class State(StrEnum):
-    """Where in its life the service is."""
+    """State of the service."""
 
     STARTING = "starting"
     READY = "ready"
@@ -50,145 +50,143 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Times:
-    """Where the time of one request went, in milliseconds, stage by stage as they become known."""
+    """Durations of the stages of one request, in milliseconds."""
 
     began: float = field(default_factory=time.perf_counter)
     stages: dict[str, float] = field(default_factory=dict[str, float])
 
     def to_dict(self) -> dict[str, float]:
         """All stages and the total until now, rounded to microseconds."""
-        found = {**self.stages, "total": 1000 * (time.perf_counter() - self.began)}
-        return {stage: round(took, 3) for stage, took in found.items()}
+        times = {**self.stages, "total": 1000 * (time.perf_counter() - self.began)}
+        return {stage: round(took, 3) for stage, took in times.items()}
 
 
 class Service:
-    """Answers questions with one model."""
+    """Computes for clients with one model."""
 
     def __init__(self, clap: Clap, limits: Limits) -> None:
         self.clap, self.limits = clap, limits
         self.state = State.STARTING
         self.metrics = Metrics()
-        self.places = Places(limits)
+        self.admission = AdmissionControl(limits, self.metrics.reject)
         self.batcher = Batcher(clap, limits, self.metrics.batch)
-        self.conversations = Crowd()
-        """Open WebSockets."""
-        self.leaving = asyncio.Event()
-        """Set when everything that was accepted is answered and WebSockets are to be closed."""
+        self.open_websockets = ActiveCounter()
+        self.closing = asyncio.Event()
+        """Set when all admitted requests are answered and WebSockets are to close."""
         self._probe: asyncio.Task[None] | None = None
-        self.metrics.describe({**self.facts(), "version": __version__})
-        self.metrics.watch("claprt_waiting", "Requests that are accepted and not answered.", lambda: self.places.waiting)
-        self.metrics.watch("claprt_waiting_bytes", "What those requests brought.", lambda: self.places.bytes)
-        self.metrics.watch("claprt_windows_waiting", "Windows that wait for the audio tower.", lambda: self.batcher.queued)
-        self.metrics.count_refusals(self.places.refused)
+        gauge = self.metrics.add_gauge
+        self.metrics.set_build({**self.facts(), "version": __version__})
+        gauge("claprt_waiting", "Requests that are accepted and not answered.", lambda: self.admission.waiting)
+        gauge("claprt_waiting_bytes", "What those requests brought.", lambda: self.admission.bytes)
+        gauge("claprt_windows_waiting", "Windows that wait for the audio tower.", lambda: self.batcher.queued_windows)
 
     def facts(self) -> dict[str, str]:
-        """What runs, in words."""
+        """Model, fingerprint, provider and precision."""
         clap = self.clap
         facts = {"model": clap.manifest.name, "fingerprint": clap.fingerprint}
         return {**facts, "provider": clap.provider, "precision": clap.precision}
 
     async def start(self) -> None:
-        """Loads what the first requests would otherwise wait for."""
+        """Load what the first requests would otherwise wait for."""
         if not self.batcher.prepared:
             await asyncio.to_thread(self.batcher.prepare)
         self.state = State.READY
 
     async def ready(self) -> str | None:
-        """Why the service is not ready, or None if it is. An engine that was lost is asked again."""
+        """Why the service is not ready, or None if it is. An engine that failed is tried again."""
         if self.state is not State.READY:
             return self.state
-        lost = self.batcher.lost
-        if lost is None:
+        failure = self.batcher.failure
+        if failure is None:
             return None
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._asked_again())
+            self._probe = asyncio.create_task(self._try_engine())
         await asyncio.wait({self._probe}, timeout=_PROBE_S)
-        lost = self.batcher.lost
-        return None if lost is None else f"the engine failed: {lost}"
+        failure = self.batcher.failure
+        return None if failure is None else f"the engine failed: {failure}"
 
-    async def _asked_again(self) -> None:
+    async def _try_engine(self) -> None:
         try:
             await asyncio.to_thread(self.batcher.prepare)
-        except Exception:  # noqa: BLE001 - whatever an engine raises, it is still lost
-            log.warning("the engine is still lost", exc_info=True)
+        except Exception:  # noqa: BLE001 - whatever an engine raises, it still fails
+            log.warning("the engine still fails", exc_info=True)
 
     async def drain(self, timeout_s: float = 30.0) -> int:
-        """Accepts nothing new, answers what was accepted, then closes every WebSocket. May be called twice.
+        """Reject new requests, answer the admitted ones, then close every WebSocket. May be called twice.
 
-        What is not answered in time is refused. Whoever runs the server calls it before the server closes connections by
-        itself.
+        Requests that are not answered in time get an error. Call it before the server closes connections by itself.
 
         Returns:
             How many requests were not answered in time.
         """
-        self.places.closing = True
+        self.admission.closing = True
         self.state = State.SHUTTING_DOWN if self.state is not State.ENDED else self.state
         late = 0
         try:
-            await asyncio.wait_for(self.places.emptied(), timeout_s)
+            await asyncio.wait_for(self.admission.wait_idle(), timeout_s)
         except TimeoutError:
-            late = self.places.waiting
+            late = self.admission.waiting
             self.batcher.give_up(ShuttingDownError())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.places.emptied(), _REFUSED_S)
-        self.leaving.set()
+                await asyncio.wait_for(self.admission.wait_idle(), _REJECT_S)
+        self.closing.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.conversations.gone(), _GOODBYE_S)
+            await asyncio.wait_for(self.open_websockets.wait_idle(), _CLOSE_S)
         return late
 
     async def end(self) -> None:
-        """Ends the threads, after `drain`."""
+        """End the threads, after `drain`."""
         if self.state is not State.ENDED:
             self.state = State.ENDED
             await asyncio.to_thread(self.batcher.close)
 
-    async def heard(self, load: Load, times: Times | None = None, outline: Outline | None = None) -> Heard:
-        """One sound; see `Batcher.heard`."""
-        heard = await self.batcher.heard(load, outline)
-        run = {"tower": heard.tower_ms / 1000} if heard.batch else {}
-        for noted in (self.metrics.stage, access.stage):
-            noted(read=heard.read_ms / 1000, wait=heard.wait_ms / 1000, **run)
+    async def embed(self, audio: AudioInput, times: Times | None = None) -> TimedEmbedding:
+        """Embed one audio input; see `Batcher.embed`."""
+        embedding = await self.batcher.embed(audio)
+        run = {"tower": embedding.tower_ms / 1000} if embedding.batch else {}
+        for note in (self.metrics.stage, access.stage):
+            note(read=embedding.read_ms / 1000, wait=embedding.wait_ms / 1000, **run)
         if times is not None:
-            times.stages |= {"read": heard.read_ms, "wait": heard.wait_ms, "tower": heard.tower_ms}
-        return heard
+            times.stages |= {"read": embedding.read_ms, "wait": embedding.wait_ms, "tower": embedding.tower_ms}
+        return embedding
 
-    async def vectors(self, loads: Sequence[Load]) -> list[Embedding]:
-        """The vectors of several sounds, in order; an error names the position of its sound.
+    async def embed_all(self, inputs: Sequence[AudioInput]) -> list[Embedding]:
+        """Embed several audio inputs; vectors [dim] in order. An error names the position of its input.
 
         Raises:
-            OptionError: none, or more than the limit.
-            AudioError: one cannot be embedded.
+            OptionError: If there are none, or more than the limit.
+            AudioError: If one cannot be embedded.
         """
-        checked_count(len(loads), self.limits.sounds, "sounds")
-        asked = [asyncio.ensure_future(self._one_of(loads, position)) for position in range(len(loads))]
+        check_count(len(inputs), self.limits.sounds, "sounds")
+        tasks = [asyncio.ensure_future(self._embed_one(inputs, position)) for position in range(len(inputs))]
         try:
-            found = await asyncio.gather(*asked)
+            embeddings = await asyncio.gather(*tasks)
         finally:
-            for task in asked:
-                task.cancel()  # those that are still under way when one has failed
-        return [vector for heard in found if (vector := heard.sound.vector) is not None]
+            for task in tasks:
+                task.cancel()  # those that are not done when one has failed
+        return [vector for embedding in embeddings if (vector := embedding.sound.vector) is not None]
 
-    async def _one_of(self, loads: Sequence[Load], position: int) -> Heard:
+    async def _embed_one(self, inputs: Sequence[AudioInput], position: int) -> TimedEmbedding:
         try:
-            return await self.heard(loads[position])
+            return await self.embed(inputs[position])
         except AudioError as error:
-            raise (type(error)(f"input {position}: {error}") if len(loads) > 1 else error) from error
+            raise (type(error)(f"input {position}: {error}") if len(inputs) > 1 else error) from error
 
-    async def texts(self, texts: Sequence[str], times: Times | None = None, called: str = "texts") -> Embeddings:
-        """Vectors of texts, [texts, dim].
+    async def embed_texts(self, texts: Sequence[str], times: Times | None = None, called: str = "texts") -> Embeddings:
+        """Embed a client's texts, [texts, dim].
 
         Raises:
-            OptionError: none, or more than the limit.
-            TextError: one is too long, or cannot be embedded.
+            OptionError: If there are none, or more than the limit.
+            TextError: If one is too long, or cannot be embedded.
         """
-        checked_count(len(texts), self.limits.texts, called)
-        checked_length(max(map(len, texts)), self.limits)
-        return await self.known(texts, times)
+        check_count(len(texts), self.limits.texts, called)
+        check_length(max(map(len, texts)), self.limits)
+        return await self.embed_cached_texts(texts, times)
 
-    async def known(self, texts: Sequence[str], times: Times | None = None) -> Embeddings:
-        """Vectors of texts that are not the client's or have been looked at, [texts, dim]."""
+    async def embed_cached_texts(self, texts: Sequence[str], times: Times | None = None) -> Embeddings:
+        """Embed texts within the limits, [texts, dim]; those of earlier requests come from a cache."""
         began = time.perf_counter()
-        rows = await self.batcher.texts(texts)
+        rows = await self.batcher.embed_texts(texts)
         took = time.perf_counter() - began
         self.metrics.stage(text=took)
         access.stage(text=took)
@@ -197,18 +195,18 @@ class Service:
         return rows
 
     async def descriptor(self, vector: Embedding) -> BehaviorDescriptors:
-        """The behaviour descriptor of an embedding.
+        """Behaviour descriptor of an embedding: [dim] to [descriptors].
 
         Raises:
-            OptionError: the bundle has no projection.
+            OptionError: If the model has no projection.
         """
-        return await self.batcher.aside(lambda: self.clap.project(vector))
+        return await self.batcher.run_in_thread(lambda: self.clap.project(vector))
 
     def check_projection(self) -> None:
-        """Refuses before a sound is embedded what could not be answered after.
+        """Check that the model has a projection, before audio is embedded for it.
 
         Raises:
-            OptionError: the model has no projection.
+            OptionError: If it has none.
         """
         if not self.clap.has_projection:
             raise OptionError(_NO_PROJECTION)

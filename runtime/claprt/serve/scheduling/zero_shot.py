@@ -1,4 +1,4 @@
-"""What a sound is: labels to choose among, or tags that are judged one by one, as services answer it."""
+"""Zero-shot classification and tagging requests."""
 
 from __future__ import annotations
 
@@ -6,64 +6,64 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from claprt.serve.limits import Limits, checked_count, checked_length
-from claprt.serve.scheduling.asked import Heard
-from claprt.serve.scheduling.features import Load, Outline
+from claprt.serve.limits import Limits, check_count, check_length
+from claprt.serve.scheduling.audio_input import AudioInput
+from claprt.serve.scheduling.job import TimedEmbedding
 from claprt.serve.scheduling.service import Service, Times
-from claprt.tasks import classification
+from claprt.tasks.functions import classification
 from claprt.tasks.labels import checked_labels, filled_in
 from claprt.tasks.tagging import NEUTRAL_PROMPTS, tagging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A sound and words about it. Without words it is only heard."""
+class ZeroShotRequest:
+    """Audio and labels (or tags) for it; without labels it is only embedded."""
 
-    load: Load
+    audio: AudioInput
     mode: Literal["classify", "tag"]
-    words: Sequence[str]
+    labels: Sequence[str]
     template: str | None = None
     top_k: int = 1
     threshold: float = 0.5
 
 
-async def asked(service: Service, question: Question, times: Times, outline: Outline | None = None) -> Answered:
-    """The answer to a question, by one run over the sound.
-
-    Raises:
-        ClaprtError: the words or the sound are none.
-    """
-    if not question.words:
-        return Answered(await service.heard(question.load, times, outline), None)
-    called = "labels" if question.mode == "classify" else "tags"
-    names, sentences = await service.batcher.aside(lambda: _checked(question, called, service.limits))
-    # texts first: what is wrong with them is found before the sound costs anything
-    texts = await service.texts(sentences, times, called)
-    neutral = await service.known(NEUTRAL_PROMPTS, times) if question.mode == "tag" else texts
-    heard = await service.heard(question.load, times, outline)
-    vector = heard.sound.vector
-    assert vector is not None
-    if question.mode == "tag":
-        result: Any = tagging(service.clap.manifest, vector, texts, neutral, names, question.threshold)
-    else:
-        result = classification(service.clap, vector, texts, names, question.top_k)
-    return Answered(heard, result.to_dict())
-
-
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """How a sound was heard, and what was asked about it."""
+class ZeroShotResult:
+    """The embedding of the audio, and the classification or the tags."""
 
-    heard: Heard
+    embedding: TimedEmbedding
     result: dict[str, Any] | None
 
 
-def _checked(question: Question, called: str, limits: Limits) -> tuple[tuple[str, ...], list[str]]:
-    """The words and the sentences that are embedded, none of which is made before it is known to be short enough."""
-    checked_count(len(question.words), limits.texts, called)
-    names = checked_labels(question.words, called)
-    longest, template = max(map(len, names)), question.template
+async def answer(service: Service, request: ZeroShotRequest, times: Times) -> ZeroShotResult:
+    """Classify or tag audio.
+
+    Raises:
+        ClaprtError: If the labels or the audio are invalid.
+    """
+    if not request.labels:
+        return ZeroShotResult(await service.embed(request.audio, times), None)
+    called = "labels" if request.mode == "classify" else "tags"
+    names, sentences = await service.batcher.run_in_thread(lambda: _sentences(request, called, service.limits))
+    # texts first: errors in them are found before the audio costs anything
+    texts = await service.embed_texts(sentences, times, called)
+    neutral = await service.embed_cached_texts(NEUTRAL_PROMPTS, times) if request.mode == "tag" else texts
+    embedding = await service.embed(request.audio, times)
+    vector = embedding.sound.vector
+    assert vector is not None
+    if request.mode == "tag":
+        result: Any = tagging(service.clap.manifest, vector, texts, neutral, names, request.threshold)
+    else:
+        result = classification(service.clap, vector, texts, names, request.top_k)
+    return ZeroShotResult(embedding, result.to_dict())
+
+
+def _sentences(request: ZeroShotRequest, called: str, limits: Limits) -> tuple[tuple[str, ...], list[str]]:
+    """The labels and their sentences, whose lengths are checked before they are made."""
+    check_count(len(request.labels), limits.texts, called)
+    names = checked_labels(request.labels, called)
+    longest, template = max(map(len, names)), request.template
     if template is not None:
         longest = max(longest, len(template) + template.count("{}") * (longest - len("{}")))
-    checked_length(longest, limits)
+    check_length(longest, limits)
     return names, filled_in(template, names)

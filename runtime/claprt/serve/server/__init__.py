@@ -1,5 +1,5 @@
-"""The server process: sockets, signals, shutdown, and the bounds of connections."""
+"""The server process: sockets, signals, shutdown, and limits on connections."""
 
-from claprt.serve.server.run import Bounds, Service, is_private, listen, serve, urls
+from claprt.serve.server.run import Bounds, is_private, listen, serve, urls
 
-__all__ = ["Bounds", "Service", "is_private", "listen", "serve", "urls"]
+__all__ = ["Bounds", "is_private", "listen", "serve", "urls"]

@@ -1,168 +1,182 @@
-"""Connections that cannot be held for ever: uvicorn's protocols for HTTP and WebSocket, with what the open takes.
+"""uvicorn's HTTP and WebSocket protocols and server, with per-phase timeouts and limits on connections.
 
-Each says in which phase it is, and the service looks a few times in a second whether one has been in a phase for too long.
-So no timer has to be set and cleared along every path that a connection can take. A client that sends a byte now and then
-does not change the phase, so it gains nothing by it.
+This module alone uses internals of uvicorn and websockets, whose versions are therefore bounded in `pyproject.toml`: the
+attributes of `H11Protocol`, `WebSocketsSansIOProtocol` and `FlowControl`, the hooks of `uvicorn.Server`, and the parser
+generator of websockets. uvicorn limits sizes, counts and idle connections, but not the time that a request takes to arrive
+or a response to be read, which a service without a proxy in front of it needs. Before a bound is raised, run
+`tests/serve/test_bounds.py` and `tests/serve/test_costs.py` with the new version.
 
-They rest on what uvicorn's h11 and websockets-sansio protocols keep about a connection; `tests/serve` runs the whole.
+Each connection reports its phase, and the server checks several times a second whether one has been in a phase for too
+long. So no timer has to be set and cleared along every path that a connection can take, and a byte now and then does not
+extend the time of a phase.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
 import itertools
-import json
 import logging
-from types import GeneratorType
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from types import FrameType, GeneratorType
 from typing import Any, cast
 
 import h11
+import uvicorn
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.streams import StreamReader
 
 from claprt.serve import access
-from claprt.serve.scheduling.turns import Turn
+from claprt.serve.errors import error_response
+from claprt.serve.scheduling.fair_queue import Client
 
 HEADER_BYTES = 16 << 10
-"""Of all headers and the path together."""
+"""Limit on all headers and the path together."""
 SPARE = 64
-"""Connections beyond the limit whose request is read, so that it can be refused; of more, the oldest is closed."""
+"""Connections beyond the limit whose request is still read, to reject it; beyond these, the oldest is closed."""
 MOST_FRAGMENTS = 4096
-"""Of one message. Each costs some memory that its size does not show, so that empty ones would be free of charge."""
+"""Limit on the fragments of one message: empty ones cost memory that its size does not show."""
 _AHEAD_BYTES = 128 << 10
-"""Bytes of later requests that may wait on one connection before it is read on; more than headers may have."""
-_ALWAYS = "/healthz"  # a full service is alive
-_FULL = "The service has as many connections as it takes. Ask again a little later."
+"""Bytes of pipelined requests from which a connection is not read further; more than `HEADER_BYTES`."""
+_ALWAYS = "/healthz"  # answered even when there are too many connections
+_FULL = "The service has as many connections as it takes. Try again a little later."
 _SLOW = "The request took too long to arrive."
+_LAST_S = 15.0  # after `shutdown_s`, for connections and the application's threads
 Phase = tuple[str, object]
 
 
-class Watched:
-    """A connection that may stay in one phase for so long only."""
+class TimedConnection:
+    """A connection with a time limit for each phase."""
 
     _seen: tuple[Phase, float] | None = None
 
     def phase(self) -> Phase:
-        """What it is doing, and for which request."""
+        """What the connection is doing, and for which request."""
         raise NotImplementedError
 
-    def late(self, phase: str) -> None:
-        """Ends it, as polite as the phase allows."""
+    def on_timeout(self, phase: str) -> None:
+        """End the connection, with an error where the phase allows it."""
         raise NotImplementedError
 
-    def look(self, now: float, allowed: dict[str, float]) -> None:
-        """Ends it if it has been in its phase for longer than is `allowed`, in seconds; other phases have no end."""
+    def check_timeout(self, now: float, limits_s: Mapping[str, float]) -> None:
+        """End the connection if it has exceeded the limit of its phase; phases without a limit may last for ever."""
         phase = self.phase()
         if self._seen is None or self._seen[0] != phase:
             self._seen = (phase, now)
-        elif now - self._seen[1] > allowed.get(phase[0], float("inf")):
-            self.late(phase[0])
+        elif now - self._seen[1] > limits_s.get(phase[0], float("inf")):
+            self.on_timeout(phase[0])
 
 
-def refusal(status: int, message: str) -> bytes:
-    """A whole HTTP response with our error, after which the connection is closed."""
-    head, body = _refused(status, message)
-    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode(), *(b": ".join(pair) for pair in head)]
-    return b"\r\n".join([*lines, b"", body])
+def error_bytes(status: int, message: str) -> bytes:
+    """Build a whole HTTP error response, after which the connection is closed."""
+    response = _error(status, message)
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
+        *(b": ".join(pair) for pair in response.raw_headers),
+    ]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-def _refused(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    kind = "OverloadedError" if status == http.HTTPStatus.SERVICE_UNAVAILABLE else "InvalidRequestError"
-    body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}}).encode()
-    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    return head + ([(b"retry-after", b"1")] if status == http.HTTPStatus.SERVICE_UNAVAILABLE else []), body
+def _error(status: int, message: str) -> JSONResponse:
+    kind = "OverloadedError" if status == HTTPStatus.SERVICE_UNAVAILABLE else "InvalidRequestError"
+    return error_response(status, message, kind, {"connection": "close"})
 
 
 _numbers = itertools.count()
 
 
 class _Flow(FlowControl):
-    """Reads no more while requests wait that were sent ahead: each that is answered would let in a thousand of them."""
+    """Does not resume reading while many pipelined requests wait."""
 
     def __init__(self, transport: asyncio.Transport, connection: h11.Connection) -> None:
         super().__init__(transport)
         self._connection = connection
 
     def resume_reading(self) -> None:
-        """Reads on, if little of later requests is here."""
+        """Resume reading, if few bytes of later requests are buffered."""
         if len(self._connection.trailing_data[0]) <= _AHEAD_BYTES:
             super().resume_reading()
 
 
-class HttpConnection(H11Protocol, Watched):
-    """HTTP/1.1, until the client asks for WebSocket."""
+class HttpConnection(H11Protocol, TimedConnection):
+    """An HTTP/1.1 connection, up to an upgrade to WebSocket."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._inside = self.app
         self.app = self._enter
         self._most = self.limit_concurrency
-        self.limit_concurrency = None  # uvicorn's own would refuse requests on connections that were accepted
+        self.limit_concurrency = None  # uvicorn's own check would reject requests on accepted connections
         self._beyond = False
         self.number = next(_numbers)
-        self._turn = Turn()
+        self._client = Client()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Accepts a connection, or marks it as one too many."""
+        """Accept the connection, or mark it as one beyond the limit."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.conn)
         excess = 0 if self._most is None else len(self.connections) - self._most
         self._beyond = excess > 0
-        if excess > SPARE:  # so that whoever comes last can still ask whether the service is alive
+        if excess > SPARE:  # a health check on the newest connection still works
             spare = [one for one in self.connections if isinstance(one, HttpConnection) and one.is_spare]
-            min(spare, key=lambda one: one.number, default=self).turn_away()
+            min(spare, key=lambda one: one.number, default=self).reject_excess()
 
-    def turn_away(self) -> None:
-        """Says that there are too many connections."""
-        self._refuse(503, _FULL)
+    def reject_excess(self) -> None:
+        """Send 503: there are too many connections."""
+        self._reject(503, _FULL)
 
     @property
     def is_spare(self) -> bool:
-        """Whether it is one too many, and nothing is being answered on it."""
+        """Whether it is beyond the limit, and has no request in progress."""
         return self._beyond and self.phase()[0] in ("headers", "idle")
 
     async def _enter(self, scope: Any, receive: Any, send: Any) -> None:
-        """The application, for requests that may pass."""
-        scope.setdefault("state", {})["turn"] = self._turn
+        """Pass a request to the application, or reject it."""
+        scope.setdefault("state", {})["client"] = self._client
         names = {name for name, _ in scope["headers"]}
 
-        async def answer(status: int, message: str) -> None:
+        async def reject(status: int, message: str) -> None:
             access.request(scope["method"], scope["path"], status, 0.0)
-            await _answer(send, status, message)
+            await _error(status, message)(scope, receive, send)
 
         if self._beyond and scope["path"] != _ALWAYS:
-            await answer(503, _FULL)
+            await reject(503, _FULL)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"]) > HEADER_BYTES:
-            await answer(431, f"The headers may have up to {HEADER_BYTES} bytes.")  # h11 lets whole ones pass
-        elif {b"content-length", b"transfer-encoding"} <= names:  # one of them would get past the limit on bodies
-            await answer(400, "Content-Length and Transfer-Encoding exclude each other.")
+            await reject(
+                431, f"The headers may have up to {HEADER_BYTES} bytes."
+            )  # h11 does not limit headers that arrive at once
+        elif {b"content-length", b"transfer-encoding"} <= names:  # request smuggling past the limit on bodies
+            await reject(400, "Content-Length and Transfer-Encoding exclude each other.")
         else:
             await self._inside(scope, receive, send)
 
     def on_response_complete(self) -> None:
-        """Goes on to what was sent ahead, and reads on where that is no whole request."""
+        """Continue with pipelined requests, and resume reading if the next one is incomplete."""
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hands the connection on, unless it is one too many."""
+        """Switch to WebSocket, unless the connection is beyond the limit."""
         if self._beyond:
-            self._refuse(503, _FULL)
+            self._reject(503, _FULL)
         else:
             super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
-        """Says that this is no HTTP; uvicorn's own fails where an answer is under way already."""
-        self._refuse(400, msg)
+        """Send 400; uvicorn's own method fails after a response has begun."""
+        self._reject(400, msg)
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _reject(self, status: int, message: str) -> None:
         access.request("-", "-", status, 0.0)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(refusal(status, message))
+            self.transport.write(error_bytes(status, message))
         self.transport.close()
 
     def phase(self) -> Phase:
@@ -177,63 +191,57 @@ class HttpConnection(H11Protocol, Watched):
             return "headers" if begun else "idle", self.cycle
         return "sending" if self.transport.get_write_buffer_size() else "answering", self.cycle
 
-    def late(self, phase: str) -> None:
-        """Answers 408 where there is somebody to answer."""
+    def on_timeout(self, phase: str) -> None:
+        """Send 408 if the client may still read it."""
         if phase in ("closing", "sending"):
             self.transport.abort()
         else:
-            self._refuse(408, _SLOW)
+            self._reject(408, _SLOW)
 
     def shutdown(self) -> None:
-        """Closes the connection once its request is answered."""
+        """Close the connection once its request is answered."""
         try:
             super().shutdown()
-        except h11.LocalProtocolError:  # it is being closed already
+        except h11.LocalProtocolError:  # it is closing already
             self.transport.close()
 
 
-async def _answer(send: Any, status: int, message: str) -> None:
-    head, body = _refused(status, message)
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
-
-
-class SocketConnection(WebSocketsSansIOProtocol, Watched):
-    """WebSocket, from the handshake on."""
+class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
+    """A WebSocket connection, from the handshake on."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._taken = 0
 
     def data_received(self, data: bytes) -> None:
-        """Answers a handshake that cannot be understood, which uvicorn leaves without an answer."""
+        """Answer an invalid handshake, which uvicorn leaves without a response."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
             access.request("WS", "-", 400, 0.0)
             written = b"".join(self.conn.data_to_send())
-            self.transport.write(written or refusal(400, "The WebSocket handshake is not understood."))
+            self.transport.write(written or error_bytes(400, "The WebSocket handshake is invalid."))
             self.transport.close()
 
     def handle_connect(self, event: Any) -> None:
-        """Reads no frames before the application has accepted: they would be parsed in a state that has none."""
+        """Pause reading until the application has accepted: frames before that would be parsed in a wrong state."""
         super().handle_connect(event)
         self.read_paused = True  # until the application's first `receive`
         self.transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """Reads no more from a client that does not read: each ping would be answered, and the answers kept."""
+        """Pause reading from a client that does not read: the answers to its pings would pile up."""
         super().pause_writing()
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Reads on, unless the application has enough to do."""
+        """Resume reading, unless the application is behind."""
         super().resume_writing()
         if not self.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def handle_cont(self, event: Any) -> None:
-        """Takes a fragment, if it is not one too many."""
+        """Add a fragment, up to the limit."""
         if len(self.frames) < MOST_FRAGMENTS:
             super().handle_cont(event)
         else:
@@ -247,7 +255,7 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
             self.transport.close()
 
     def phase(self) -> Phase:
-        """`body` while a message is arriving, `sending` while the client does not read, and so on; and its number."""
+        """`body` while a message arrives, `sending` while the client does not read, and so on; and the message's number."""
         if self.transport.is_closing():
             return "closing", None
         if not self.handshake_complete:
@@ -259,21 +267,21 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
         return "open", self._taken
 
     def _inside_frame(self) -> bool:
-        """Whether the parser waits for more of a frame, of which it may have read the head already."""
+        """Whether the parser is in the middle of a frame, perhaps after its head."""
         place = cast("GeneratorType[Any, Any, Any]", self.conn.parser)
         while isinstance(place.gi_yieldfrom, GeneratorType):
             place = place.gi_yieldfrom
         return place.gi_code is not StreamReader.at_eof.__code__
 
-    def late(self, phase: str) -> None:
-        """Closes with a reason where the client may still read it."""
+    def on_timeout(self, phase: str) -> None:
+        """Close with a reason if the client may still read it."""
         if phase == "body":
             self._end(1008, "The message took too long to arrive.")
         else:
             self.transport.abort()
 
     async def receive(self) -> Any:
-        """The application's next message; the one that arrives after it has its own time."""
+        """Receive the next message; the one after it gets its own time limit."""
         message = await super().receive()
         self._taken += 1
         if not self.writable.is_set() and not self.transport.is_closing():
@@ -281,11 +289,61 @@ class SocketConnection(WebSocketsSansIOProtocol, Watched):
         return message
 
 
-def worth_logging(record: logging.LogRecord) -> bool:
-    """Whether a record of uvicorn's is about the service; it writes a traceback where a client sends broken UTF-8."""
+class Server(uvicorn.Server):
+    """uvicorn's server; checks the phases of its connections, and exits with status 0 when it is told to stop."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        limits_s: Mapping[str, float],
+        shutdown_s: float,
+        ready: Callable[[], None],
+        drain: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """Prepare the server.
+
+        Args:
+            config: Configuration of uvicorn.
+            limits_s: Seconds that a connection may be in each phase.
+            shutdown_s: Seconds for `drain`.
+            ready: Called once the server accepts connections.
+            drain: Called at shutdown with `shutdown_s`; answers accepted requests.
+        """
+        super().__init__(config)
+        self._limits_s, self._shutdown_s = limits_s, shutdown_s
+        self._ready, self._drain = ready, drain
+        logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and call `ready`."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Check the connections, ten times a second."""
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            cast("TimedConnection", connection).check_timeout(now, self._limits_s)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer accepted requests, then close; exit the process if that takes too long."""
+        guard = threading.Timer(self._shutdown_s + _LAST_S, os._exit, (1,))
+        guard.daemon = True
+        guard.start()
+        await self._drain(self._shutdown_s)  # before uvicorn closes WebSockets, which it does without waiting for replies
+        await super().shutdown(sockets)
+        guard.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as `signal` calls it
+        """Shut down at the first signal, exit at the second. uvicorn's own method raises the signal again at the end."""
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Whether a log record of uvicorn concerns the service; a client that sends invalid UTF-8 causes a traceback."""
     return record.exc_info is None or not isinstance(record.exc_info[1], UnicodeDecodeError)
-
-
-def watched(connection: object) -> Watched:
-    """A connection of uvicorn's set, which is one of ours."""
-    return cast("Watched", connection)

@@ -1,1 +1,1 @@
-"""The WebSocket protocols."""
+"""WebSocket endpoint and kromosynth's protocol."""

@@ -1,8 +1,8 @@
-"""One WebSocket, whatever protocol is spoken on it: messages in, replies out, in order, until one side leaves.
+"""WebSocket endpoint for any protocol: messages in, replies out, in order, until one side closes.
 
-An error is a reply, and the connection stays. A client that leaves is noticed while its message is worked on, and what it
-asked for is given up. While the service ends, what was accepted is answered, new messages are refused, and then the
-connection is closed with 1001.
+An error is a reply, and the connection stays open. If the client disconnects while its message is processed, that work is
+cancelled. During shutdown, accepted messages are answered, new ones are rejected, and then the connection is closed with
+1001.
 """
 
 from __future__ import annotations
@@ -16,103 +16,116 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from claprt.errors import AudioShapeError, ClaprtError
 from claprt.serve import access
-from claprt.serve.errors import ShuttingDownError, explained, status_of
-from claprt.serve.middleware import allowed
+from claprt.serve.errors import ShuttingDownError, status_of, to_client_error
+from claprt.serve.middleware import is_authorized
+from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.service import Service
-from claprt.serve.scheduling.turns import Turn, stand_as
 
 Task = asyncio.Task[Any]
 _GOING_AWAY = 1001
 
 
-class Talk(Protocol):
-    """A protocol: how one message is answered, and how an error is said."""
+class MessageProtocol(Protocol):
+    """How messages are answered, and how errors are encoded."""
 
     async def answer(self, message: bytes | str) -> str:
         """The reply to a message; raises `ClaprtError`."""
         ...
 
-    def refusal(self, error: ClaprtError) -> str:
-        """An error in the protocol's words."""
+    def error_reply(self, error: ClaprtError) -> str:
+        """The reply to a message that failed."""
         ...
 
 
 class Endpoint:
-    """Answers every connection at one path."""
+    """Serves every connection at one path."""
 
-    def __init__(self, service: Service, token: str | None, path: str, talk: Callable[[WebSocket], Talk]) -> None:
-        """`talk` makes the protocol of one connection."""
+    def __init__(
+        self, service: Service, token: str | None, path: str, protocol: Callable[[WebSocket], MessageProtocol]
+    ) -> None:
+        """Prepare the endpoint.
+
+        Args:
+            service: Counts connections and messages.
+            token: Bearer token that handshakes need, if any.
+            path: Name of the endpoint in metrics and logs.
+            protocol: Creates the protocol of a connection.
+        """
         self.path = path
-        self._service, self._token, self._talk = service, token, talk
+        self._service, self._token, self._protocol = service, token, protocol
 
     async def connection(self, socket: WebSocket) -> None:
-        """One connection, until it ends."""
-        if not allowed(socket.headers, self._token):
-            self._service.places.refused["token"] += 1
+        """Serve one connection until it ends."""
+        if not is_authorized(socket.headers, self._token):
+            self._service.metrics.reject("token")
             access.request("WS", self.path, 403, 0.0)
             await socket.close(1008, "A bearer token is needed.")
             return
         await socket.accept()
-        stand_as(Turn())
-        self._service.metrics.connected(self.path, 1)
+        set_current_client(Client())
+        self._service.metrics.connections(self.path, 1)
         try:
-            with self._service.conversations.joined():
-                await self._conversation(socket, self._talk(socket))
-        except (WebSocketDisconnect, RuntimeError, OSError):  # it went away while it was answered
+            with self._service.open_websockets.track():
+                await self._serve(socket, self._protocol(socket))
+        except (WebSocketDisconnect, RuntimeError, OSError):  # the client disconnected while it was answered
             return
         finally:
-            self._service.metrics.connected(self.path, -1)
+            self._service.metrics.connections(self.path, -1)
 
-    async def _conversation(self, socket: WebSocket, talk: Talk) -> None:
-        leaving = asyncio.ensure_future(self._service.leaving.wait())
-        coming: Task = asyncio.ensure_future(socket.receive())
+    async def _serve(self, socket: WebSocket, protocol: MessageProtocol) -> None:
+        closing = asyncio.ensure_future(self._service.closing.wait())
+        incoming: Task = asyncio.ensure_future(socket.receive())
         try:
             while True:
-                await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
+                await asyncio.wait({incoming, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if not incoming.done():
                     await socket.close(_GOING_AWAY, "The service is shutting down.")
                     return
-                message = coming.result()
+                message = incoming.result()
                 if message["type"] == "websocket.disconnect":
                     return
-                coming = asyncio.ensure_future(socket.receive())
-                reply, goodbye = await self._while_there(coming, self._reply(talk, message))
+                incoming = asyncio.ensure_future(socket.receive())
+                reply, is_last = await self._while_connected(incoming, self._reply(protocol, message))
                 await socket.send_text(reply)
-                if goodbye:
+                if is_last:
                     await socket.close(_GOING_AWAY, "The service is shutting down.")
                     return
         finally:
-            coming.cancel()
-            leaving.cancel()
+            incoming.cancel()
+            closing.cancel()
 
-    async def _while_there(self, coming: Task, work: Awaitable[tuple[str, bool]]) -> tuple[str, bool]:
-        """The reply; given up if the next that comes is that the client has left."""
+    async def _while_connected(self, incoming: Task, work: Awaitable[tuple[str, bool]]) -> tuple[str, bool]:
+        """Await the reply, or cancel it.
+
+        Raises:
+            WebSocketDisconnect: If the client disconnects.
+        """
         answer = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({answer, coming}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done() and coming.result()["type"] == "websocket.disconnect":
+            await asyncio.wait({answer, incoming}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done() and incoming.result()["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect
             return await answer
         finally:
             answer.cancel()
 
-    async def _reply(self, talk: Talk, message: dict[str, Any]) -> tuple[str, bool]:
+    async def _reply(self, protocol: MessageProtocol, message: dict[str, Any]) -> tuple[str, bool]:
         """The reply to a message, and whether it is the last one."""
-        began, status, goodbye = time.perf_counter(), 200, False
+        began, status, is_last = time.perf_counter(), 200, False
         access.begin()
         text: str | None = message.get("text")
         content: bytes | str = (message.get("bytes") or b"") if text is None else text
         try:
-            with self._service.places.taken(len(content)):
+            with self._service.admission.admit(len(content)):
                 self._check_size(content)
-                reply = await talk.answer(content)
-        except Exception as found:  # noqa: BLE001 - every message is answered
-            error = explained(found)
-            status, goodbye, reply = status_of(error), isinstance(error, ShuttingDownError), talk.refusal(error)
+                reply = await protocol.answer(content)
+        except Exception as cause:  # noqa: BLE001 - every message is answered
+            error = to_client_error(cause)
+            status, is_last, reply = status_of(error), isinstance(error, ShuttingDownError), protocol.error_reply(error)
         took = time.perf_counter() - began
         self._service.metrics.request(self.path, status, took)
         access.request("WS", self.path, status, took, received=len(content), sent=len(reply))
-        return reply, goodbye
+        return reply, is_last
 
     def _check_size(self, content: bytes | str) -> None:
         limit = self._service.limits.message_bytes

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("fastapi", reason="needs the service's packages (pip install 'claprt[serve]')")
+pytest.importorskip("starlette", reason="needs the service's packages (pip install 'claprt[serve]')")
 
 from starlette.testclient import TestClient
 
@@ -24,11 +24,11 @@ from claprt.errors import AudioShapeError, ClaprtError, ProviderError
 from claprt.serve.app import create_app
 from claprt.serve.errors import ServiceFault, ShuttingDownError
 from claprt.serve.limits import Limits
+from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
-from claprt.serve.scheduling.features import Given, read
-from claprt.serve.scheduling.readers import Readers, Reading
-from claprt.serve.scheduling.turns import FairLock, Shares, Turn, stand_as
-from tests.serve.test_batcher import SOUND, Tower, until
+from claprt.serve.scheduling.fair_queue import Client, FairLock, FairShares, set_current_client
+from claprt.serve.scheduling.readers import Readers, ReadTask
+from tests.serve.test_batcher import SOUND, Tower, embed, read, until
 
 
 class Panic(BaseException):
@@ -64,32 +64,32 @@ def with_batcher(clap: claprt.Clap, work: Callable[[Batcher], Coroutine[Any, Any
     return asyncio.run(run())
 
 
-class TestShares:
+class TestFairShares:
     def test_whoever_has_had_least_comes_first(self) -> None:
-        shares, one, other = Shares(credit=2.0), Turn(), Turn()
-        assert shares.first([one, other]) is one
+        shares, one, other = FairShares(credit=2.0), Client(), Client()
+        assert shares.least_served([one, other]) is one
         shares.charge(one, 1.0)
-        assert shares.first([one, other]) is other
+        assert shares.least_served([one, other]) is other
         shares.charge(other, 5.0)
-        assert shares.first([one, other]) is one
+        assert shares.least_served([one, other]) is one
 
     def test_a_new_client_starts_level(self) -> None:
-        shares, old, new = Shares(credit=2.0), Turn(), Turn()
+        shares, old, new = FairShares(credit=2.0), Client(), Client()
         shares.charge(old, 100.0)
-        assert shares.first([old]) is old
+        assert shares.least_served([old]) is old
         shares.charge(old, 1.0)
-        assert shares.had(new) == 100.0
+        assert shares.usage(new) == 100.0
         shares.charge(new, 0.5)
-        assert shares.first([old, new]) is new
+        assert shares.least_served([old, new]) is new
         shares.charge(new, 1.0)
-        assert shares.first([old, new]) is old
+        assert shares.least_served([old, new]) is old
 
     def test_credit_is_bounded(self) -> None:
-        shares, busy, idle = Shares(credit=2.0), Turn(), Turn()
-        assert shares.had(idle) == 0.0
+        shares, busy, idle = FairShares(credit=2.0), Client(), Client()
+        assert shares.usage(idle) == 0.0
         shares.charge(busy, 50.0)
-        shares.first([busy])
-        assert shares.had(idle) == 48.0
+        shares.least_served([busy])
+        assert shares.usage(idle) == 48.0
 
 
 def burn(seconds: float, pause: Callable[[], None]) -> None:
@@ -106,7 +106,7 @@ class TestReaders:
         change, held, most, done = threading.Condition(threading.RLock()), 0, 0, 0
         readers = Readers(change, lambda _: True)
 
-        def work(reading: Reading) -> None:
+        def work(reading: ReadTask) -> None:
             nonlocal held, most, done
             with change:
                 held += 1
@@ -119,7 +119,7 @@ class TestReaders:
             done += 1
 
         for _ in range(30):
-            readers.add(Reading(turn=Turn(), work=work, gone=lambda: False, failed=lambda _: None))
+            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
         readers.close()
         assert done == 30
         assert held == 0
@@ -130,11 +130,11 @@ class TestReaders:
         readers = Readers(change, lambda _: True)
 
         def add(name: str, seconds: float) -> None:
-            def work(reading: Reading) -> None:
+            def work(reading: ReadTask) -> None:
                 burn(seconds, lambda: readers.pause(reading))
                 order.append(name)
 
-            readers.add(Reading(turn=Turn(), work=work, gone=lambda: False, failed=lambda _: None))
+            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
 
         for _ in range(8):
             add("long", 0.3)
@@ -146,14 +146,19 @@ class TestReaders:
     def test_one_that_fails_leaves_the_thread_alive(self) -> None:
         readers, failed, done = Readers(threading.Condition(threading.RLock()), lambda _: True), list[str](), list[int]()
 
-        def fails(_: Reading) -> None:
+        def fails(_: ReadTask) -> None:
             raise Panic("rust")
 
         for _ in range(20):
             readers.add(
-                Reading(turn=Turn(), work=fails, gone=lambda: False, failed=lambda error: failed.append(str(error)))
+                ReadTask(
+                    client=Client(),
+                    work=fails,
+                    is_cancelled=lambda: False,
+                    on_error=lambda error: failed.append(str(error)),
+                )
             )
-        readers.add(Reading(turn=Turn(), work=lambda _: done.append(1), gone=lambda: False, failed=lambda _: None))
+        readers.add(ReadTask(Client(), lambda _: done.append(1), lambda: False, lambda _: None))
         readers.close()
         assert failed == ["rust"] * 20
         assert done == [1]
@@ -161,10 +166,10 @@ class TestReaders:
 
 def test_a_short_sound_passes_long_ones(clap: claprt.Clap, long: bytes) -> None:
     async def work(batcher: Batcher) -> Any:
-        many = [asyncio.ensure_future(batcher.heard(lambda: Given(long))) for _ in range(6)]
+        many = [asyncio.ensure_future(batcher.embed(AudioInput(long))) for _ in range(6)]
         await asyncio.sleep(0.5)
         began = time.perf_counter()
-        await batcher.sound(SOUND)
+        await embed(batcher, SOUND)
         took = time.perf_counter() - began
         ended = [task.done() for task in many]
         for task in many:
@@ -184,7 +189,7 @@ def test_long_sounds_have_the_vectors_that_they_have_in_process(clap: claprt.Cla
     expected = [clap.embed_audio(sound, 16_000) for sound in sounds[:6]] * 2
 
     async def work(batcher: Batcher) -> Any:
-        return await asyncio.gather(*(batcher.sound(sound, 16_000) for sound in sounds))
+        return await asyncio.gather(*(embed(batcher, sound, 16_000) for sound in sounds))
 
     for sound, vector in zip(with_batcher(clap, work), expected, strict=True):
         assert np.abs(sound.vector - vector).max() < 1e-6
@@ -209,7 +214,7 @@ def test_a_sound_that_has_been_begun_is_given_up(clap: claprt.Clap, how: str) ->
     files = [Counted(content.getvalue()) for _ in range(1 if how == "long alone" else 8)]
 
     async def work(batcher: Batcher) -> Any:
-        asked = [asyncio.ensure_future(batcher.heard(lambda file=file: Given(file))) for file in files]
+        asked = [asyncio.ensure_future(batcher.embed(AudioInput(file))) for file in files]
         await until(lambda: files[0].reads > 20)
         for task in asked:
             task.cancel()
@@ -235,7 +240,7 @@ def test_what_is_too_long_is_refused_before_it_is_resampled(clap: claprt.Clap, m
     monkeypatch.setattr("claprt.audio.preprocess.KaiserResampler", Resampler)
     file = io.BytesIO(flac(5 * 3600, 1_000))
     with pytest.raises(AudioShapeError):
-        list(read(clap, Given(file), Limits()))
+        read(clap, AudioInput(file), Limits())
     assert sum(made) <= 31_000
 
 
@@ -283,10 +288,10 @@ class TestTexts:
         SlowTexts(clap, 0.05)
 
         async def work(batcher: Batcher) -> Any:
-            many = asyncio.ensure_future(batcher.texts(TEXTS))
+            many = asyncio.ensure_future(batcher.embed_texts(TEXTS))
             await asyncio.sleep(0.15)
             began = time.perf_counter()
-            await batcher.texts(["a dog"])
+            await batcher.embed_texts(["a dog"])
             took = time.perf_counter() - began
             return took, many.done(), await many
 
@@ -299,7 +304,7 @@ class TestTexts:
         slow = SlowTexts(clap, 0.05)
 
         async def work(batcher: Batcher) -> None:
-            many = asyncio.ensure_future(batcher.texts(TEXTS))
+            many = asyncio.ensure_future(batcher.embed_texts(TEXTS))
             await until(lambda: len(slow.batches) > 1)
             many.cancel()
             await asyncio.wait([many])
@@ -310,7 +315,7 @@ class TestTexts:
 
     def test_batches_take_about_as_long_as_they_should(self, clap: claprt.Clap) -> None:
         slow = SlowTexts(clap, 3.2)
-        with_batcher(clap, lambda batcher: batcher.texts(TEXTS[:6]))
+        with_batcher(clap, lambda batcher: batcher.embed_texts(TEXTS[:6]))
         assert slow.batches == [1] * 6
 
     @pytest.mark.parametrize("fault", [Panic("rust"), MemoryError(), ProviderError("the GPU is gone")])
@@ -340,7 +345,7 @@ class TestTower:
         clap.engine.audio = audio  # pyright: ignore[reportAttributeAccessIssue]
 
         async def work(batcher: Batcher) -> Any:
-            return await asyncio.gather(*(batcher.sound(SOUND) for _ in range(12)))
+            return await asyncio.gather(*(embed(batcher, SOUND) for _ in range(12)))
 
         assert len(with_batcher(clap, work)) == 12
         assert max(tower.windows) == 2
@@ -350,12 +355,12 @@ class TestTower:
         tower = Tower(clap)
 
         async def work(batcher: Batcher) -> Any:
-            async def ask(name: str, turn: Turn, sound: Any) -> None:
-                stand_as(turn)
-                await batcher.sound(sound)
+            async def ask(name: str, client: Client, sound: Any) -> None:
+                set_current_client(client)
+                await embed(batcher, sound)
                 order.append(name)
 
-            greedy, modest = Turn(), Turn()
+            greedy, modest = Client(), Client()
             await ask("modest", modest, SOUND)
             await asyncio.gather(*(ask("greedy", greedy, SOUND) for _ in range(30)))
             order.clear()
@@ -364,9 +369,9 @@ class TestTower:
             asked = [asyncio.ensure_future(ask("greedy", greedy, SOUND))]
             await until(lambda: tower.asked > before)
             asked += [asyncio.ensure_future(ask("greedy", greedy, SOUND)) for _ in range(12)]
-            await until(lambda: batcher.queued == 12)
+            await until(lambda: batcher.queued_windows == 12)
             asked.append(asyncio.ensure_future(ask("modest", modest, SOUND)))
-            await until(lambda: batcher.queued == 13)
+            await until(lambda: batcher.queued_windows == 13)
             tower.open.set()
             await asyncio.gather(*asked)
 
@@ -397,9 +402,9 @@ class TestTower:
         tower.fault = Panic("rust")
 
         async def work(batcher: Batcher) -> Any:
-            found = await asyncio.gather(batcher.sound(SOUND), return_exceptions=True)
+            found = await asyncio.gather(embed(batcher, SOUND), return_exceptions=True)
             tower.fault = None
-            return found[0], await batcher.sound(SOUND)
+            return found[0], await embed(batcher, SOUND)
 
         error, sound = with_batcher(clap, work)
         assert isinstance(error, ServiceFault)
@@ -412,8 +417,8 @@ def test_work_beside_the_loop_that_panics(clap: claprt.Clap) -> None:
 
     async def work(batcher: Batcher) -> Any:
         with pytest.raises(ServiceFault):
-            await batcher.aside(panics)
-        return await batcher.aside(lambda: 3)
+            await batcher.run_in_thread(panics)
+        return await batcher.run_in_thread(lambda: 3)
 
     assert with_batcher(clap, work) == 3
 
@@ -435,7 +440,7 @@ def test_what_is_not_answered_in_time_is_refused(clap: claprt.Clap, long: bytes)
         )
         texts.start()
         sound.start()
-        client.portal.call(until, lambda: app.state.service.places.waiting == 2)
+        client.portal.call(until, lambda: app.state.service.admission.waiting == 2)
         began = time.perf_counter()
         assert client.portal.call(app.state.service.drain, 0.3) == 2
         texts.join(10)
@@ -450,7 +455,7 @@ def test_giving_up_is_told_as_it_is(clap: claprt.Clap) -> None:
     tower.open.clear()
 
     async def work(batcher: Batcher) -> Any:
-        asked = [asyncio.ensure_future(batcher.sound(SOUND)) for _ in range(3)]
+        asked = [asyncio.ensure_future(embed(batcher, SOUND)) for _ in range(3)]
         await until(lambda: tower.asked)
         batcher.give_up(ShuttingDownError())
         found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)

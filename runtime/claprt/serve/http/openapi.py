@@ -1,0 +1,108 @@
+"""HTTP endpoints: their routes, and the OpenAPI document that describes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any, Literal, cast
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_FILE = {"type": "string", "format": "binary", "description": "an audio file"}
+_LABELS = {
+    "type": "string",
+    "description": "a JSON list, or words with commas or line breaks between them; or the field several times",
+}
+"""Labels in a form: the one string that they are sent as, which is split before the form is validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEndpoint:
+    """One endpoint; the docstring of its handler is its description."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Callable[[Request], Awaitable[Response]]
+    json: type[Struct] | None = None
+    """Shape of a body in JSON."""
+    form: type[Struct] | None = None
+    """Fields of a form, besides its file."""
+    reply: type[Struct] | type[str] | None = None
+    """Shape of the reply; `str` for plain text, None for any JSON."""
+    errors: Mapping[int, str] = field(default_factory=dict[int, str])
+    """What error statuses mean, where they are specific to the endpoint."""
+    is_documented: bool = True
+
+    def route(self) -> Route:
+        """The route of the endpoint."""
+        return Route(self.path, self.handler, methods=[self.method])
+
+    def operation(self, path: str) -> dict[str, Any]:
+        """The OpenAPI operation of the endpoint."""
+        name = cast("MethodType", self.handler).__name__
+        content: dict[str, Any] = {"application/json": {"schema": {}}}
+        if self.reply is str:
+            content = {"text/plain": {"schema": {"type": "string"}}}
+        elif self.reply is not None:
+            content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{self.reply.__name__}"}}}
+        operation: dict[str, Any] = {
+            "summary": name.replace("_", " ").title(),
+            "description": self.handler.__doc__,
+            "operationId": re.sub(r"\W", "_", f"{name}{path}") + f"_{self.method.lower()}",
+            "responses": {
+                "200": {"description": "Successful Response", "content": content},
+                **{str(status): {"description": meaning} for status, meaning in self.errors.items()},
+            },
+        }
+        if names := re.findall(r"\{(\w+)\}", path):
+            operation["parameters"] = [
+                {"name": one, "in": "path", "required": True, "schema": {"type": "string"}} for one in names
+            ]
+        if body := self._body():
+            operation["requestBody"] = {"required": True, "content": body}
+        return operation
+
+    def _body(self) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        if self.json is not None:
+            content["application/json"] = {"schema": _schema(self.json)}
+        if self.form is not None:
+            schema = _schema(self.form)
+            labels = {name: _LABELS for name in schema["properties"] if name in ("labels", "tags")}
+            schema["properties"] = {"file": _FILE, **schema["properties"], **labels}
+            schema["required"] = ["file", *schema.get("required", [])]
+            content["multipart/form-data"] = {"schema": schema}
+        return content
+
+
+def openapi_document(endpoints: Iterable[HttpEndpoint], title: str, version: str, description: str) -> dict[str, Any]:
+    """Build the OpenAPI document.
+
+    Args:
+        endpoints: The endpoints; those that are not documented are left out.
+        title: Name of the service.
+        version: Version of the service.
+        description: Of the whole.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    replies: set[type[Struct]] = set()
+    for endpoint in endpoints:
+        if endpoint.is_documented:
+            path = re.sub(r":\w+\}", "}", endpoint.path)
+            paths.setdefault(path, {})[endpoint.method.lower()] = endpoint.operation(path)
+            if endpoint.reply not in (None, str):
+                replies.add(cast("type[Struct]", endpoint.reply))
+    _, schemas = msgspec.json.schema_components(replies, ref_template="#/components/schemas/{name}")
+    info = {"title": title, "version": version, "description": description}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _schema(shape: type[Struct]) -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components((shape,))
+    return schemas[shape.__name__]

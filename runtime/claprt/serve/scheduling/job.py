@@ -1,0 +1,66 @@
+"""One audio embedding on its way through the scheduler: its windows and vectors so far, and its times."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from claprt.arrays import Embedding
+from claprt.model.batching import joined
+from claprt.model.results import EmbeddedSound
+from claprt.serve.scheduling.audio_input import AudioInput
+from claprt.serve.scheduling.fair_queue import Client, settle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedEmbedding:
+    """The embedding of one audio input and its times, which add up to the whole."""
+
+    sound: EmbeddedSound
+    read_ms: float
+    """Decoding, resampling and the log-mel; or the look-up in the cache."""
+    wait_ms: float
+    """For a reader, and for the tower."""
+    tower_ms: float
+    """Runs of the audio tower that its windows were in."""
+    batch: int
+    """Windows in the largest of those runs, those of other jobs included; 0 for an embedding from the cache."""
+
+
+@dataclass(slots=True, eq=False)
+class AudioJob:
+    """One audio embedding. `done` is set by the tower, or cancelled with the request."""
+
+    audio: AudioInput | None
+    """None once the job has ended: queues may hold it for a while longer."""
+    client: Client
+    done: Future[None] = field(default_factory=Future[None])
+    arrived: float = field(default_factory=time.perf_counter)
+    name: str = ""
+    key: bytes | None = None
+    cached: EmbeddedSound | None = None
+    starts_s: list[float] = field(default_factory=list[float])
+    """Start of each window that was handed to the tower."""
+    complete: bool = False
+    """Whether these are all."""
+    vectors: list[Embedding] = field(default_factory=list[Embedding])
+    read_s: float = 0.0
+    tower_s: float = 0.0
+    batch: int = 0
+
+    def timed(self, fingerprint: str) -> TimedEmbedding:
+        """Combine the vectors of all windows, and add up the times."""
+        wait_s = max(0.0, time.perf_counter() - self.arrived - self.read_s - self.tower_s)
+        return TimedEmbedding(
+            sound=self.cached or joined(self.name, self.vectors, self.starts_s, fingerprint),
+            read_ms=1000 * self.read_s,
+            wait_ms=1000 * wait_s,
+            tower_ms=1000 * self.tower_s,
+            batch=self.batch,
+        )
+
+    def settle(self) -> None:
+        """End the job if all of its windows have been run. The caller holds the batcher's lock."""
+        if self.complete and len(self.vectors) == len(self.starts_s):
+            settle(self.done, None)

@@ -1,0 +1,82 @@
+"""One thread that embeds texts, a step of each client's work in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from claprt.serve.scheduling.fair_queue import Client, ClientQueues, FairShares, Steps, settle
+
+T = TypeVar("T")
+_CREDIT_S = 0.25
+
+
+class TextTower:
+    """The thread and its queue."""
+
+    def __init__(self, to_exception: Callable[[BaseException], Exception], cores: AbstractContextManager[None]) -> None:
+        """Start the thread.
+
+        Args:
+            to_exception: Converts an error of a step for the future of its work.
+            cores: Held during each step.
+        """
+        self._to_exception, self._cores = to_exception, cores
+        self._change = threading.Condition()
+        self._queue: ClientQueues[tuple[Steps[Any], Future[Any]]] = ClientQueues()
+        self._shares = FairShares(_CREDIT_S)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="claprt-text", daemon=True)
+        self._thread.start()
+
+    def add(self, client: Client, steps: Steps[T]) -> Future[T]:
+        """Queue work. Other clients' steps may run between its steps; it stops once its future is done."""
+        future: Future[T] = Future()
+        with self._change:
+            self._queue.add(client, (steps, future))
+            self._change.notify_all()
+        return future
+
+    def close(self) -> None:
+        """End the thread after all queued work."""
+        with self._change:
+            self._ended = True
+            self._change.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: len(self._queue) or self._ended)
+                if not len(self._queue):
+                    return
+            with self._cores:
+                self._run_step()
+
+    def _run_step(self) -> None:
+        with self._change:
+            client = self._shares.least_served(self._queue.clients())
+            assert client is not None
+            steps, future = self._queue.head(client)
+        began = time.perf_counter()
+        has_more = not future.done() and self._step(steps, future)
+        with self._change:
+            self._shares.charge(client, time.perf_counter() - began)
+            if not has_more:
+                self._queue.take(client)
+
+    def _step(self, steps: Steps[Any], future: Future[Any]) -> bool:
+        """Run a step; whether there are more."""
+        try:
+            next(steps)
+        except StopIteration as done:
+            settle(future, done.value)
+        except BaseException as error:  # noqa: BLE001 - the thread outlives what a tokenizer raises
+            settle(future, self._to_exception(error))
+        else:
+            return True
+        return False
