@@ -74,7 +74,11 @@ def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
 
 
 def _interrupt(*_: object) -> None:
-    """Ends an export that is told to stop as Ctrl-C does, so that what it has begun is cleared away."""
+    """Ends an export that is told to stop as Ctrl-C does, so that what it has begun is cleared away.
+
+    Raises:
+        KeyboardInterrupt: Always.
+    """
     raise KeyboardInterrupt
 
 

@@ -116,11 +116,18 @@ def check_log_mel(path: Path, facts: AudioConfig) -> ParityReport:
 
 
 def check_audio(path: Path, tower: AudioTower, facts: AudioConfig, precision: Precision, *, trained: bool) -> ParityReport:
-    """Holds an audio graph against its torch tower, and the tower against collapse.
+    """Compare an audio graph with its torch tower, and check the tower for collapse.
+
+    Args:
+        path: of the graph.
+        tower: what it was exported from.
+        facts: shapes of its input.
+        precision: of the graph.
+        trained: whether the weights are trained; untrained towers may collapse.
 
     Raises:
-        ParityError: the graph is further away than the table allows.
-        CollapsedTowerError: the tower gives nearly one vector for unlike sounds.
+        ParityError: If the graph differs by more than the table allows.
+        CollapsedTowerError: If the tower gives nearly one vector for unlike sounds.
     """
     log_mels = _log_mels(facts)
     feeds: Feeds = {"log_mels": log_mels}
@@ -141,11 +148,19 @@ def check_text(
     *,
     trained: bool,
 ) -> ParityReport:
-    """Holds a text graph against its torch tower on 3 to `max_tokens` tokens, and the tower against collapse.
+    """Compare a text graph with its torch tower on 3 to `max_tokens` tokens, and check the tower for collapse.
+
+    Args:
+        path: of the graph.
+        tower: what it was exported from.
+        tokenizer: of the checkpoint.
+        max_tokens: of a text.
+        precision: of the graph.
+        trained: whether the weights are trained; untrained towers may collapse.
 
     Raises:
-        ParityError: the graph is further away than the table allows.
-        CollapsedTowerError: the tower gives nearly one vector for unlike texts.
+        ParityError: If the graph differs by more than the table allows.
+        CollapsedTowerError: If the tower gives nearly one vector for unlike texts.
     """
     sentences = [encoding.ids[:max_tokens] for encoding in tokenizer.encode_batch(list(UNLIKE_TEXTS))]
     refuse_collapsed("text", _of_torch(tower, _tokens(sentences, tower)), "sentences", trained=trained)
@@ -203,13 +218,16 @@ def _judged(
 
 
 def refuse_collapsed(which: str, vectors: Array, inputs: str, *, trained: bool) -> None:
-    """Raises `CollapsedTowerError` where a tower's vectors [n, dim] for unlike inputs are nearly one vector, or no vectors.
+    """Check that the vectors [n, dim] of a tower for unlike inputs differ.
 
     Args:
         which: the tower, for the message.
         vectors: what it gave.
         inputs: what it was given, for the message.
         trained: whether the weights have left their initial values.
+
+    Raises:
+        CollapsedTowerError: If the mean cosine is above the limit, or a vector is not of length 1.
     """
     if not np.isfinite(vectors).all() or np.abs(np.linalg.norm(vectors, axis=1) - 1).max() > 1e-3:
         raise CollapsedTowerError(

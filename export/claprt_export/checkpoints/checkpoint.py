@@ -47,7 +47,11 @@ class Checkpoint:
 
     @property
     def logit_scales(self) -> tuple[float, float]:
-        """exp(logit_scale_a) and exp(logit_scale_t)."""
+        """exp(logit_scale_a) and exp(logit_scale_t).
+
+        Raises:
+            CheckpointError: If a scale is not one that training leaves.
+        """
         try:
             scales = math.exp(self.weights["logit_scale_a"].item()), math.exp(self.weights["logit_scale_t"].item())
         except OverflowError as error:
@@ -177,7 +181,11 @@ _FRONT_END = {
 
 
 def _mel_spec(path: Path, audio: AudioArchitecture) -> MelSpec:
-    """LAION's front end; a transformers folder may state another range of frequencies."""
+    """LAION's front end; a transformers folder may state another range of frequencies.
+
+    Raises:
+        CheckpointError: If `preprocessor_config.json` states another front end.
+    """
     stated = _read_json(path / "preprocessor_config.json") if path.is_dir() else {}
     for key, known in _FRONT_END.items():
         if stated.get(key, known) != known:

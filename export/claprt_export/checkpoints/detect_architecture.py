@@ -74,7 +74,11 @@ def text_architecture(weights: Weights, config: dict[str, Any]) -> TextArchitect
 
 
 def _stated(config: dict[str, Any], key: str, default: Number, *, least: float = 1, most: float) -> Number:
-    """A number of a `config.json`, of the type of its default."""
+    """A number of a `config.json`, of the type of its default.
+
+    Raises:
+        CheckpointError: If the value has another type or is out of range.
+    """
     found = config.get(key, default)
     fits = type(found) is type(default) or (type(found) is int and isinstance(default, float))
     if not fits or not least <= found <= most:

@@ -119,7 +119,11 @@ class _Check:
         self._marks = 0
 
     def follow(self, content: io.BytesIO) -> None:
-        """Follows one pickle to its end."""
+        """Follows one pickle to its end.
+
+        Raises:
+            ValueError: If the pickle is damaged, too long, or does what `torch.save` does not.
+        """
         self._stack, memo, self._marks = [], dict[Any, _Value](), 0
         try:
             for opcode, argument, _ in pickletools.genops(content):
@@ -207,7 +211,11 @@ class _Check:
         return _Value(_Storage(parts[4], item_bytes))
 
     def _tensor(self, arguments: Any) -> None:
-        """Checks that a tensor lies in its storage."""
+        """Checks that a tensor lies in its storage.
+
+        Raises:
+            ValueError: If the tensor is not within its storage, or too large for the file.
+        """
         found: list[Any] = [part.value for part in arguments] if isinstance(arguments, tuple) else []
         storage, offset, of_sizes, of_strides = [*found, None, None, None, None][:4]
         sizes, strides, numbers = _numbers(of_sizes), _numbers(of_strides), _numbers((_Value(offset),))

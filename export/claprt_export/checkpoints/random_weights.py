@@ -25,7 +25,14 @@ ARCHITECTURES = {
 
 
 def seeded_checkpoint(name: str, audio: AudioArchitecture, text: TextArchitecture, *, seed: int = 0) -> Checkpoint:
-    """A checkpoint of these architectures with weights drawn from a seed."""
+    """Build a checkpoint of two architectures with weights drawn from a seed.
+
+    Args:
+        name: of the checkpoint.
+        audio: architecture of the audio tower.
+        text: architecture of the text tower.
+        seed: of torch's random numbers.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = (AudioTower(audio), TextTower(text))

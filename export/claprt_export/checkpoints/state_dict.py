@@ -134,7 +134,11 @@ class _Dtype:
 
 
 def _scalar(dtype: object, content: object) -> Any:
-    """Stands in for what numpy pickles a single number as."""
+    """Stands in for what numpy pickles a single number as.
+
+    Raises:
+        UnpicklingError: If the content is not one number of the dtype.
+    """
     if isinstance(content, str):
         content = content.encode("latin-1")
     if not isinstance(dtype, _Dtype) or not isinstance(content, bytes) or len(content) != dtype.numpy.itemsize:

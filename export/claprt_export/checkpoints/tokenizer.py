@@ -48,7 +48,11 @@ def byte_level_tokenizer() -> tokenizers.Tokenizer:
 
 
 def roberta(bpe: models.BPE) -> tokenizers.Tokenizer:
-    """A tokenizer with RoBERTa's treatment of texts around a byte-level BPE that has its special tokens."""
+    """A tokenizer with RoBERTa's treatment of texts around a byte-level BPE that has its special tokens.
+
+    Raises:
+        TokenizerError: If the vocabulary lacks the marks of beginning and end.
+    """
     tokenizer = tokenizers.Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

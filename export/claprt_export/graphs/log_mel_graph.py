@@ -56,6 +56,9 @@ def log_mel_graph(facts: AudioConfig, opset: int) -> onnx.ModelProto:
 
     A fused bundle's graph gives four equal views, which is what such a checkpoint sees of a clip of one window or less, and
     `is_longer`, False, which the audio tower takes beside them.
+
+    Raises:
+        ValueError: If the transform or the hop does not fit the grid of the graph.
     """
     spec = facts.mel
     if spec.n_fft != _RADIX**2 or spec.hop % _RADIX or facts.window_samples % _RADIX:

@@ -65,11 +65,18 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 def build_engine(
     bundle: Bundle, stage: Stage, out: Path, *, precision: Precision = Precision.FP32, max_batch: int = DEFAULT_MAX_BATCH
 ) -> None:
-    """Builds the engine of one graph and writes it to `out`.
+    """Build the TensorRT engine of one graph and write it to `out`.
+
+    Args:
+        bundle: holds the graph.
+        stage: which graph.
+        out: file of the engine.
+        precision: of the graph.
+        max_batch: largest batch that the engine takes.
 
     Raises:
-        MissingDependencyError: TensorRT is not installed.
-        ExportError: the parser does not take the graph, or no engine could be built.
+        MissingDependencyError: If TensorRT is not installed.
+        ExportError: If the parser does not take the graph, or no engine could be built.
     """
     tensorrt = _tensorrt()
     facts = bundle.manifest.graph(stage, precision)

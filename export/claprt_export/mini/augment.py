@@ -57,12 +57,12 @@ def _loud_stretch(random: Random, mel: Mel, frames: int) -> Mel:
 
 
 def decibels(power: Tensor) -> Tensor:
-    """10 log10 of a power, not below the front end's floor."""
+    """10 log10 of powers [...] >= 0, not below the front end's floor of -100 dB."""
     return 10 * torch.log10(power.clamp_min(1e-10))
 
 
 def power(level: Tensor) -> Tensor:
-    """The power of a level in dB."""
+    """Powers [...] of levels [...] in dB."""
     return torch.pow(10.0, level / 10)
 
 

@@ -32,6 +32,7 @@ class Mini(nn.Module):
     """Both towers and the logit scale; the audio tower in three lengths that share their weights."""
 
     def __init__(self, mean: Tensor, variance: Tensor) -> None:
+        """Initialise both towers; `mean` and `variance` [mels] of log-mels in dB are those of the input normalisation."""
         super().__init__()
         self.text = TextTower(TEXT)
         self.audio = AudioTower(AUDIO, frames=LENGTHS[4], bands=4)
@@ -52,7 +53,7 @@ class Mini(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What a cosine is multiplied with; at most 100, as in CLIP."""
+        """Factor [] of cosines in the logits, at most 100 as in CLIP."""
         return self.logit_scale.clamp(max=math.log(100.0)).exp()
 
 
@@ -84,7 +85,7 @@ def _initialise(model: nn.Module) -> None:
 
 
 def is_block_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether a parameter is one of the matrices inside the transformer blocks, which Muon trains."""
+    """Whether a parameter is a matrix [out, in] inside the transformer blocks, which Muon trains."""
     inside = ".blocks." in name or ".downsample." in name or ".encoder." in name or "pooler" in name
     return inside and parameter.ndim == 2 and not name.endswith("relative_position_bias_table")
 
@@ -123,7 +124,7 @@ def _scaled(queries: Tensor, head: int) -> Tensor:
 
 
 def save_checkpoint(file: Path, weights: dict[str, Tensor]) -> None:
-    """Writes weights of `Mini` (by its own names) as a LAION `.pt` in float16.
+    """Write weights of `Mini` (name to tensor [...]) as a LAION `.pt` in float16.
 
     The scales and counters stay what LAION's files have; the mel filters of the front end are stored too, as there.
     """

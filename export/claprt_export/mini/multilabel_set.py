@@ -46,7 +46,14 @@ def drawn(number: int, random: np.random.Generator) -> tuple[str, ...]:
 
 
 def write(folder: Path, sounds: int, seed: str, wordings: str = "wordings") -> None:
-    """Writes `labels.csv` and the sounds; a kind's tag is its first wording, or the first that training never saw."""
+    """Write `labels.csv` and the sounds; a kind's tag is its first wording, or the first that training never saw.
+
+    Args:
+        folder: where to, created if needed.
+        sounds: how many.
+        seed: of the mixtures.
+        wordings: attribute of a kind that its tag comes from, `wordings` or `held_out`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)

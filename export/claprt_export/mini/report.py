@@ -26,9 +26,9 @@ _CANDIDATES = 20
 
 
 def synthesised(clap: Clap, *, held_out: bool, vectors: NDArray[np.float32]) -> float:
-    """Zero-shot top-1 over all kinds on the sounds of `test_sounds`, the mean over several sets of wordings.
+    """Zero-shot top-1 in [0, 1] over all kinds on `test_sounds`, the mean over several sets of wordings.
 
-    Set n asks for each kind with its wording n, counted round where a kind has fewer.
+    Set n has each kind's wording n, counted round where a kind has fewer. `vectors` are those of the sounds [sounds, dim].
     """
     rounds = max(len(kind.held_out if held_out else kind.wordings) for kind in KINDS.values())
     truth = np.repeat(np.arange(len(KINDS)), len(vectors) // len(KINDS))
@@ -42,7 +42,10 @@ def synthesised(clap: Clap, *, held_out: bool, vectors: NDArray[np.float32]) -> 
 
 
 def test_sounds() -> list[NDArray[np.float32]]:
-    """Synthesised sounds with parameters that training does not use, equally many of each kind, in the order of kinds."""
+    """Synthesised test sounds [samples] in [-1, 1], equally many of each kind, in the order of kinds.
+
+    Their parameters are never drawn in training.
+    """
     return [
         synthesise(name, np.random.default_rng(zlib.crc32(f"{name}/test/{number}".encode())))
         for name in KINDS
@@ -51,9 +54,14 @@ def test_sounds() -> list[NDArray[np.float32]]:
 
 
 def named(clap: Clap, berklee: Path, sonicpi: Path, part: str, *, unlike: bool = False) -> tuple[int, float]:
-    """Held-out named recordings: their number, and how often the right name is in the first five of twenty.
+    """Held-out named recordings: their number, and the share with the right name among the first five of twenty.
 
-    With `unlike`, only those of names that share less than half of their words with every name that training uses.
+    Args:
+        clap: the model.
+        berklee: folder of the Berklee recordings.
+        sonicpi: folder of the Sonic Pi samples.
+        part: `seen` for names that training has, `unseen` for others.
+        unlike: only names that share less than half of their words with every name of training.
     """
     recordings = [*named_recordings(berklee, "berklee"), *named_recordings(sonicpi, "sonicpi")]
     names = sorted({concept for concept, _, _ in recordings})
@@ -75,7 +83,15 @@ def named(clap: Clap, berklee: Path, sonicpi: Path, part: str, *, unlike: bool =
 
 
 def report(clap: Clap, esc10: Path, berklee: Path, sonicpi: Path, fold: str) -> dict[str, Any]:
-    """All figures."""
+    """All figures of a trained model.
+
+    Args:
+        clap: the model.
+        esc10: folder of ESC-10.
+        berklee: folder of the Berklee recordings.
+        sonicpi: folder of the Sonic Pi samples.
+        fold: of ESC-10 that was held out.
+    """
     scored = evaluate(clap, read_dataset(esc10, folds=[fold]), templates=[DEFAULT_TEMPLATE, *HELD_OUT_TEMPLATES])
     vectors = clap.embed_audio(test_sounds(), RATE)
     seen, unseen = named(clap, berklee, sonicpi, "seen"), named(clap, berklee, sonicpi, "unseen")

@@ -140,7 +140,7 @@ class Supply:
 
 
 def statistics(supply: Supply) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each mel bin over a thousand clips of what is trained on."""
+    """Mean and variance [mels] of log-mels in dB over a thousand training clips."""
     random = np.random.default_rng(0)
     mels = np.concatenate([supply.store.of(supply.draw(random)) for _ in range(1000)]).astype(np.float32)
     return torch.from_numpy(mels.mean(0) - 8), torch.from_numpy(mels.var(0))

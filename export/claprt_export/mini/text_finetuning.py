@@ -36,10 +36,17 @@ def _bank(model: Mini, supply: Supply, sounds: int, seed: int) -> tuple[Tensor, 
 
 
 def retrain_text(store_file: Path, folder: Path, plan: Plan, *, sounds: int = 9000, batch: int = 192) -> dict[str, Tensor]:
-    """Trains the text tower once more against fixed vectors of sounds, with many more wordings than sounds can pay for.
+    """Train the text tower once more against fixed vectors of sounds, with many more wordings per step.
+
+    Args:
+        store_file: the log-mels that training used.
+        folder: holds `tokenizer.json` and the weights of the first stage.
+        plan: of the training.
+        sounds: vectors of sounds to train against.
+        batch: captions in a step.
 
     Returns:
-        The averaged weights of everything, ready for `save_checkpoint`.
+        The averaged weights of both towers, name to tensor [...], ready for `save_checkpoint`.
     """
     torch.manual_seed(plan.seed + 1)
     supply = Supply(read_store(store_file), plan)

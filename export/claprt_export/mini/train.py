@@ -165,7 +165,14 @@ def _save(file: Path, step: int, model: Mini, averages: Averages, used_optimiser
 
 @torch.no_grad()
 def vectors_of(model: Mini, store: Store, clips: Sequence[Clip], batch: int = 16) -> Tensor:
-    """Unit vectors [clips, 512] of clips at full length."""
+    """Unit vectors [clips, 512] of clips at full length.
+
+    Args:
+        model: the towers.
+        store: holds the clips' log-mels.
+        clips: which clips.
+        batch: clips in a run.
+    """
     images = [torch.from_numpy(filled(store.of(clip), LENGTHS[4]).astype(np.float32)) for clip in clips]
     return torch.cat([model.embed_audio(torch.stack(images[at : at + batch]), 4) for at in range(0, len(images), batch)])
 
@@ -195,7 +202,14 @@ def every_wording(store: Store, concepts: Sequence[str], seed: int = 0) -> list[
 
 
 def train(store_file: Path, folder: Path, plan: Plan, processes: int) -> None:
-    """Trains, or goes on where an interrupted run stopped; leaves `tokenizer.json` and `state.pt` in the folder."""
+    """Train, or resume an interrupted run; leaves `tokenizer.json` and `state.pt` in the folder.
+
+    Args:
+        store_file: log-mels of the training clips.
+        folder: of the run.
+        plan: steps, rates and augmentation.
+        processes: that prepare batches.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     supply = Supply(read_store(store_file), plan)
     if not (folder / "tokenizer.json").is_file():

@@ -178,7 +178,11 @@ def _other_recipe(fingerprint: str | None) -> bool:
 
 
 def _refuse_other_model(fingerprint: str | None, name: str, path: Path) -> None:
-    """Vectors of another checkpoint would train a projection that means nothing in this bundle."""
+    """Vectors of another checkpoint would train a projection that means nothing in this bundle.
+
+    Raises:
+        DatasetError: If the vectors are those of another checkpoint.
+    """
     if fingerprint is not None and fingerprint.split("/")[0] != name:
         raise DatasetError(
             f"{path} holds vectors of {fingerprint}, and the bundle is {name!r}. Embed the sounds with this bundle: "

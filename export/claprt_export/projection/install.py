@@ -58,7 +58,11 @@ def put_projection(stored: StoredProjection, folder: Path, *, force: bool = Fals
 
 
 def refuse_other_dim(bundle: Bundle, dim: int, what: str) -> None:
-    """Raises `CheckpointError` where a projection of vectors [dim] does not fit the bundle's."""
+    """Check that a projection of vectors [dim] fits the bundle's.
+
+    Raises:
+        CheckpointError: If the lengths differ.
+    """
     if dim != bundle.manifest.embedding_dim:
         raise CheckpointError(
             f"{what} is for vectors of {dim} numbers, and those of the bundle at {bundle.path} have "

@@ -47,7 +47,13 @@ class Neighbourhoods:
     """Which sounds are near each sound of a set, and from where on they are far."""
 
     def __init__(self, embeddings: NDArray[np.float32], rows: Rows, neighbours: int) -> None:
-        """Finds the neighbours among `rows`, of which there must be more than twice as many as `neighbours`."""
+        """Find the nearest neighbours of embeddings [n, dim] within some of their rows.
+
+        Args:
+            embeddings: [n, dim] float32.
+            rows: numbers of the rows, more than twice as many as `neighbours`.
+            neighbours: of each row.
+        """
         self._rows = rows
         unit = embeddings[rows].astype(np.float64)
         self._unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)

@@ -70,7 +70,7 @@ SAMPLES: MappingProxyType[str, Callable[[], Signal]] = MappingProxyType({"dog": 
 
 
 def pcm(signal: Signal) -> NDArray[np.int16]:
-    """A signal as the 16-bit samples of its file."""
+    """16-bit samples [samples] of a signal [samples] in [-1, 1]."""
     return np.round(signal * 32767).astype(np.int16)
 
 

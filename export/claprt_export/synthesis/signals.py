@@ -48,7 +48,14 @@ def harmonic(cycles: Signal, amplitudes: Signal, frequency: float) -> Signal:
 
 
 def ringing(frequencies: Signal, rates: Signal, amplitudes: Signal, seconds: float) -> Signal:
-    """A sum of partials that each die away at a rate of their own, in nepers a second."""
+    """Sum of partials that decay exponentially, each at its own rate [samples].
+
+    Args:
+        frequencies: [partials] in Hz.
+        rates: of decay [partials], in nepers a second.
+        amplitudes: [partials].
+        seconds: length.
+    """
     samples, block = max(1, round(seconds * RATE)), 1024
     speed = (2j * np.pi * frequencies - rates) / RATE
     starts = amplitudes * np.exp(np.outer(np.arange(-(-samples // block)) * block, speed))
@@ -95,7 +102,14 @@ def coloured(random: Random, samples: int, slope: float) -> Signal:
 
 
 def band(signal: Signal, low: float, high: float, order: int = 2) -> Signal:
-    """Keeps what lies between two frequencies, with smooth edges."""
+    """Band-pass with smooth edges, without phase shift [samples].
+
+    Args:
+        signal: [samples].
+        low: lower edge in Hz.
+        high: upper edge in Hz.
+        order: steepness of a Butterworth response.
+    """
     spectrum = np.fft.rfft(signal)
     frequency = np.maximum(np.fft.rfftfreq(signal.size, 1 / RATE), 1e-3)
     shape = 1 / np.sqrt((1 + (low / frequency) ** (2 * order)) * (1 + (frequency / high) ** (2 * order)))
@@ -103,14 +117,21 @@ def band(signal: Signal, low: float, high: float, order: int = 2) -> Signal:
 
 
 def moving_band(random: Random, time: Signal, centre: Signal, width: float) -> Signal:
-    """Noise through a resonance that moves: noise at baseband, lifted to the moving frequency."""
+    """Noise through a resonance that moves [samples]: noise at baseband, shifted to the moving frequency.
+
+    Args:
+        random: source of the noise.
+        time: [samples] in seconds.
+        centre: frequency of the resonance [samples] in Hz.
+        width: of the resonance in Hz.
+    """
     slow = band(random.standard_normal(time.size), 1.0, width), band(random.standard_normal(time.size), 1.0, width)
     cycles = phase(centre, time)
     return slow[0] * np.cos(2 * np.pi * cycles) + slow[1] * np.sin(2 * np.pi * cycles)
 
 
 def place(seconds: float, starts: NDArray[np.floating], make: Callable[[int], Signal]) -> Signal:
-    """A stretch of silence with a sound laid down at each start (in seconds)."""
+    """Silence [samples] of some length with a sound mixed in at each start [events] in seconds."""
     out = np.zeros(max(1, round(seconds * RATE)))
     for number, start in enumerate(starts):
         first = round(start * RATE)
@@ -120,7 +141,14 @@ def place(seconds: float, starts: NDArray[np.floating], make: Callable[[int], Si
 
 
 def regular(random: Random, seconds: float, rate: float, jitter: float = 0.0) -> Signal:
-    """Start times of a regular row of events, `rate` a second."""
+    """Start times [events] in seconds of a regular series of events.
+
+    Args:
+        random: source of the phase and of the jitter.
+        seconds: length of the series.
+        rate: events a second.
+        jitter: standard deviation as a share of the period.
+    """
     starts = np.arange(0, seconds, 1 / rate) + random.uniform(0, min(0.5 / rate, 0.3 * seconds))
     return np.maximum(starts + random.normal(0, 1, starts.size) * jitter / rate, 0)
 
@@ -131,7 +159,14 @@ def scattered(random: Random, seconds: float, rate: float) -> Signal:
 
 
 def room(random: Random, signal: Signal, seconds: float, wet: float) -> Signal:
-    """A simple reverberation: exponentially decaying noise as the room's answer."""
+    """A simple reverberation [samples]: exponentially decaying noise as impulse response.
+
+    Args:
+        random: source of the noise.
+        signal: [samples].
+        seconds: to -60 dB.
+        wet: level of the reverberation relative to the signal.
+    """
     length = round(seconds * RATE)
     answer = random.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
     answer /= np.sqrt((answer**2).sum())

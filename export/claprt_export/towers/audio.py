@@ -28,6 +28,15 @@ class WindowAttention(Folding):
     folded_names = (*QKV, "scores")
 
     def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
+        """Allocate the weights.
+
+        Args:
+            dim: width of a token.
+            heads: of attention.
+            window: side of a window in tokens.
+            grid: rows and columns of tokens.
+            shifted: whether windows are shifted by half their side.
+        """
         super().__init__()
         extent = window_order.window_of(grid, window)
         self.dim, self.heads, self.tokens = dim, heads, extent[0] * extent[1]
@@ -84,6 +93,15 @@ class SwinBlock(nn.Module):
     """One transformer block; every second block of a stage attends in windows shifted by half a window."""
 
     def __init__(self, *, dim: int, heads: int, window: int, grid: Grid, shifted: bool) -> None:
+        """Allocate the weights.
+
+        Args:
+            dim: width of a token.
+            heads: of attention.
+            window: side of a window in tokens.
+            grid: rows and columns of tokens.
+            shifted: whether windows are shifted by half their side.
+        """
         super().__init__()
         self.area, self.dim = grid[0] * grid[1], dim
         self.norm1 = nn.LayerNorm(dim)

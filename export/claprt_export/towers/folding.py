@@ -19,11 +19,11 @@ class Folding(nn.Module):
     folded_names: ClassVar[tuple[str, ...]]
 
     def fold(self) -> tuple[Tensor, ...]:
-        """The constants, in the order of `folded_names`."""
+        """Compute the constants, tensors [...] in the order of `folded_names`."""
         raise NotImplementedError
 
     def folded(self) -> tuple[Tensor, ...]:
-        """The stored constants where the module is frozen, fresh ones otherwise."""
+        """The stored constants, tensors [...], where the module is frozen; computed ones otherwise."""
         if self.folded_names[0] in self._buffers:
             return tuple(self.get_buffer(name) for name in self.folded_names)
         return self.fold()
@@ -35,12 +35,12 @@ moved afterwards, which costs a CPU more than the wider product gains."""
 
 
 def query_key_value(weights: Sequence[Tensor], biases: Sequence[Tensor], scale: float) -> tuple[Tensor, ...]:
-    """The three weights and the three biases, the query's multiplied by the scale of attention."""
+    """Weights [out, in] and biases [out] of query, key and value, the query's multiplied by the scale of attention."""
     return weights[0] * scale, *weights[1:], biases[0] * scale, *biases[1:]
 
 
 def normalisation(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift that a batch normalisation amounts to with its running statistics."""
+    """Scale and shift [channels] that a batch normalisation amounts to with its running statistics."""
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return scale, norm.bias - mean * scale

@@ -32,7 +32,7 @@ class PointwisePair(Folding):
         self.add_module(str(first + 4), nn.BatchNorm2d(dim))
 
     def fold(self) -> tuple[Tensor, ...]:
-        """Each convolution and its normalisation as one weight and one bias."""
+        """Each convolution and its normalisation as one weight [out, in, 1, 1] and one bias [out]."""
         return (*self._fold_pair(self.first), *self._fold_pair(self.first + 3))
 
     def _fold_pair(self, index: int) -> tuple[Tensor, Tensor]:

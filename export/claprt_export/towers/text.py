@@ -51,7 +51,7 @@ class SelfAttention(Folding):
         self.value = nn.Linear(a.width, a.width)
 
     def fold(self) -> tuple[Tensor, ...]:
-        """The scale folded into the query."""
+        """Weights [out, in] and biases [out], with the scale of attention folded into the query."""
         layers = (self.query, self.key, self.value)
         scale = (self.width // self.heads) ** -0.5
         return query_key_value([layer.weight for layer in layers], [layer.bias for layer in layers], scale)

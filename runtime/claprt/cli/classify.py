@@ -35,7 +35,11 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; the exit status is 1 if a file could not be embedded."""
+    """Run the command; the exit status is 1 if a file could not be embedded.
+
+    Raises:
+        OptionError: If `--top-k` is below 1.
+    """
     files, labels = files_and_words(options, "label")
     top_k = len(labels) if options.top_k is None else options.top_k
     if top_k < 1:

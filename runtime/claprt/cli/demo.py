@@ -72,7 +72,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sample_of(target: Path) -> str:
-    """Path of the sample sound that a file is named after."""
+    """Path of the sample sound that a file is named after.
+
+    Raises:
+        OptionError: If no sample has that name, the file exists, or its folder does not.
+    """
     if target.stem not in SAMPLES:
         named = " or ".join(f"{name}{target.suffix or '.wav'}" for name in SAMPLES)
         raise OptionError(f"--save {target}: name the file after a sample sound, {named}.")
@@ -84,7 +88,11 @@ def _sample_of(target: Path) -> str:
 
 
 def _save(target: Path, sample: str) -> None:
-    """Write a sample sound in the format that the file's suffix names."""
+    """Write a sample sound in the format that the file's suffix names.
+
+    Raises:
+        OptionError: If the file cannot be written.
+    """
     import soundfile
 
     samples, rate = soundfile.read(sample, dtype="int16")

@@ -76,7 +76,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _output(options: argparse.Namespace) -> str | None:
-    """Where the vectors go: a file, `-` for standard output, or None for a table."""
+    """Where the vectors go: a file, `-` for standard output, or None for a table.
+
+    Raises:
+        OptionError: If `--json` is combined with a file.
+    """
     if options.json and options.output not in (None, "-"):
         raise OptionError(f"--json is for standard output; -o {options.output} excludes it.")
     check_output(options.output)
@@ -88,7 +92,12 @@ def _output(options: argparse.Namespace) -> str | None:
 def _write_file(
     output: Path, sounds: Iterator[EmbeddedSound], texts: Sequence[str], vectors: Embeddings, clap: Clap
 ) -> tuple[int, int]:
-    """Write the vectors; gives how many sounds were written and how many skipped."""
+    """Write the vectors; gives how many sounds were written and how many skipped.
+
+    Raises:
+        OptionError: If the file cannot be written.
+        OSError: If a sound cannot be read.
+    """
     # an error in the first sound leaves an existing file alone
     first = list(itertools.islice(sounds, 1 if output.suffix in LINES else None))
     sounds = itertools.chain(first, sounds)

@@ -60,7 +60,11 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises:
+        OptionError: If an output cannot be written, or there is no confusion matrix to draw.
+    """
     if options.json not in (None, "-"):
         note(options, f"--json FILE is deprecated; write -o {options.json}.")
         options.output, options.json = Path(options.json), None

@@ -34,7 +34,11 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; the exit status is 1 if the target was missed."""
+    """Run the command; the exit status is 1 if the target was missed.
+
+    Raises:
+        OptionError: If the number of trials or the target is out of range.
+    """
     if options.trials < 1:
         raise OptionError(f"--trials {options.trials} is not possible; give 1 or more.")
     if not 0 < options.target_ms < math.inf:

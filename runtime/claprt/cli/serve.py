@@ -102,7 +102,11 @@ def _add_bounds(bounds: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command until it is told to end."""
+    """Run the command until it is told to end.
+
+    Raises:
+        MissingDependencyError: If the extra `serve` is not installed.
+    """
     try:
         from claprt.serve.app import create_app
         from claprt.serve.limits import Limits
@@ -196,7 +200,11 @@ def _line(clap: Clap, addresses: list[str]) -> str:
 
 
 def _loaded(options: argparse.Namespace) -> Clap:
-    """The model, named in our words or in kromosynth's."""
+    """The model, named in our words or in kromosynth's.
+
+    Raises:
+        OptionError: If `--device` and `--provider` name different providers.
+    """
     options.bundle = options.bundle or os.environ.get(CHECKPOINT_VARIABLE) or None
     if options.device is not None and options.provider not in ("auto", options.device):
         raise OptionError(f"--device {options.device} and --provider {options.provider} exclude each other.")
@@ -217,7 +225,11 @@ def _port(given: int | None) -> int:
 
 
 def _token(path: str | None) -> str | None:
-    """The token of the file, or of the environment."""
+    """The token of the file, or of the environment.
+
+    Raises:
+        OptionError: If the file cannot be read or holds no token.
+    """
     if path is None:
         stated, where = os.environ.get(_TOKEN_VARIABLE), _TOKEN_VARIABLE
         if stated is None:

@@ -166,7 +166,11 @@ def _server_folder() -> Path:
 
 
 def _backends(folder: Path) -> Path:
-    """A backend folder whose python backend has the stub of this interpreter's version."""
+    """A backend folder whose python backend has the stub of this interpreter's version.
+
+    Raises:
+        MissingDependencyError: If the server has no stub for this version of Python.
+    """
     stub = folder / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
     if not stub.is_dir():
         have = ", ".join(sorted(path.name for path in stub.parent.iterdir()))
@@ -199,6 +203,9 @@ def serve(server: TritonServer) -> int:
 
     This server does not start a step again that has died: its model then answers with errors for ever, and the server
     goes on saying that it is ready.
+
+    Raises:
+        ServerError: If the server ends too often.
     """
     restarts: list[float] = []
     while True:

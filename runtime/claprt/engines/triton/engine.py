@@ -205,7 +205,12 @@ class TritonEngine:
         return self._transport.infer(model, self.served.versions[model], inputs, outputs)
 
     def _shared(self, model: str, inputs: dict[str, Array], rows: int) -> dict[str, Array]:
-        """A request whose tensors lie in shared memory."""
+        """A request whose tensors lie in shared memory.
+
+        Raises:
+            ServerError: If the server refuses the request, or is gone.
+            OSError: If shared memory was requested and cannot be had.
+        """
         if self._at_the_end is None:  # it would outlive the program, and ends with this very process, not with children
             self._at_the_end = Finalize(self, self._regions.end, exitpriority=10)
         shape = (rows, self.served.manifest.embedding_dim)
@@ -233,7 +238,11 @@ class TritonEngine:
         return {OUTPUTS[model]: vectors}
 
     def _ask(self, request: Callable[[], Any]) -> Any:
-        """A request, asked again while the server is lost; never of a server that has become another."""
+        """A request, asked again while the server is lost; never of a server that has become another.
+
+        Raises:
+            ClosedError: If the engine was closed.
+        """
 
         def checked() -> Any:
             doubt = None
@@ -284,7 +293,11 @@ class TritonEngine:
         return read_served(self._transport.config, str(self.address))
 
     def _find_again(self) -> None:
-        """After the server was lost: whether it still serves the same."""
+        """After the server was lost: whether it still serves the same.
+
+        Raises:
+            ServerError: If the server now serves another model.
+        """
         with self._lock:
             if not self._lost:
                 return

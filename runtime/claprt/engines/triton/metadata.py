@@ -85,10 +85,19 @@ def changed(where: str, was: Served, now: Served) -> str:
 
 
 def checked_vectors(vectors: Array | None, rows: int, dim: int, model: str) -> Embeddings:
-    """A server's reply, if it is what a tower gives: a broken step answers with zeros or with nothing.
+    """Check a server's reply: a step that fails may answer with zeros or with nothing.
+
+    Args:
+        vectors: the reply, None if the output is missing.
+        rows: vectors that were requested.
+        dim: length of a vector.
+        model: the tower that replied, for the message.
+
+    Returns:
+        The vectors [rows, dim] float32.
 
     Raises:
-        ServerError: it is not.
+        ServerError: If the reply is not `rows` unit vectors of length `dim`.
     """
     if fault := vectors_fault(vectors, rows, dim):
         raise ServerError(f"{model} answered with {fault}; see the server's log.")

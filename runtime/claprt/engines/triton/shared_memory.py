@@ -57,13 +57,13 @@ class Region:
         return f"/{self.memory.name.lstrip('/')}"
 
     def put(self, array: Array, offset: int) -> Placed:
-        """Writes an array and says where it lies."""
+        """Copy an array [...] into the region at `offset` bytes, and return where it lies."""
         place = Placed(region=self.name, offset=offset, size=array.nbytes, shape=array.shape, dtype=str(array.dtype))
         self.view(place)[...] = array
         return place
 
     def view(self, place: Placed) -> Array:
-        """The array at a place, not copied."""
+        """The array [...] at a place, without a copy."""
         return np.ndarray(place.shape, place.dtype, buffer=self.memory.buf, offset=place.offset)
 
     def end(self) -> None:

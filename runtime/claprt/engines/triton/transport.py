@@ -54,7 +54,17 @@ class Transport(Protocol):
     def infer(
         self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
     ) -> dict[str, Array]:
-        """One request; outputs that are placed come back in shared memory and not in the reply."""
+        """Send one request.
+
+        Args:
+            model: name of the model.
+            version: of the model, empty for the latest.
+            inputs: name to array [...], or to its place in shared memory.
+            outputs: name to a place in shared memory, or None for an array in the reply.
+
+        Returns:
+            The arrays [...] of the reply by name; those in shared memory are left out.
+        """
         ...
 
     def config(self, model: str) -> dict[str, Any]:
@@ -114,7 +124,7 @@ def grpc_options(address: Address, security: Security) -> dict[str, Any]:
 def requested(
     module: Any, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
 ) -> tuple[list[Any], list[Any]]:
-    """Inputs and outputs as tritonclient's module for a protocol has them."""
+    """Inputs (arrays [...] or places in shared memory) and outputs as objects of tritonclient's module for a protocol."""
     asked: list[Any] = []
     for name, value in inputs.items():
         tensor = module.InferInput(name, list(value.shape), _TYPES[str(value.dtype)])
@@ -152,7 +162,17 @@ class GrpcTransport:
     def infer(
         self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
     ) -> dict[str, Array]:
-        """One request."""
+        """Send one request.
+
+        Args:
+            model: name of the model.
+            version: of the model, empty for the latest.
+            inputs: name to array [...], or to its place in shared memory.
+            outputs: name to a place in shared memory, or None for an array in the reply.
+
+        Returns:
+            The arrays [...] of the reply by name; those in shared memory are left out.
+        """
         asked, wanted = requested(self._grpc, inputs, outputs)
         options = {"model_version": version, "outputs": wanted, "headers": self._headers}
         result = self._call("infer", model, asked, **options)
@@ -226,7 +246,17 @@ class HttpTransport:
     def infer(
         self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
     ) -> dict[str, Array]:
-        """One request."""
+        """Send one request.
+
+        Args:
+            model: name of the model.
+            version: of the model, empty for the latest.
+            inputs: name to array [...], or to its place in shared memory.
+            outputs: name to a place in shared memory, or None for an array in the reply.
+
+        Returns:
+            The arrays [...] of the reply by name; those in shared memory are left out.
+        """
         asked, wanted = requested(self._http, inputs, outputs)
         result = self._call("infer", model, asked, model_version=version, outputs=wanted, headers=self._headers)
         return {name: result.as_numpy(name) for name, place in outputs.items() if place is None}

@@ -68,7 +68,7 @@ class Steps:
         return [self._response(lambda r=request: _chosen(answer, *self._inputs(r))) for request in requests]
 
     def merged(self, requests: Sequence[Any], run: Callable[[Inputs], Mapping[str, Array]]) -> list[Any]:
-        """Answers requests of equal shapes in one call, each with its own rows."""
+        """Answer requests of equal shapes [rows, ...] in one call, each with its own rows."""
         given = [self._inputs(request)[0] for request in requests]
         rows = [len(next(iter(inputs.values()))) for inputs in given]
         try:
@@ -125,10 +125,17 @@ def check_distinct(texts: Embeddings) -> None:
 def text_rows(
     engine: Engine, facts: TextConfig, token_ids: TokenIds, attention_mask: AttentionMask, batch: int = 32
 ) -> Embeddings:
-    """Vectors of texts, those of similar length together and without the padding on the right that they do not need.
+    """Vectors [texts, dim] of texts, batched by length without the padding that they do not need.
+
+    Args:
+        engine: runs the text tower.
+        facts: limits of token ids.
+        token_ids: [texts, tokens] int64.
+        attention_mask: [texts, tokens] int64, 1 for tokens and 0 for padding, which is on the right.
+        batch: texts in a run.
 
     Raises:
-        ArrayError: a text has no token, or too many, or one that is not in the vocabulary.
+        ArrayError: If a text has no token, too many, or one that is not in the vocabulary.
     """
     seen = attention_mask != 0
     if not seen.any(axis=1).all():

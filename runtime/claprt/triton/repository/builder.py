@@ -107,7 +107,11 @@ def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
 
 
 def _refuse_foreign(out: Path, models: set[str]) -> None:
-    """Whatever is replaced must have been built here: somebody's models, or a bundle, are not deleted."""
+    """Whatever is replaced must have been built here: somebody's models, or a bundle, are not deleted.
+
+    Raises:
+        OptionError: If the folder holds something that was not built here.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -160,7 +164,11 @@ def _with_queue(text: str, limit: int) -> str:
 
 
 def _files(model: str, wanted: Build) -> dict[str, Path]:
-    """What lies in a model's version folder, by the name that it has there."""
+    """What lies in a model's version folder, by the name that it has there.
+
+    Raises:
+        BundleNotFoundError: If an engine of TensorRT is missing.
+    """
     bundle, manifest = wanted.bundle, wanted.bundle.manifest
     files: dict[str, Path] = {}
     if model in STAGES:

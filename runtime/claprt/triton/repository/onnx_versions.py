@@ -40,7 +40,11 @@ def _opset(data: mmap, start: int, end: int) -> tuple[str, int]:
 
 
 def _fields(data: mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number of each field, and its value and 0, or where its bytes begin and end."""
+    """Number of each field, and its value and 0, or where its bytes begin and end.
+
+    Raises:
+        ValueError: If a field is of a kind that ONNX files do not have.
+    """
     while at < end:
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
