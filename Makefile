@@ -16,12 +16,18 @@ FILES ?=
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-reference demo export test check parity parity-table latency bench bench-quick bench-table mini mini-package mini-tags install-check setup-triton triton triton-serve bench-triton bench-triton-table serve bench-service bench-service-table fuzz soak docs dist clean
+.PHONY: help setup demo export test test-fast check docs parity bench mini triton fuzz soak dist install-check
+.PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
+.PHONY: bench.compare bench.quick bench.triton bench.service table.compare table.triton table.service
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.complete ## make .venv with everything but the reference implementations
+setup: setup.$(or $(WHAT),tests) ## make .venv with everything but the reference implementations (WHAT=reference, WHAT=triton: the others)
+
+setup.tests: $(VENV)/.complete
+setup.reference: $(REFERENCE)/.complete # laion-clap and transformers, for `make parity` and `make bench`
+setup.triton: $(TRITON)/.complete # the Triton server that PyPI has (Linux on x86-64)
 
 $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
@@ -30,8 +36,6 @@ $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]' --editable ./export
 	touch $@
-
-setup-reference: $(REFERENCE)/.complete ## make .venv-reference with laion-clap and transformers, for `make parity`
 
 $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-reference.txt
 	$(PYTHON) -m venv $(REFERENCE)
@@ -53,9 +57,12 @@ export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
-test: $(VENV)/.complete ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one
+test: $(VENV)/.complete ## run all tests (offline, no accelerator), on a Triton server too where PyPI has one
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
 	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.complete ## run the quick tests of the rooms below the engines, the tasks and the model, on the toy bundle
+	$(BIN)/python -m pytest -q -m 'not (slow or timing)' $(addprefix tests/,system bundle text audio tasks model)
 
 check: $(VENV)/.complete ## format, lint, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .
@@ -70,27 +77,31 @@ check: $(VENV)/.complete ## format, lint, types, workflows, templates and docume
 	$(BIN)/pyright
 	$(MAKE) --no-print-directory docs
 
-parity: $(REFERENCE)/.complete | build ## hold everything against laion-clap, transformers and the golden numbers
+parity: parity.$(if $(TABLE),table,measure) ## hold everything against laion-clap, transformers and the golden numbers (TABLE=1: put the result into the documents)
+
+parity.measure: $(REFERENCE)/.complete | build
 	CLAPRT_PARITY_OUT=build/parity.json $(REFERENCE)/bin/python -m pytest tests/parity
 
-parity-table: build/parity.json ## put what `make parity` measured into benchmarks/results and the documents
+parity.table: build/parity.json
 	cp build/parity.json benchmarks/results/parity.json
 	$(PYTHON) benchmarks/table.py
 
-mini: $(VENV)/.complete ## train the small model: DATA=folder of esc10, berklee and sonicpi; an hour and a half on two cores
+mini: mini.$(or $(STEP),train) ## train the small model from DATA=folder (an hour and a half on two cores); STEP=package, STEP=tags put it into the package
+
+mini.train: $(VENV)/.complete # DATA has esc10, berklee and sonicpi
 	$(BIN)/python -m claprt_export.mini $(foreach part,esc10 berklee sonicpi,$(if $(DATA),--$(part) $(DATA)/$(part))) --work build/mini
 	$(if $(DATA),$(BIN)/python -m claprt_export.mini.trained_words --berklee $(DATA)/berklee --sonicpi $(DATA)/sonicpi --out build/mini/shipped/trained_words.txt)
 
-mini-package: build/mini/shipped/bundle/manifest.json ## put what `make mini` trained into the package
+mini.package: build/mini/shipped/bundle/manifest.json # what `make mini` trained
 	cp build/mini/study/report.json benchmarks/results/mini.json
 	$(PYTHON) benchmarks/table.py
 	rm -rf runtime/claprt/mini export/claprt_export/mini/weights
 	mkdir export/claprt_export/mini/weights
 	cp build/mini/shipped/mini.pt build/mini/shipped/tokenizer.json $(wildcard build/mini/shipped/trained_words.txt) export/claprt_export/mini/weights/
 	$(BIN)/claprt-export mini --out runtime/claprt/mini
-	$(MAKE) mini-tags
+	$(MAKE) mini STEP=tags
 
-mini-tags: $(VENV)/.complete ## calibrate the small model's tags on synthesised mixtures, and put the result into the package
+mini.tags: $(VENV)/.complete # calibrates the tags on synthesised mixtures
 	rm -rf build/mini-tags
 	$(BIN)/python -m claprt_export.mini.multilabel_set build/mini-tags/synthesised-mixtures
 	cp -r runtime/claprt/mini build/mini-tags/bundle
@@ -99,21 +110,32 @@ mini-tags: $(VENV)/.complete ## calibrate the small model's tags on synthesised 
 	cp build/mini-tags/tagging.json export/claprt_export/mini/weights/
 	cp build/mini-tags/bundle/manifest.json runtime/claprt/mini/
 
-latency: $(BUNDLE)/manifest.json ## measure BUNDLE against 100 ms
-	$(BIN)/claprt latency --bundle $(BUNDLE)
+bench: $(if $(TABLE),table,bench).$(or $(WHAT),compare) ## measure WHAT=compare (half an hour), quick, triton or service (TABLE=1: put the result into the documents)
 
-bench: $(VENV)/.complete $(REFERENCE)/.complete ## compare with everything that could be picked instead (TOKENIZER=folder of RoBERTa's); half an hour
+# everything that could be picked instead; TOKENIZER=folder of RoBERTa's
+bench.compare: $(VENV)/.complete $(REFERENCE)/.complete
 	$(BIN)/python benchmarks/bench.py $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
-bench-quick: $(VENV)/.complete $(REFERENCE)/.complete ## the same for one small model and short calls: three minutes once its model is there
+# the same for one small model and short calls: three minutes once its model is there
+bench.quick: $(VENV)/.complete $(REFERENCE)/.complete
 	$(BIN)/python benchmarks/bench.py --quick $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) --out build/bench-quick.json
 
-bench-table: build/bench.json ## put what `make bench` measured into benchmarks/results, the documents and a picture
+# a Triton server against the engine in process: vectors, overhead, throughput, soak
+bench.triton: $(VENV)/.complete $(TRITON)/.complete | build
+	$(BIN)/python benchmarks/triton_server.py
+
+# the service against the same model in process: latency, throughput, memory
+bench.service: $(VENV)/.complete | build
+	$(BIN)/python benchmarks/service.py
+
+table.compare: build/bench.json
 	cp build/bench.json $(wildcard build/quality.json) benchmarks/results/
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python benchmarks/picture.py
 
-setup-triton: $(TRITON)/.complete ## make .venv-triton with the Triton server that PyPI has (Linux on x86-64)
+table.triton table.service: table.%: build/%.json
+	cp build/$*.json benchmarks/results/$*.json
+	$(PYTHON) benchmarks/table.py
 
 $(TRITON)/.complete: pyproject.toml constraints-triton.txt
 	$(PYTHON) -m venv $(TRITON)
@@ -125,29 +147,6 @@ $(TRITON)/.complete: pyproject.toml constraints-triton.txt
 triton: $(BUNDLE)/manifest.json ## a Triton model repository in build/triton_repo from BUNDLE (PRECISION=int8, VERSION=2, PLANS=folder, TENSORRT=11)
 	$(BIN)/claprt triton --bundle $(BUNDLE) --out build/triton_repo $(if $(PRECISION),--precision $(PRECISION)) \
 	    $(if $(PLANS),--plans $(PLANS)) $(if $(VERSION),--version $(VERSION)) $(if $(TENSORRT),--tensorrt $(TENSORRT))
-
-triton-serve: $(TRITON)/.complete build/triton_repo ## serve build/triton_repo on 127.0.0.1, HTTP 8000, gRPC 8001, metrics 8002
-	$(TRITON)/bin/python -m claprt.triton.pypi_server build/triton_repo
-
-build/triton_repo:
-	$(MAKE) triton
-
-bench-triton: $(VENV)/.complete $(TRITON)/.complete | build ## hold a Triton server against the engine in process: vectors, overhead, throughput, soak
-	$(BIN)/python benchmarks/triton_server.py
-
-bench-triton-table: build/triton.json ## put what `make bench-triton` measured into benchmarks/results and the documents
-	cp build/triton.json benchmarks/results/triton.json
-	$(PYTHON) benchmarks/table.py
-
-serve: $(BUNDLE)/manifest.json ## serve BUNDLE over WebSocket and HTTP on 127.0.0.1:32051 (PORT=, PRECISION=auto)
-	$(BIN)/claprt serve --bundle $(BUNDLE) $(if $(PORT),--port $(PORT)) $(if $(PRECISION),--precision $(PRECISION))
-
-bench-service: $(VENV)/.complete | build ## hold the service against the same model in process: latency, throughput, memory
-	$(BIN)/python benchmarks/service.py
-
-bench-service-table: build/service.json ## put what `make bench-service` measured into benchmarks/results and the documents
-	cp build/service.json benchmarks/results/service.json
-	$(PYTHON) benchmarks/table.py
 
 fuzz: $(VENV)/.complete ## ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores (SEED=1)
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
@@ -171,8 +170,8 @@ dist: $(RELEASE)/.complete ## build the sdist, and from it the wheels, into dist
 	$(RELEASE)/bin/check-wheel-contents dist/claprt-*.whl
 	$(RELEASE)/bin/check-wheel-contents --config export/pyproject.toml dist/claprt_export-*.whl
 
-install-check: dist ## install the wheels with each extra and run the sdist's tests there (EXTRAS="cpu serve", LOWEST=1: oldest dependencies)
-	cd $(SOURCE) && $(CURDIR)/$(RELEASE)/bin/python tests/installed.py $(if $(LOWEST),--lowest) $(CURDIR)/dist $(EXTRAS)
+install-check: dist ## install the wheels with each extra and run there what an installation can break (ALL=1: all tests; EXTRAS="cpu serve", LOWEST=1: oldest dependencies)
+	cd $(SOURCE) && $(CURDIR)/$(RELEASE)/bin/python tests/installed.py $(if $(ALL),--all) $(if $(LOWEST),--lowest) $(CURDIR)/dist $(EXTRAS)
 
 $(RELEASE)/.complete: constraints-release.txt
 	$(PYTHON) -m venv $(RELEASE)
@@ -181,6 +180,3 @@ $(RELEASE)/.complete: constraints-release.txt
 
 build:
 	mkdir -p build
-
-clean: ## remove what was built (not the environments)
-	rm -rf build dist

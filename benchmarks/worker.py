@@ -3,7 +3,7 @@
 python benchmarks/worker.py ENGINE --work FOLDER --size tiny|base
 
 Every engine is called as its own documentation has it, from waveform or file to vector. The references run in their own
-environment (`make setup-reference`), with the packages' own code and seeded weights.
+environment (`make setup WHAT=reference`), with the packages' own code and seeded weights.
 """
 
 from __future__ import annotations

@@ -11,6 +11,17 @@ import claprt
 from tests.tiny import write_tiny_bundle
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+_MARKERS = {"serve": "server", "triton": "server", "browser": "browser", "export": "export"}
+"""Markers of all tests in a folder."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests the marker of their folder, and put those of durations last, when no work of others is left."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in _MARKERS:
+            item.add_marker(_MARKERS[folder])
+    items.sort(key=lambda item: item.get_closest_marker("timing") is not None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""Make `laion.npz` with laion-clap 1.1.7's own code, in the environment that `make setup-reference` builds.
+"""Make `laion.npz` with laion-clap 1.1.7's own code, in the environment that `make setup WHAT=reference` builds.
 
     .venv-reference/bin/python -m tests.golden.make
 

@@ -571,6 +571,7 @@ class TestModel:
         assert sum(asked) == 7
         assert fresh.embed_labels([]).shape == (0, 512)
 
+    @pytest.mark.timing
     def test_a_hit_costs_less_than_a_millisecond(self, tmp_path: Path) -> None:
         clap = claprt.load("mini", cache=tmp_path)
         sound = SOUNDS["rain"](RATE, 16_000)

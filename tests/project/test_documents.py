@@ -179,18 +179,3 @@ def test_links_lead_somewhere(path: Path) -> None:
 def anchors(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_make_help_lists_every_verb() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # pyright: ignore[reportOptionalSubscript]
-    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    assert phony == described
-
-
-def test_no_document_names_this_machine() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-    for name in listed:
-        if name.endswith((".md", ".py", ".toml", ".txt", "Makefile")):
-            text = (ROOT / name).read_text(encoding="utf-8")
-            assert "/work" + "/" not in text, name

@@ -82,6 +82,7 @@ def test_using_it_brings_no_torch(bundle: Path) -> None:
     assert not brought & {"torch", "onnx", "transformers", "scipy", "librosa", "claprt_export"}
 
 
+@pytest.mark.timing
 def test_import_time() -> None:
     """At most 0.3 s, the median of five processes, interpreter start left out."""
     program = "import time; t = time.perf_counter(); import claprt; print(time.perf_counter() - t)"

@@ -52,6 +52,7 @@ print(resident("VmHWM") - before, sorted(waits)[-3:][0])
 """
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("unit", "head"),
     [

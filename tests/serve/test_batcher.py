@@ -133,6 +133,7 @@ def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: p
         assert heard.wait_ms >= 0
 
 
+@pytest.mark.timing
 def test_a_lone_sound_is_not_kept_waiting(clap: claprt.Clap) -> None:
     async def work(batcher: Batcher) -> Any:
         await embed(batcher, SOUND)

@@ -134,6 +134,7 @@ def many(value: bytes, megabytes: int) -> bytes:
     return b"[" + b",".join([value] * ((megabytes << 20) // (len(value) + 1))) + b"]"
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -161,6 +161,7 @@ def test_what_was_refused_is_let_go_of(attacked: Process) -> None:
     assert attacked.rss_mb() < before + 5 * len(body) / 1e6  # what the allocator keeps; it was nine times and more
 
 
+@pytest.mark.timing
 def test_honest_clients_beside_hostile_ones(attacked: Process) -> None:
     """Eight clients with sounds of ten minutes at an odd rate, and one that sends a second now and then."""
     sound = np.random.default_rng(0).normal(0, 0.1, RATE).astype("<f4").tobytes()

@@ -164,6 +164,7 @@ class TestReaders:
         assert done == [1]
 
 
+@pytest.mark.timing
 def test_a_short_sound_passes_long_ones(clap: claprt.Clap, long: bytes) -> None:
     async def work(batcher: Batcher) -> Any:
         many = [asyncio.ensure_future(batcher.embed(AudioInput(long))) for _ in range(6)]
@@ -284,6 +285,7 @@ TEXTS = [f"the sound of thing {number}" for number in range(640)]
 
 
 class TestTexts:
+    @pytest.mark.timing
     def test_a_list_does_not_hold_up_others(self, clap: claprt.Clap) -> None:
         SlowTexts(clap, 0.05)
 
@@ -423,6 +425,7 @@ def test_work_beside_the_loop_that_panics(clap: claprt.Clap) -> None:
     assert with_batcher(clap, work) == 3
 
 
+@pytest.mark.timing
 def test_what_is_not_answered_in_time_is_refused(clap: claprt.Clap, long: bytes) -> None:
     """A list of texts, a sound that is read and one that waits: 503, and the application ends soon."""
     SlowTexts(clap, 0.2)

@@ -43,6 +43,7 @@ def test_what_it_says(service: Process, mini: claprt.Clap) -> None:
     assert lines == [f"serving mini on cpu in fp32 at {where}, fingerprint {mini.fingerprint}"]
 
 
+@pytest.mark.timing
 def test_no_part_of_an_answer_waits_for_an_acknowledgement(service: Process) -> None:
     with httpx.Client() as client:
         client.get(service.url("/healthz"))

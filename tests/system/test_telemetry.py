@@ -82,6 +82,7 @@ def test_serve(bundle: Path, tmp_path: Path) -> None:
     assert no_network.left_behind(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_export(tmp_path: Path) -> None:
     if not _installed("torch") or not _installed("claprt_export"):
         pytest.skip("needs torch: the export extra")

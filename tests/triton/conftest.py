@@ -23,7 +23,7 @@ def repository(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def needs_server() -> None:
     if not PYTHON.exists():
-        pytest.skip("needs the Triton server of PyPI in .venv-triton (make setup-triton, Linux on x86-64)")
+        pytest.skip("needs the Triton server of PyPI in .venv-triton (make setup WHAT=triton, Linux on x86-64)")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
     python -m claprt_export.mini.multilabel_set FOLDER [--sounds 600] [--seed NAME] [--wordings held_out]
 
 Every other sound is a mixture of two kinds, both of which are its tags. A seed of its own gives sounds that no other seed
-has; the seed `calibration` is what mini's tags were calibrated on (`make mini-tags`).
+has; the seed `calibration` is what mini's tags were calibrated on (`make mini STEP=tags`).
 """
 
 from __future__ import annotations

@@ -234,6 +234,7 @@ def length_in_file(path: Path) -> int:
     return found[1].samples
 
 
+@pytest.mark.timing
 def test_sizes_modulo_4_gb(tmp_path: Path) -> None:
     size = (1 << 32) + 200_000_000
     path = sparse(tmp_path / "large.wav", wav_head(size), size, b"\1\2")
@@ -252,6 +253,7 @@ def test_sizes_modulo_4_gb(tmp_path: Path) -> None:
         open_sound(other, None, 48_000)
 
 
+@pytest.mark.timing
 def test_ten_gigabytes_are_opened_at_once(tmp_path: Path) -> None:
     size = 10 << 30
     head = encoded("RF64", waveform=PCM[:0])
