@@ -22,7 +22,7 @@ from tests.browser.conftest import Serve
 
 RATE = 22_050
 WORDS = ["rain", "a siren", "a piano, a chord", "speech"]
-CAPTION = "the model's input, 3 times in a row, then silence to fill 10 s"
+CAPTION = "the model's input, repeated 3 times and padded with silence to fill 10 s"
 DONE = "['done', 'wrong'].includes(document.getElementById('status').dataset.state)"
 ROWS = """[...document.querySelectorAll('#answer tbody tr')].map(
   row => ({...row.dataset, shown: row.innerText, active: row.className}))"""
@@ -105,10 +105,10 @@ def test_drop_classify_and_tag(page: Page, address: str, mini: claprt.Clap, soun
 @pytest.mark.parametrize(
     ("length_s", "rate", "caption"),
     [
-        (7, RATE, "the model's input, then silence to fill 10 s"),
-        (2.5, 16_000, "the model's input, 4 times in a row to fill 10 s"),
-        (2.5, RATE, "the model's input, 3 times in a row, then silence to fill 10 s"),  # 120001 samples at 48 kHz
-        (10, RATE, "the model's input, from 0 s on"),
+        (7, RATE, "the model's input, padded with silence to fill 10 s"),
+        (2.5, 16_000, "the model's input, repeated 4 times to fill 10 s"),
+        (2.5, RATE, CAPTION),  # 120001 samples at 48 kHz
+        (10, RATE, "the model's input, starting at 0 s"),
     ],
 )
 def test_the_caption_says_how_a_window_is_filled(
@@ -241,7 +241,7 @@ def test_words_that_the_model_was_not_trained_on(page: Page, address: str, sound
     page.open(address)
     page.choose("#file", sound)
     rows(page)
-    assert "speech" in page.run("document.getElementById('knows').textContent")
+    assert "speech" in page.run("document.getElementById('training').textContent")
     assert page.run("document.querySelectorAll('.untrained').length") == 0
     page.write("#labels", "speech, rain")
     page.run("document.getElementById('status').dataset.state = 'idle'")
@@ -272,7 +272,7 @@ def test_nothing_old_stays_where_a_question_fails(page: Page, address: str, soun
     page.run("document.getElementById('status').dataset.state = 'idle'")
     page.click("#ask")
     page.wait_for(DONE)
-    assert "no words" in page.run("document.getElementById('status').textContent")
+    assert "no labels" in page.run("document.getElementById('status').textContent")
     assert page.run(hidden) == [True, True, True, False, False]
 
 

@@ -1,11 +1,11 @@
-// What the service answered, as rows with bars, and where the time went.
+// The result as rows with bars, and the times of its stages.
 
 const STAGES = { upload: "upload", read: "decode + mel", wait: "wait", tower: "audio tower", text: "text tower" };
 
-// The answer in one line: the best word and its share, or the words that apply.
+// The result in one line: the best label and its probability, or the tags that apply.
 export function headline(line, { mode, result }) {
   if (mode === "tag") {
-    line.textContent = result.active_tags.length ? result.active_tags.join(", ") : "None of these words";
+    line.textContent = result.active_tags.length ? result.active_tags.join(", ") : "None of these labels";
     return;
   }
   line.textContent = result.predicted_class;
@@ -24,10 +24,10 @@ export function showAnswer(table, remark, { mode, result, untrained_labels: untr
   remark.textContent = "";
   if (mode === "tag") {
     remark.textContent = result.calibrated
-      ? "Probabilities are calibrated on labelled sounds. The line is the threshold."
-      : "Probabilities are not calibrated: at 50 % a word fits as well as no description at all. The line is the threshold.";
+      ? "Probabilities are calibrated on labelled audio. The line is the threshold."
+      : "Probabilities are not calibrated: at 50 % a label fits as well as an empty description. The line is the threshold.";
   } else if (rows.length === 1) {
-    remark.textContent = "A single word always gets 100 %: add others to compare it with, or choose Tag.";
+    remark.textContent = "A single label always gets 100 %: add others, or choose Tag.";
   }
 }
 

@@ -1,4 +1,4 @@
-// The question as a command or a program that gives the same answer elsewhere.
+// The request as a command or a program with the same result.
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 

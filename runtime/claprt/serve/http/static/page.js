@@ -1,4 +1,4 @@
-// The page: takes a sound and some words, asks the service once, and shows what it answered.
+// The page: sends audio and labels to the service in one request, and shows the result.
 
 import { headline, seconds, showAnswer, showTimes } from "./answer.js";
 import { asCurl, asPython } from "./copy.js";
@@ -8,41 +8,49 @@ import { Recorder, decoded } from "./sound.js";
 const at = (id) => document.getElementById(id);
 const MOST_S = 60;
 const MODEL_RATE = 48000; // Hz, of every CLAP
-const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the answer is below the question
+const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the result is below the form
 const recorder = new Recorder();
 let sound = null;
 let shown = null;
-let asking = null;
-let asked = null; // what the answer that is shown was asked with
-let axes = []; // of the pictures, for the playhead
+let pending = null; // AbortController of the request in progress
+let request = null; // fields of the last request
+let axes = []; // of the charts, for the playhead
 let facts = null;
-let rounded = Math.ceil; // to whole samples, by those who resample
+let rounded = Math.ceil; // how the resampler rounds a number of samples
 
 function say(text, state) {
   at("status").textContent = text;
   at("status").dataset.state = state;
-  at("found").classList.toggle("stale", state === "busy"); // what is there is the answer to another question
-  if (state === "wrong") forget();
+  at("found").classList.toggle("stale", state === "busy"); // the result that is shown belongs to another request
+  if (state === "wrong") clear();
 }
 
-// Nothing is shown that could be taken for the answer to a question that failed.
-function forget() {
+// Hides the last result, which is not that of the request that failed.
+function clear() {
   shown = null;
   for (const id of ["answer", "headline", "warning", "copies", "pictures", "times"]) at(id).hidden = true;
   at("remark").textContent = "";
   at("empty").hidden = false;
-  at("empty").textContent = "No answer.";
+  at("empty").textContent = "No result.";
 }
 
 async function readFacts() {
   facts = await (await fetch("/page/facts")).json();
-  if (facts.fingerprint.split("/")[1] === "kromosynth") rounded = Math.floor;
+  if (preprocessing() === "kromosynth") rounded = Math.floor;
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
   at("token-row").hidden = !facts.token;
   at("example").hidden = false;
-  at("knows").hidden = !facts.trained_on;
-  at("knows").textContent = `${facts.model} was trained on a few hundred everyday sounds and instruments, not on speech or music.`;
-  at("metrics").hidden = facts.token; // a browser asks for it without the token
+  at("training").hidden = !facts.trained_on;
+  at("training").textContent = `${facts.model} was trained on a few hundred everyday sounds and instruments, not on speech or music.`;
+  at("metrics").hidden = facts.token; // a link does not send the token
+  const sample = { ...fields(), file: "dog.flac", token: facts.token, model: facts.model, preprocess: preprocessing() };
+  at("program-curl").textContent = asCurl(sample, location.origin);
+  at("program-python").textContent = asPython(sample);
+  at("programs").hidden = sound !== null;
+}
+
+function preprocessing() {
+  return facts.fingerprint.split("/")[1];
 }
 
 function take(file) {
@@ -51,24 +59,25 @@ function take(file) {
   URL.revokeObjectURL(at("player").src);
   at("player").src = URL.createObjectURL(file);
   at("player").hidden = false;
+  at("programs").hidden = true;
   ask();
 }
 
 async function ask() {
-  if (!sound) return say("Choose, drop or record a sound first.", "wrong");
+  if (!sound) return say("Choose, drop or record audio first.", "wrong");
   const most = facts?.limits.bytes ?? Infinity;
-  if (sound.size > most) return say(`The file is larger than ${most >> 20} MB, the most that is taken.`, "wrong");
-  asking?.abort();
+  if (sound.size > most) return say(`The file is larger than the limit of ${most >> 20} MB.`, "wrong");
+  pending?.abort();
   const mine = new AbortController();
-  asking = mine;
+  pending = mine;
   say("Analysing…", "busy");
-  asked = question();
+  request = fields();
   try {
     let reply = await send(sound, mine.signal);
     if (reply.error?.type === "AudioDecodeError") reply = await decodedHere(reply, mine.signal);
     if (reply.error) throw new Error(reply.error.message);
     show(reply);
-    say(reply.result ? "Done." : "Done. There are no words to compare the sound with.", "done");
+    say(reply.result ? "Done." : "Done. There are no labels.", "done");
     if (narrow.matches) at("found").scrollIntoView();
   } catch (error) {
     if (mine.signal.aborted) return undefined;
@@ -77,25 +86,25 @@ async function ask() {
   return undefined;
 }
 
-// Another try with what the browser makes of the file; the first reply if it makes nothing of it either.
+// Retries with the file decoded by the browser; the first reply if the browser cannot decode it either.
 async function decodedHere(reply, signal) {
   const again = await decoded(sound).catch(() => null);
   return again ? send(again, signal) : reply;
 }
 
-function question() {
+function fields() {
   const text = at("labels").value.trim();
-  const labels = text.startsWith("[") ? text : text.split(/[,\n]/).map((word) => word.trim()).filter(Boolean);
-  return { file: sound.name, labels, mode: mode(), template: at("template").value.trim(), threshold: Number(at("threshold").value) };
+  const labels = text.startsWith("[") ? text : text.split(/[,\n]/).map((label) => label.trim()).filter(Boolean);
+  return { file: sound?.name, labels, mode: mode(), template: at("template").value.trim(), threshold: Number(at("threshold").value) };
 }
 
 async function send(file, signal) {
   const form = new FormData();
   form.set("file", file, file.name);
-  if (asked.labels.length) form.set("labels", typeof asked.labels === "string" ? asked.labels : JSON.stringify(asked.labels));
-  form.set("mode", asked.mode);
-  form.set("threshold", asked.threshold);
-  if (asked.template) form.set("template", asked.template);
+  if (request.labels.length) form.set("labels", typeof request.labels === "string" ? request.labels : JSON.stringify(request.labels));
+  form.set("mode", request.mode);
+  form.set("threshold", request.threshold);
+  if (request.template) form.set("template", request.template);
   const headers = at("token").value ? { authorization: `Bearer ${at("token").value}` } : {};
   const answer = await fetch("/analyse", { method: "POST", body: form, headers, signal });
   if (answer.status === 401) at("token").focus();
@@ -106,21 +115,20 @@ function mode() {
   return document.querySelector("input[name=mode]:checked").value;
 }
 
-// What was done to a sound so that it fills a window: as often as it fits whole, and zeros after that. What counts are its
-// samples at the model's rate: where they are rounded up, 5 s at 44.1 kHz are one too many to fit twice.
+// How audio shorter than a window fills it: repeated as often as it fits whole, then zeros. Its samples at the model's rate
+// count: where their number is rounded up, 5 s at 44.1 kHz are one sample too many to fit twice.
 function filled(heard, window) {
   const samples = rounded(Math.round(heard.seconds * heard.rate) * (MODEL_RATE / heard.rate));
   const whole = Math.round(window * MODEL_RATE);
   const times = Math.floor(whole / samples);
-  const repeated = times > 1 ? `, ${times} times in a row` : "";
-  const silence = times * samples < whole ? ", then silence" : "";
-  return `${repeated}${silence} to fill ${seconds(window)}`;
+  const steps = [times > 1 ? `repeated ${times} times` : "", times * samples < whole ? "padded with silence" : ""];
+  return `, ${steps.filter(Boolean).join(" and ")} to fill ${seconds(window)}`;
 }
 
 function show(reply) {
   shown = reply;
   at("empty").hidden = Boolean(reply.result);
-  at("empty").textContent = "Type some words to compare this sound with.";
+  at("empty").textContent = "Enter labels to classify this audio.";
   for (const id of ["answer", "headline", "copies"]) at(id).hidden = !reply.result;
   at("remark").textContent = "";
   at("copied").textContent = "";
@@ -135,7 +143,7 @@ function show(reply) {
   at("pictures").hidden = false;
   const { sound: heard, log_mel: mel } = reply;
   at("wave-text").textContent = `${seconds(heard.seconds)} at ${heard.rate} Hz`;
-  const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds) : `, from ${seconds(mel.start_s)} on`;
+  const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds) : `, starting at ${seconds(mel.start_s)}`;
   at("mel-text").textContent = `the model's input${whole}${heard.windows > 1 ? `; the first of ${heard.windows} windows` : ""}`;
   at("wave").setAttribute("aria-label", `Waveform of ${heard.name}, ${seconds(heard.seconds)}`);
   at("mel").setAttribute("aria-label", `Log-mel spectrogram of ${heard.name}, ${mel.mels} bands, ${seconds(mel.seconds)}`);
@@ -148,7 +156,7 @@ function draw() {
   follow();
 }
 
-// The line over both pictures where the player is.
+// The line over both charts at the position of the player.
 function follow() {
   const now = at("player").currentTime;
   const lines = document.querySelectorAll(".playhead");
@@ -162,7 +170,7 @@ function follow() {
   if (!at("player").paused) requestAnimationFrame(follow);
 }
 
-// A click on a picture moves the player there.
+// A click on a chart moves the player there.
 function seek(event, index) {
   const axis = axes[index];
   if (!axis || at("player").hidden) return;
@@ -180,8 +188,8 @@ async function copy(text) {
 }
 
 function listed() {
-  const labels = typeof asked.labels === "string" ? JSON.parse(asked.labels) : asked.labels;
-  return { ...asked, labels, token: facts.token, model: facts.model, preprocess: facts.fingerprint.split("/")[1] };
+  const labels = typeof request.labels === "string" ? JSON.parse(request.labels) : request.labels;
+  return { ...request, labels, token: facts.token, model: facts.model, preprocess: preprocessing() };
 }
 
 async function example() {
@@ -228,7 +236,7 @@ at("record").addEventListener("click", record);
 at("example").addEventListener("click", example);
 at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin)));
 at("copy-python").addEventListener("click", () => copy(asPython(listed())));
-at("player").addEventListener("error", () => { at("player").hidden = true; }); // no sound, or none that this browser plays
+at("player").addEventListener("error", () => { at("player").hidden = true; }); // a format that this browser does not play
 for (const kind of ["play", "seeked", "pause"]) at("player").addEventListener(kind, follow);
 ["wave", "mel"].forEach((id, index) => at(id).addEventListener("click", (event) => seek(event, index)));
 at("labels").addEventListener("keydown", (event) => {

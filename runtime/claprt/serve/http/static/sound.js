@@ -1,4 +1,4 @@
-// Sounds that the page makes itself: recordings, and files that only the browser can decode, as 16-bit WAV.
+// Audio that the page encodes itself, as 16-bit WAV: recordings, and files that only the browser can decode.
 
 // A WAV file of mono samples in [-1, 1].
 export function wav(samples, rate) {
@@ -42,7 +42,7 @@ export class Recorder {
   }
 
   async start() {
-    if (!navigator.mediaDevices) throw new Error("Browsers let only https and localhost record.");
+    if (!navigator.mediaDevices) throw new Error("Browsers allow recording only on https and localhost.");
     const asIs = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     this.#parts = [];
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio: asIs });
