@@ -8,11 +8,14 @@ texts = clap.embed_text(["a dog barking", "rain on a roof"])
 similarity = texts @ sound
 """
 
+from typing import TYPE_CHECKING
+
 from claprt.system.telemetry import switch_off as _switch_off
 
 _switch_off()  # before onnxruntime or OpenVINO is imported
 
 # ruff: noqa: E402
+from claprt import _moved
 from claprt._version import __version__
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision
@@ -47,3 +50,10 @@ __all__ = [
     "similarity",
     "tag",
 ]
+
+_moved.install(_moved.MODULES, _moved.NAMES)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return _moved.attribute(__name__, name)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from claprt._moved import restore
 from claprt.bundle.address import is_address, refuse_address
 from claprt.bundle.digests import remembered_digests, sha256_of
 from claprt.bundle.graphs import FileInfo, Precision, Stage
@@ -33,6 +34,8 @@ class Bundle:
     manifest: Manifest
     verified: bool = False
     """Whether each file must be the one whose sha256 the manifest states, whenever it is loaded."""
+
+    __setstate__ = restore
 
     def graph_path(self, stage: Stage, precision: Precision) -> Path:
         """Where the graph of a stage lies."""

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from claprt._moved import restore
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -26,6 +28,8 @@ class Source:
     trained_words: str = ""
     """Words of the captions that the weights were trained on, as `claprt.tasks.vocabulary.stems` gives them, with spaces
     between them; empty where they are not known."""
+
+    __setstate__ = restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from claprt._moved import restore
 from claprt.arrays import Embedding, Embeddings
 from claprt.tasks.labels import position_of
 
@@ -35,6 +36,8 @@ class Classification:
     """The bundle's name."""
     warning: str | None = None
     """A message if none of the labels is among the words that the model was trained on, if those are known."""
+
+    __setstate__ = restore
 
     @property
     def ranking(self) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claprt._moved import restore
 from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
@@ -59,6 +60,8 @@ class Tagging:
     """The bundle's name."""
     warning: str | None = None
     """A message if none of the tags is among the words that the model was trained on, if those are known."""
+
+    __setstate__ = restore
 
     @property
     def metadata(self) -> dict[str, Any]:

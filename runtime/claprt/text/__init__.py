@@ -1,5 +1,13 @@
 """Texts to token ids."""
 
+from typing import TYPE_CHECKING
+
+from claprt._moved import attribute
 from claprt.text.tokenizer import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
 
 __all__ = ["TextEncoder", "Tokenizer", "batches_by_length", "checked_texts", "pad", "split_texts"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return attribute(__name__, name)

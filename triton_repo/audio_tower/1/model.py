@@ -1,20 +1,5 @@
-"""Log-mels to vectors, on claprt's own engine: one sound on all cores, several side by side."""
+"""Log-mels to embeddings."""
 
-import triton_python_backend_utils as backend
+from claprt.triton.backend import AudioTower as TritonPythonModel
 
-from claprt.bundle.graphs import Stage
-from claprt.model.batching import audio_rows
-from claprt.triton.backend.adapter import Steps, tower
-
-
-class TritonPythonModel:
-    def initialize(self, args):
-        self.engine = tower(args, Stage.AUDIO)
-        self.engine.throughput()  # loaded now rather than in the middle of the first batch
-        self.steps = Steps(backend)
-
-    def execute(self, requests):
-        return self.steps.merged(requests, self.run)
-
-    def run(self, inputs):
-        return {"audio_embeddings": audio_rows(self.engine, inputs["log_mels"], inputs.get("is_longer"))}
+__all__ = ["TritonPythonModel"]

@@ -1,28 +1,5 @@
-"""Waveforms [batch, 480000] to log-mels [batch, views, 1001, 64] as claprt computes them in process."""
+"""Waveforms to log-mels."""
 
-import numpy as np
-import triton_python_backend_utils as backend
+from claprt.triton.backend import LogMelFrontEnd as TritonPythonModel
 
-from claprt.audio.decode import check_finite
-from claprt.audio.log_mel import log_mel
-from claprt.audio.preprocess import int16_round_trip
-from claprt.audio.raw_audio import check_samples
-from claprt.triton.backend.adapter import Steps, version_bundle
-
-
-class TritonPythonModel:
-    def initialize(self, args):
-        self.facts = version_bundle(args).manifest.audio
-        self.steps = Steps(backend)
-
-    def execute(self, requests):
-        return self.steps.each(requests, self.answer)
-
-    def answer(self, inputs, wanted):
-        rows = [self.log_mel(row) for row in inputs["waveforms"]]
-        views = np.repeat(np.stack(rows)[:, None], self.facts.views, axis=1)
-        return {"log_mels": views, "is_longer": np.zeros((len(views), 1), np.bool_)}  # the latter where fused
-
-    def log_mel(self, waveform):
-        samples = check_finite("waveforms", check_samples("waveforms", waveform))
-        return log_mel(int16_round_trip(samples), self.facts.mel)
+__all__ = ["TritonPythonModel"]
