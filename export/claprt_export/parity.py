@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,6 +18,7 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 
+from claprt.arrays import Array
 from claprt.audio.log_mel import log_mel
 from claprt.audio.preprocess import int16_round_trip
 from claprt.audio.synthetic import SOUNDS
@@ -28,7 +28,6 @@ from claprt.text.tokenizer import pad
 from claprt_export.errors import CollapsedTowerError, ParityError
 from claprt_export.towers import AudioTower, TextTower
 
-Array = NDArray[Any]
 Feeds = dict[str, Array]
 
 

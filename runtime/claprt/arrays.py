@@ -8,12 +8,15 @@ views.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import ArrayError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+"""Of any shape and dtype."""
 
 Waveform: TypeAlias = NDArray[np.float32]
 """[samples] float32, mono, nominally in [-1, 1]."""

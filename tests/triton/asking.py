@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from tritonclient import grpc, http
 
+from claprt.arrays import Array
 from tests.triton.server import Server
 
 TYPES = {"float32": "FP32", "int32": "INT32", "int64": "INT64", "object": "BYTES", "bool": "BOOL"}
-Array = NDArray[Any]
 
 
 def inputs_of(module: Any, given: dict[str, Array], **options: Any) -> list[Any]:

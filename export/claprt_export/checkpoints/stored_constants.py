@@ -7,20 +7,17 @@ computed here, since it was trained with them. Another value would give other ve
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from claprt.arrays import Array
 from claprt.audio.log_mel import hann_window, mel_filters
 from claprt.bundle.manifest import MelSpec
 from claprt_export.architecture import AudioArchitecture
 from claprt_export.checkpoints.weight_names import Weights
 from claprt_export.errors import CheckpointError
 from claprt_export.towers import window_order
-
-Array = NDArray[Any]
 
 
 def check_stored_constants(name: str, weights: Weights, audio: AudioArchitecture, mel: MelSpec) -> None:

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from claprt.arrays import Array
 
 _SMALLEST = 256
 """Elements below which a constant stays as it is."""
-
-Array = NDArray[Any]
 
 
 class _Restoring:

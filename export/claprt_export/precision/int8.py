@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-Array = NDArray[Any]
+from claprt.arrays import Array
+
 Feeds = Mapping[str, Array]
 Run = Callable[[Feeds], Mapping[str, Array]]
 

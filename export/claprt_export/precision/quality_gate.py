@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import tokenizers
-from numpy.typing import NDArray
 
+from claprt.arrays import Array
 from claprt.audio.features import audio_features
 from claprt.audio.long_audio import LongAudioPolicy, LongMode
 from claprt.audio.preprocess import recipe
@@ -37,7 +36,6 @@ from claprt_export.errors import PrecisionError
 from claprt_export.synthesis.captions import TEMPLATES
 from claprt_export.synthesis.classes import KINDS, synthesise
 
-Array = NDArray[Any]
 Feeds = dict[str, Array]
 Run = Callable[[Feeds], Array]
 

@@ -6,15 +6,13 @@ it is `claprt.engines.in_process.InProcessEngine`; a server can stand behind the
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
+from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds, check_array
 from claprt.bundle.graphs import GraphInfo
 from claprt.errors import ArrayError
-
-Array = np.ndarray[Any, Any]
 
 
 class Engine(Protocol):

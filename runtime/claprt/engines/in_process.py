@@ -13,11 +13,8 @@ import threading
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import numpy as np
-
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import GraphInfo, Stage
 from claprt.engines.engine import checked_feeds, vectors_fault
@@ -46,7 +43,6 @@ from claprt.system.forks import forget_in_children
 _MAX_BATCH = 64
 _MAX_THREADS = 4096
 _ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO})
-Array = np.ndarray[Any, Any]
 
 
 class InProcessEngine:

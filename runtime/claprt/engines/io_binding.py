@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from claprt.arrays import Array
 from claprt.bundle.graphs import GraphInfo, TensorSpec
 
-Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
 
 

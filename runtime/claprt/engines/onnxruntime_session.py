@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from claprt.arrays import Array
 from claprt.bundle.digests import unchanged_file
 from claprt.bundle.graphs import GraphInfo, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
@@ -32,7 +33,6 @@ from claprt.system.forks import never_end
 if TYPE_CHECKING:
     import onnxruntime
 
-Array = np.ndarray[Any, Any]
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 _WORTH_KEEPING = 24_000_000
 """Bytes from which a prepared graph is kept: below that, preparing takes less than 0.1 s."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from claprt.arrays import Array
 from claprt.bundle.digests import unchanged_file
 from claprt.bundle.graphs import GraphInfo, Precision, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
@@ -28,7 +29,6 @@ from claprt.system.forks import never_end
 if TYPE_CHECKING:
     import openvino
 
-Array = np.ndarray[Any, Any]
 _DTYPES = {"f32": "float32", "i64": "int64", "boolean": "bool"}
 
 

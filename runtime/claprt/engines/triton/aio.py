@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.address import parse_address
 from claprt.engines.triton.engine import IDLE_S, LONGEST_PAUSE_S, OUTPUTS, PAUSE_S
 from claprt.engines.triton.errors import LostError, failure
@@ -26,7 +26,6 @@ from claprt.engines.triton.transport import Security, build_of, grpc_options, ne
 from claprt.errors import MissingDependencyError, OptionError, ServerError, ServerUnavailableError
 from claprt.system.extras import install_hint
 
-Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
 
 

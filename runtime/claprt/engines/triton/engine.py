@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
+from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.address import Address, parse_address
 from claprt.bundle.graphs import Precision, Stage
 from claprt.engines.engine import checked_feeds
@@ -29,7 +29,6 @@ from claprt.errors import ClosedError, OptionError, ServerError, ServerUnavailab
 from claprt.system.forks import forget_in_children, never_end
 from claprt.text.tokenizer import checked_texts
 
-Array = np.ndarray[Any, Any]
 OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import Embeddings
+from claprt.arrays import Array, Embeddings
 from claprt.bundle.manifest import Manifest, parse_manifest
 from claprt.engines.engine import vectors_fault
 from claprt.errors import ServerError
 
-Array = np.ndarray[Any, Any]
 AUDIO, TEXT, TOKENIZER = "audio_tower", "text_tower", "tokenizer"
 _UNIT = 1e-3
 """How far a vector's length may be from 1."""

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from claprt.arrays import Array
+
 _PAGE = 4096
 
 

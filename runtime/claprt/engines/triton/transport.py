@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-
+from claprt.arrays import Array
 from claprt.bundle.address import Address
 from claprt.engines.triton.errors import failure
 from claprt.engines.triton.shared_memory import Placed
 from claprt.errors import MissingDependencyError, OptionError, ServerUnavailableError
 from claprt.system.extras import install_hint
 
-Array = np.ndarray[Any, Any]
 _TYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL", "object": "BYTES"}
 _LARGEST = 2**31 - 1
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import AttentionMask, Embeddings, TokenIds
+from claprt.arrays import Array, AttentionMask, Embeddings, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
@@ -23,7 +23,6 @@ from claprt.engines.in_process import InProcessEngine, this_machine
 from claprt.engines.providers import choose
 from claprt.errors import ArrayError, ClaprtError, ProviderError
 
-Array = np.ndarray[Any, Any]
 Inputs = Mapping[str, Array]
 Answer = Callable[[Inputs, frozenset[str]], Mapping[str, Array]]
 """From a request's inputs, and the names of the outputs that it wants, to at least those."""
