@@ -24,6 +24,8 @@ pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
 from claprt.engines.openvino_session import OpenVinoSession
 
 SOME = [make(60_000, 48_000) for make in SOUNDS.values()]
+TOY_LIMIT = 2e-5
+"""Sums over 1001 frames of either sign cancel in the toy tower: float32 is up to 1.2e-5 off float64 there."""
 
 
 def loading(bundle: Path, **changes: object) -> Load:
@@ -36,15 +38,22 @@ def test_the_vectors_of_onnxruntime(bundle: Path) -> None:
     plain, other = claprt.load(bundle, provider="cpu"), claprt.load(bundle, provider="openvino")
     assert other.provider == "openvino"
     assert other.fingerprint == plain.fingerprint
-    assert np.abs(other.embed_audio(SOME) - plain.embed_audio(SOME)).max() < 1e-5
+    assert np.abs(other.embed_audio(SOME) - plain.embed_audio(SOME)).max() < TOY_LIMIT
     texts = ["a dog", "rain on a roof", "x" * 200]
     assert np.abs(other.embed_text(texts) - plain.embed_text(texts)).max() < 1e-5
+
+
+def test_the_vectors_of_a_real_model() -> None:
+    plain, other = claprt.load("mini", provider="cpu"), claprt.load("mini", provider="openvino")
+    assert np.abs(other.embed_audio(SOME) - plain.embed_audio(SOME)).max() < 1e-6
+    texts = ["a dog", "rain on a roof"]
+    assert np.abs(other.embed_text(texts) - plain.embed_text(texts)).max() < 1e-6
 
 
 def test_a_fused_bundle(fused_bundle: Path) -> None:
     long = np.concatenate(SOME * 2)
     plain, other = claprt.load(fused_bundle), claprt.load(fused_bundle, provider="openvino")
-    assert np.abs(other.embed_audio([long, SOME[3]]) - plain.embed_audio([long, SOME[3]])).max() < 1e-5
+    assert np.abs(other.embed_audio([long, SOME[3]]) - plain.embed_audio([long, SOME[3]])).max() < TOY_LIMIT
 
 
 def test_alone_and_in_a_batch(bundle: Path) -> None:

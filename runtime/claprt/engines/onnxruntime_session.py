@@ -185,7 +185,7 @@ def preload_gpu_libraries() -> None:
     What cannot be loaded shows when a session is created. onnxruntime prints what it misses, which must not land among
     a command's answers.
     """
-    preload = getattr(_onnxruntime(), "preload_dlls", None)  # of 1.21 and later
+    preload = getattr(_onnxruntime(), "preload_dlls", None)  # which some builds leave out
     if preload is not None:
         with contextlib.suppress(OSError, RuntimeError), contextlib.redirect_stdout(sys.stderr):
             preload()

@@ -196,7 +196,7 @@ def _graph(name: str, config: Any, manifest: Manifest, precision: Precision) -> 
         if have != want:
             yield f"{kind}s are {have}, the graph's {want}"
     if STAGES[name] is Stage.LOG_MEL and config.backend == "onnxruntime" and config.optimization.graph.level != _BASIC:
-        yield f"onnxruntime up to 1.23 cannot run the fused float64 products of this graph: its level must be {_BASIC}"
+        yield f"onnxruntime up to 1.25 cannot run the fused float64 products of this graph: its level must be {_BASIC}"
     if config.max_batch_size < 1:
         yield "max_batch_size must be 1 or more: the graph's batch is dynamic"
     for accelerator in _accelerators(config):
