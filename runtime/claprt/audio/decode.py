@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def open_file(name: str, source: object) -> Opened:
-    """Opens a path, the bytes of a file, or a binary file object.
+    """Open a path, the bytes of a file, or a binary file object.
 
     Args:
-        name: what to call the source in messages.
-        source: see `claprt.audio.files.byte_source.open_binary`.
+        name: What to call the source in messages.
+        source: See `claprt.audio.files.byte_source.open_binary`.
 
     Raises:
-        AudioError: it cannot be read, is not a sound, or is not all there.
+        AudioError: If it cannot be read, is not a sound, or is incomplete.
     """
     from claprt.audio.files.sound_file import open_sound_file  # the knowledge of formats, for those who have files
 
@@ -30,10 +30,10 @@ def open_file(name: str, source: object) -> Opened:
 
 
 def check_finite(name: str, block: Samples) -> Samples:
-    """The block itself.
+    """Check a block [samples] of floats, and return it.
 
     Raises:
-        NonFiniteAudioError: it holds NaN or infinity.
+        NonFiniteAudioError: If it holds NaN or infinity.
     """
     if not np.isfinite(block).all():
         where = int(np.flatnonzero(~np.isfinite(block))[0])
@@ -44,10 +44,10 @@ def check_finite(name: str, block: Samples) -> Samples:
 
 
 def float_samples(data: bytes) -> Waveform:
-    """Raw little-endian float32 mono, as services take it, as an array [samples].
+    """Raw little-endian float32 mono as an array [samples].
 
     Raises:
-        AudioDecodeError: the bytes are no whole number of samples.
+        AudioDecodeError: If the number of bytes is not a multiple of 4.
 
     Example:
         >>> float_samples(bytes(8)).tolist()

@@ -39,14 +39,15 @@ def mono_samples(name: str, array: NDArray[Any], *, trust_levels: bool = False) 
     """The mean of an array's channels [samples]: float64 of float64, float32 of every other dtype.
 
     Args:
-        name: what to call the array in messages.
+        name: What to call the array in messages.
         array: [samples], [channels, samples], or [samples, channels] where that can be told.
-        trust_levels: takes integers by the full scale of their dtype and floats as they are, without looking.
+        trust_levels: Takes integers by the full scale of their dtype and floats as they are, without looking.
 
     Raises:
-        AudioShapeError: another number of axes or channels, no real numbers, or integers of an unknown full scale.
-        EmptyAudioError: there are no samples.
-        NonFiniteAudioError: there is NaN or infinity.
+        AudioShapeError: If the number of axes or channels is not supported, the values are not real numbers, or the
+            full scale of integers is unknown.
+        EmptyAudioError: If there are no samples.
+        NonFiniteAudioError: If there is NaN or infinity.
     """
     channels = _channels_first(name, array)
     if channels.shape[1] == 0:
@@ -85,7 +86,11 @@ def _channels_first(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_float(name: str, array: NDArray[Any], *, trust_levels: bool) -> Samples:
-    """float64 stays float64, every other dtype becomes float32; integers are scaled to [-1, 1)."""
+    """Convert to float: float64 stays, other dtypes become float32; integers are scaled to [-1, 1).
+
+    Raises:
+        AudioShapeError: If the values are not real numbers.
+    """
     if array.dtype.kind == "f":
         return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
     if array.dtype.kind in "iu":
@@ -105,7 +110,11 @@ def _fix(array: NDArray[Any]) -> str:
 
 
 def _width(name: str, array: NDArray[Any]) -> int:
-    """Bits of the samples in integers of 32 or 64."""
+    """Bits of the samples in integers of 32 or 64.
+
+    Raises:
+        AudioShapeError: If it cannot be told from the samples.
+    """
     low, high = int(array.min()), int(array.max())
     signed, bits = array.dtype.kind == "i", 8 * array.dtype.itemsize
     narrow = np.iinfo(np.int16 if signed else np.uint16)

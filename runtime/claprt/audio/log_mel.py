@@ -102,9 +102,9 @@ def log_mel(waveform: Waveform, spec: MelSpec, dtype: str = "float32") -> LogMel
     """Log-mel [frames, mels] in dB of one waveform [samples].
 
     Args:
-        waveform: at the rate of `spec`; longer than half a transform (512 samples for the published checkpoints), since
+        waveform: At the rate of `spec`; longer than half a transform (512 samples for the published checkpoints), since
             its ends are continued by reflection.
-        spec: the front end.
+        spec: The front end.
         dtype: `float32`, or `float64` to keep the power spectrum and the result in float64 too.
 
     Example:
@@ -116,7 +116,7 @@ def log_mel(waveform: Waveform, spec: MelSpec, dtype: str = "float32") -> LogMel
 
 
 def log_mel_of_blocks(blocks: Iterable[Waveform], spec: MelSpec) -> LogMel:
-    """`log_mel` of a waveform that arrives in blocks, without ever holding all of it.
+    """`log_mel` [frames, mels] of a waveform that arrives in blocks [samples], without holding all of it.
 
     The first block must be longer than half a transform.
     """

@@ -97,10 +97,10 @@ def long_audio_policy(mode: str | None, config: AudioConfig, hop_s: float | None
 
 
 def whole_number(name: str, value: object) -> int:
-    """The value of an option as an int.
+    """Convert an option to an int.
 
     Raises:
-        OptionError: it is none.
+        OptionError: If it is not a whole number.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise OptionError(f"{name}={value!r} is not a whole number.")
@@ -138,7 +138,7 @@ def audio_windows(
 
 
 def fit_window(waveform: Waveform, config: AudioConfig) -> Waveform:
-    """Pad a short window, and drop the last sample of one that is one sample too long.
+    """Pad a short window [samples], and drop the last sample of one that is one sample too long.
 
     One sample more than a window is the zero that librosa's rounding appends to ten seconds at 44.1 kHz.
     """
@@ -179,7 +179,7 @@ def limit_duration(
 
 
 def take_samples(blocks: Iterator[Waveform], samples: int) -> Iterator[Waveform]:
-    """Blocks until they hold at least this many samples."""
+    """Blocks [samples] until they hold at least this many samples."""
     while samples > 0 and (block := next(blocks, None)) is not None:
         yield block
         samples -= block.size

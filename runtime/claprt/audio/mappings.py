@@ -17,8 +17,8 @@ def unwrap_mapping(sound: Mapping[Any, Any]) -> tuple[Any, Any]:
     """What a dictionary holds: samples with the rate that it states, or the bytes of a file, or its path.
 
     Raises:
-        AudioTypeError: it is not one sound; the message says what would be.
-        AudioShapeError: it holds a batch of several.
+        AudioTypeError: If it is not one sound; the message states what would be.
+        AudioShapeError: If it holds a batch of several.
     """
     rate = next((sound[key] for key in _RATES if sound.get(key) is not None), None)
     if rate is not None and getattr(rate, "shape", None) == () and hasattr(rate, "item"):
@@ -36,7 +36,11 @@ def unwrap_mapping(sound: Mapping[Any, Any]) -> tuple[Any, Any]:
 
 
 def _first_of_batch(waveform: Any) -> Any:
-    """ComfyUI's waveforms are [batch, channels, samples]."""
+    """The one sound of a waveform [batch, channels, samples], as ComfyUI has it.
+
+    Raises:
+        AudioShapeError: If there are several sounds.
+    """
     shape = getattr(waveform, "shape", ())
     if len(shape) != 3:
         return waveform

@@ -92,8 +92,8 @@ def unwrap_object(source: Any) -> tuple[Any, Any] | None:  # noqa: PLR0911 - one
     Files are given back as they are.
 
     Raises:
-        AudioTypeError: another call would be right; the message names it.
-        AudioDecodeError: the object's own library could not decode it.
+        AudioTypeError: If another call would be right; the message names it.
+        AudioDecodeError: If the object's own library cannot decode it.
     """
     if inspect.isawaitable(source) or hasattr(source, "__aiter__"):
         raise AudioTypeError(
@@ -119,10 +119,10 @@ def unwrap_object(source: Any) -> tuple[Any, Any] | None:  # noqa: PLR0911 - one
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """An array of another library, or a list, as one of numpy, in the main memory, without gradients.
+    """Convert an array of another library, or a list, to one of numpy in main memory, such as [channels, samples].
 
     Raises:
-        AudioTypeError: it cannot be taken as one.
+        AudioTypeError: If it cannot be converted.
     """
     if np.ma.is_masked(values):
         raise AudioTypeError(
@@ -175,7 +175,11 @@ def _of_segment(segment: Any) -> NDArray[np.float32]:
 
 
 def _of_player(player: Any) -> Any:
-    """The file inside an IPython.display.Audio."""
+    """The file inside an IPython.display.Audio.
+
+    Raises:
+        AudioTypeError: If it holds an address.
+    """
     if isinstance(player.data, bytes) and player.data:
         return player.data
     if getattr(player, "filename", None):

@@ -73,7 +73,7 @@ def recipe(name: str) -> Recipe:
     """The recipe of this name.
 
     Raises:
-        OptionError: there is none.
+        OptionError: If the name is unknown.
     """
     if name not in RECIPES:
         raise OptionError(f"preprocess={name!r} is not known; choose one of {', '.join(RECIPES)}.")
@@ -81,7 +81,7 @@ def recipe(name: str) -> Recipe:
 
 
 def int16_round_trip(samples: Samples) -> Waveform:
-    """Clips to [-1, 1] and quantises to 16 bits, towards zero, as LAION does to every sound.
+    """Clip to [-1, 1] and quantise to 16 bits, towards zero, as LAION does to every sound [samples].
 
     Example:
         >>> int16_round_trip(np.array([0.0, 1.5, -2.0], np.float32)).tolist()
@@ -92,10 +92,11 @@ def int16_round_trip(samples: Samples) -> Waveform:
 
 
 def prepared_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Waveform]:
-    """Blocks of the sound at the model's rate with the recipe's levels; together at least one sample.
+    """Resample a sound to the model's rate, with the levels of the recipe: blocks [samples] float32, at least one sample.
 
     Raises:
-        AudioError: the sound cannot be read to its end.
+        AudioError: If the sound cannot be read to its end.
+        EmptyAudioError: If no sample is left of it.
     """
     blocks = _streamed(sound, target_rate) if recipe.streams else _levelled(sound, recipe, target_rate)
     empty = True
@@ -146,14 +147,22 @@ def _pieces(block: Samples, size: int) -> Iterator[Samples]:
 
 
 def _resampled(name: str, samples: Samples) -> Samples:
-    """The samples themselves; soxr makes NaN of levels near the end of a dtype's range, and NaN must not become silence."""
+    """Check resampled samples, and return them.
+
+    Raises:
+        NonFiniteAudioError: If they are not finite: soxr gives NaN for levels near the end of the range of a dtype.
+    """
     if not np.isfinite(samples).all():
         raise NonFiniteAudioError(f"The levels of {name} are far beyond full scale; scale it to [-1, 1] first.")
     return samples
 
 
 def _levelled(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Samples]:
-    """The sound divided by its peak, which is known at its end: a long one is read twice rather than kept."""
+    """Divide the sound by its peak, which is known at its end: a long one is read twice rather than kept.
+
+    Raises:
+        AudioDecodeError: If the second reading has another length.
+    """
     peak, samples, kept = np.float32(0.0), 0, list[NDArray[np.float32]]()
     for block in _in_float32(sound.name, sound.blocks, sound.rate, recipe, target_rate):
         peak = max(peak, np.abs(block).max(initial=0.0))

@@ -42,14 +42,14 @@ def raw_source(data: bytes) -> bytes | Waveform:
     """What was sent as raw little-endian float32 mono.
 
     Args:
-        data: bytes of a message.
+        data: Bytes of a message.
 
     Returns:
         The samples [samples], rounded where the bytes can be nothing but float64. Or the bytes themselves where they are a
         sound file, which states its own rate.
 
     Raises:
-        AudioDecodeError: if the bytes are neither; the message says what they look like.
+        AudioDecodeError: If the bytes are neither; the message states what they look like.
 
     Example:
         >>> raw_source(np.float32([0.5, -0.5]).tobytes()).tolist()
@@ -67,11 +67,11 @@ def check_samples(name: str, samples: Waveform) -> Waveform:
     """The samples themselves, where they are what a client made of its sound as float32.
 
     Args:
-        name: of the array, for messages.
+        name: Of the array, for messages.
         samples: [samples] float32, mono, nominally in [-1, 1].
 
     Raises:
-        AudioDecodeError: if they are the bytes of something else; the message says of what.
+        AudioDecodeError: If they are the bytes of something else; the message states of what.
     """
     samples = np.ascontiguousarray(samples)
     head = samples[: _GLANCE // 4].tobytes()
@@ -156,7 +156,7 @@ def _as_file(data: bytes) -> bytes | None:
     """The bytes, where they begin as a sound file does.
 
     Raises:
-        AudioDecodeError: if they begin as another file does, which is not text; of that there is more to say.
+        AudioDecodeError: If they begin like another file that is not text.
     """
     head = data[:HEAD_BYTES]
     container = recognise(head)

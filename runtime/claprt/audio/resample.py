@@ -34,10 +34,10 @@ _SMALL_PRODUCT = 1 << 18
 
 
 class SoxrResampler:
-    """Resamples a mono signal that arrives in blocks."""
+    """soxr HQ for a mono signal that arrives in blocks."""
 
     def __init__(self, rate: int, target_rate: int, dtype: str) -> None:
-        """Takes the rate of the signal and the one wanted, in Hz, and `float32` or `float64`."""
+        """Take the rate of the signal and the one wanted, in Hz, and `float32` or `float64`."""
         import soxr
 
         self._rate, self._target_rate = rate, target_rate
@@ -72,7 +72,7 @@ def resample_kaiser(signal: Samples, rate: int, target_rate: int) -> Samples:
 
 
 class KaiserResampler:
-    """Resamples a mono signal that arrives in blocks as `resampy.resample(filter="kaiser_best")` of resampy 0.2.2 does.
+    """Resampler of a mono signal that arrives in blocks, as `resampy.resample(filter="kaiser_best")` of resampy 0.2.2.
 
     resampy walks over the output samples and interpolates its filter table afresh for each. The fractional positions
     repeat with the period of the reduced ratio. Where they are few, each gets its weights once, and all output samples
@@ -85,12 +85,12 @@ class KaiserResampler:
     """
 
     def __init__(self, rate: int, target_rate: int, dtype: str) -> None:
-        """Prepares the filter.
+        """Prepare the filter.
 
         Args:
-            rate: of the signal, in Hz.
-            target_rate: of the result, in Hz.
-            dtype: of both, `float32` or `float64`.
+            rate: Of the signal, in Hz.
+            target_rate: Of the result, in Hz.
+            dtype: Of both, `float32` or `float64`.
         """
         common = math.gcd(rate, target_rate)
         self._up, self._down = target_rate // common, rate // common

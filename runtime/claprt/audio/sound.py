@@ -56,19 +56,20 @@ class Sound:
 
 
 def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int, *, trust_levels: bool = False) -> Sound:
-    """Opens a source; its samples are read, checked and mixed to mono as the blocks are asked for.
+    """Open a source; its samples are read, checked and mixed to mono as the blocks are iterated.
 
     Args:
-        source: see `AudioSource`. Arrays are [samples], [channels, samples], or [samples, channels] with two channels
+        source: See `AudioSource`. Arrays are [samples], [channels, samples], or [samples, channels] with two channels
             (with any number up to 16 where the other axis is longer than that). For their full scale see
             `claprt.audio.levels`.
-        sample_rate: rate of an array in Hz. Files state their own.
-        default_rate: rate of an array for which none was given, in Hz; an `AssumedRateWarning` says so once.
-        trust_levels: takes integers by the full scale of their dtype and floats as they are, without looking at them: for
+        sample_rate: Rate of an array in Hz. Files state their own.
+        default_rate: Rate of an array for which none was given, in Hz; an `AssumedRateWarning` says so once.
+        trust_levels: Takes integers by the full scale of their dtype and floats as they are, without looking at them: for
             recipes that divide by the peak anyway, and for services, whose clients were told what to send.
 
     Raises:
-        AudioError: the source is no sound; the message says why.
+        AudioError: If the source cannot be opened as a sound; the message states why.
+        AudioShapeError: If it has too many channels.
     """
     plain = plain_source(source, sample_rate)
     if isinstance(plain.source, np.ndarray):
@@ -93,7 +94,7 @@ def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int
 
 
 def _reopened(name: str, source: Any) -> Callable[[], Iterator[Samples]] | None:
-    """Opens a file a second time; None for what can be read only once."""
+    """Open a file a second time; None for what can be read only once."""
     if not hasattr(source, "read"):
         return lambda: open_file(name, source).blocks
     file = cast("IO[bytes]", source)

@@ -126,14 +126,14 @@ def plain_source(source: AudioSource, sample_rate: float | None = None) -> Plain
     """A source without its wrapping.
 
     Args:
-        source: see `AudioSource`.
-        sample_rate: what the caller says of the rate of arrays, in Hz.
+        source: See `AudioSource`.
+        sample_rate: What the caller says of the rate of arrays, in Hz.
 
     Raises:
-        AudioTypeError: it is nothing that could be a sound, or the call that would be right is another.
-        AudioShapeError: it holds samples in a shape that one sound does not have.
-        AudioDecodeError: the library whose object it is could not decode it.
-        SampleRateError: a rate is not possible, or differs from the one that the source states itself.
+        AudioTypeError: If it cannot be a sound, or another call would be right.
+        AudioShapeError: If it holds samples in a shape that one sound does not have.
+        AudioDecodeError: If the object's own library cannot decode it.
+        SampleRateError: If a rate is not possible, or differs from the one that the source states itself.
     """
     plain, stated = _unwrap(source, None)
     name = source_name(plain if isinstance(plain, np.ndarray) else source)
@@ -153,7 +153,7 @@ def check_rate(rate: object, who: str = "sample_rate is") -> int:
     """The rate as an integer.
 
     Raises:
-        SampleRateError: not a whole number of Hz from 1 kHz to 768 kHz.
+        SampleRateError: If it is not a whole number of Hz from 1 kHz to 768 kHz.
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
         raise SampleRateError(f"{who} {rate!r}; give a whole number of Hz from {MIN_RATE} to {MAX_RATE}.")
@@ -163,7 +163,11 @@ def check_rate(rate: object, who: str = "sample_rate is") -> int:
 
 
 def _unwrap(source: object, rate: object) -> tuple[Any, Any]:  # noqa: PLR0911 - one for each kind
-    """A path, bytes, a file or an array of numbers, and the rate that was found on the way."""
+    """A path, bytes, a file or an array of numbers, and the rate that was found on the way.
+
+    Raises:
+        AudioTypeError: If it cannot be a sound.
+    """
     if type(source) is np.ndarray and source.dtype.kind in "fiu" and source.ndim:
         return _checked_samples(source), rate
     if isinstance(source, str | bytes | bytearray):
@@ -242,7 +246,11 @@ def _samples(source: object) -> NDArray[Any]:
 
 
 def _checked_samples(samples: NDArray[Any]) -> NDArray[Any]:
-    """The samples themselves; the bytes of a file, which many libraries read into an array, are no samples."""
+    """Check samples, and return them.
+
+    Raises:
+        AudioTypeError: If they are the bytes of a file, which many libraries read into an array.
+    """
     if samples.dtype.itemsize == 1 and samples.ndim == 1 and samples[:4].tobytes().startswith(_FILE_MARKS):
         raise AudioTypeError(
             f"{source_name(samples)} holds the bytes of a sound file and not its samples. Pass the bytes: array.tobytes()."
@@ -251,7 +259,12 @@ def _checked_samples(samples: NDArray[Any]) -> NDArray[Any]:
 
 
 def _numbers(items: Sequence[Any]) -> NDArray[Any]:
-    """A list of numbers, or of channels that are lists of numbers, as an array."""
+    """Convert a list of numbers, or of channels that are lists of numbers, to an array.
+
+    Raises:
+        AudioTypeError: If it holds anything but numbers.
+        AudioShapeError: If its rows differ in length.
+    """
     if not isinstance(items, range) and any(isinstance(item, str | bytes | Mapping | os.PathLike) for item in items):
         raise AudioTypeError(
             f"A {type(items).__name__} stands where one sound was expected ({_shown(items)}). Several sounds go in as one "

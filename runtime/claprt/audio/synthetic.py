@@ -32,19 +32,19 @@ def _random(seed: int, samples: int) -> Float64s:
 
 
 def silence(samples: int, rate: int) -> Waveform:
-    """Digital silence."""
+    """Digital silence, [samples] float32."""
     del rate
     return np.zeros(samples, np.float32)
 
 
 def white_noise(samples: int, rate: int) -> Waveform:
-    """Equal power at all frequencies."""
+    """Noise of equal power at all frequencies, [samples] float32."""
     del rate
     return _as_waveform(_random(1, samples), 0.5)
 
 
 def rain(samples: int, rate: int) -> Waveform:
-    """Pink noise with soft random drops."""
+    """Pink noise with soft random drops, [samples] float32."""
     spectrum = np.fft.rfft(_random(2, samples))
     spectrum /= np.sqrt(np.maximum(np.arange(spectrum.size), 1.0))
     drops = (np.random.default_rng(3).random(samples) < 60 / rate) * 40.0
@@ -54,32 +54,32 @@ def rain(samples: int, rate: int) -> Waveform:
 
 
 def tone(samples: int, rate: int) -> Waveform:
-    """A sine at 440 Hz."""
+    """A sine at 440 Hz, [samples] float32."""
     return _as_waveform(np.sin(2 * np.pi * 440 * _seconds(samples, rate)))
 
 
 def chirp(samples: int, rate: int) -> Waveform:
-    """A sine that glides from 100 Hz to a third of the rate in two seconds, over and over."""
+    """A sine that glides from 100 Hz to a third of the rate in two seconds, repeated, [samples] float32."""
     time = _seconds(samples, rate) % 2.0
     return _as_waveform(np.sin(2 * np.pi * (100 * time + (rate / 3 - 100) / 4 * time**2)))
 
 
 def clicks(samples: int, rate: int) -> Waveform:
-    """A single-sample click four times a second, on a floor of exact zeros."""
+    """A single-sample click four times a second on exact zeros, [samples] float32."""
     signal = np.zeros(samples, np.float32)
     signal[rate // 8 :: max(1, rate // 4)] = 0.9
     return signal
 
 
 def bell(samples: int, rate: int) -> Waveform:
-    """An FM bell struck every two seconds (Chowning 1973)."""
+    """An FM bell struck every two seconds (Chowning 1973), [samples] float32."""
     time = _seconds(samples, rate) % 2.0
     modulation = 5 * np.exp(-3 * time) * np.sin(2 * np.pi * 280 * time)
     return _as_waveform(np.exp(-2 * time) * np.sin(2 * np.pi * 200 * time + modulation))
 
 
 def drums(samples: int, rate: int) -> Waveform:
-    """Kick and noise snare in alternation, two beats a second."""
+    """Kick and noise snare in alternation, two beats a second, [samples] float32."""
     time, beat = _seconds(samples, rate) % 0.5, (2 * _seconds(samples, rate)).astype(np.int64) % 2
     kick = np.exp(-12 * time) * np.sin(2 * np.pi * (50 * time + 6 * (1 - np.exp(-20 * time))))
     snare = 0.6 * np.exp(-18 * time) * _random(5, samples)
@@ -87,7 +87,7 @@ def drums(samples: int, rate: int) -> Waveform:
 
 
 def plucked_string(samples: int, rate: int) -> Waveform:
-    """Harmonics of 196 Hz that die away the faster the higher they are, plucked once a second."""
+    """Harmonics of 196 Hz, decaying the faster the higher, plucked once a second, [samples] float32."""
     time = _seconds(samples, rate) % 1.0
     harmonics = range(1, 20)
     return _as_waveform(
@@ -96,7 +96,7 @@ def plucked_string(samples: int, rate: int) -> Waveform:
 
 
 def speech_like(samples: int, rate: int) -> Waveform:
-    """A buzz at speaking pitch through three moving resonances, in syllables with pauses."""
+    """A buzz at speaking pitch through three moving resonances, in syllables with pauses, [samples] float32."""
     time = _seconds(samples, rate)
     phase = 2 * np.pi * np.cumsum(110 + 25 * np.sin(2 * np.pi * 0.7 * time)) / rate
     signal = np.zeros(samples)

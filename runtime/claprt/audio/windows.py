@@ -15,11 +15,11 @@ from claprt.arrays import Waveform
 
 
 def pad_to(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform:
-    """A waveform of 1 to `samples` samples filled up to exactly `samples`.
+    """Pad a waveform [samples] to a length.
 
     Args:
         waveform: [n], 1 ≤ n ≤ samples.
-        samples: length of the result.
+        samples: Length of the result.
         how: `repeatpad` tiles as often as the clip fits whole and pads with zeros (LAION's way), `repeat` tiles and
             cuts, `pad` only pads.
 
@@ -39,7 +39,7 @@ def pad_to(waveform: Waveform, samples: int, how: str = "repeatpad") -> Waveform
 
 
 def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, tolerance: int = 1) -> Iterator[tuple[int, Waveform]]:
-    """Windows that cover a clip, each with its first sample's position, from blocks of any size.
+    """Cut a clip into windows [samples] that cover it, with their first samples' positions.
 
     Windows follow each other every `hop` samples for as long as they fit; if the end is then not covered, one more
     window ends exactly with the clip. So every sample is seen and none is invented. A clip shorter than a window gives
@@ -48,6 +48,12 @@ def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, tolerance: in
     Fewer than `tolerance` samples beyond a window are not worth a window of their own: that window is given longer instead.
     (Ten seconds at 44.1 kHz become 480001 samples at 48 kHz under librosa's rounding, and the log-mel has the same
     number of frames for 480000 to 480479.)
+
+    Args:
+        blocks: The clip, each [samples] of any size.
+        window: Samples of a window.
+        hop: Samples between window starts.
+        tolerance: Samples beyond a window from which there is another one.
 
     Example:
         >>> [start for start, _ in cut_windows([np.zeros(18, np.float32), np.zeros(7, np.float32)], 10, 10)]
@@ -119,7 +125,7 @@ def resize_time(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -
 
     Args:
         log_mel: [total_frames, mels] in dB, with total_frames > frames.
-        frames: frames of the result.
+        frames: Frames of the result.
         antialias: True averages over all frames that fall together, as `torchvision.transforms.Resize` does on tensors
             and LAION with it; False reads two frames only, as `torch.nn.functional.interpolate` does and transformers
             with it.

@@ -54,10 +54,10 @@ def is_address(text: object) -> bool:
 
 
 def refuse_address(named: object) -> None:
-    """Says what to do where a folder or file is needed and the address of a server was given, whole or as a `Path`.
+    """State what to do where a folder or file is needed and the address of a server was given, whole or as a `Path`.
 
     Raises:
-        OptionError: it is an address.
+        OptionError: If it is an address.
     """
     scheme, colon, rest = str(named).partition(":")
     if colon and scheme in _SCHEMES and rest.startswith("/"):
@@ -76,7 +76,7 @@ def parse_address(url: str) -> Address:
             `triton+grpcs://` and `triton+https://` with TLS.
 
     Raises:
-        OptionError: it is no such URL.
+        OptionError: If it is not such a URL.
 
     Example:
         >>> str(parse_address("triton://localhost"))

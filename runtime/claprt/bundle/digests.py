@@ -85,7 +85,7 @@ def remembered_digests(
 
 
 def remember(path: Path, stamp: Stamp, digest: str) -> None:
-    """Keeps the digest of a file that has this stamp, for `unchanged_file`."""
+    """Keep the digest of a file that has this stamp, for `unchanged_file`."""
     found = path.stat()
     if _stamp(found) == stamp and settled(stamp, time.time_ns()):
         _known[found.st_dev, *stamp] = digest
@@ -102,14 +102,14 @@ def unchanged_file(path: Path, sha256: str | None, *, by_descriptor: bool = True
     """The name under which a file is to be read, while it is checked that it is and stays the one that is meant.
 
     Args:
-        path: of the file.
-        sha256: what it has to hash to; None for whatever it is. It is not read where its stamp is known.
-        by_descriptor: whether its folder may be named `/proc/self/fd/N`, where there is such a name: that stays the same
+        path: Of the file.
+        sha256: What it has to hash to; None for whatever it is. It is not read where its stamp is known.
+        by_descriptor: Whether its folder may be named `/proc/self/fd/N`, where there is such a name: that stays the same
             folder when another is put in its place.
 
     Raises:
-        BundleCorruptError: it is another file, or was written to or replaced while the block ran.
-        OSError: it cannot be opened.
+        BundleCorruptError: If it is another file, or was written to or replaced while the block ran.
+        OSError: If it cannot be opened.
     """
     if sha256 is None:
         yield str(path)

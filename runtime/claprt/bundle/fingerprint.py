@@ -16,10 +16,10 @@ def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -
     The provider is no part of it.
 
     Args:
-        manifest: of the bundle.
-        recipe: name of the preprocessing.
-        long: label of the treatment of long clips.
-        precision: of the towers, such as `fp32` or `int8+fp32`.
+        manifest: Of the bundle.
+        recipe: Name of the preprocessing.
+        long: Label of the treatment of long clips.
+        precision: Of the towers, such as `fp32` or `int8+fp32`.
     """
     facts: tuple[object, ...] = (
         manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim,

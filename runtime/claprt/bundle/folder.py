@@ -52,13 +52,14 @@ class Bundle:
         return self.manifest.files[TOKENIZER_FILE].sha256 if self.verified else None
 
     def verify(self, cache: CacheFolder | None = None) -> None:
-        """Compares the sha256 of every file with the manifest, and checks that graphs hold all their weights.
+        """Compare the sha256 of every file with the manifest, and check that graphs hold all their weights.
 
         Args:
-            cache: remembers what has been checked, so that only files that have changed since are read again.
+            cache: Remembers what has been checked, so that only files that have changed since are read again.
 
         Raises:
-            BundleCorruptError: a file was altered after the export, or a graph keeps weights in another file.
+            BundleCorruptError: If a file was altered after the export, or a graph keeps weights in another file.
+            BundleNotFoundError: If a file cannot be read.
         """
         listed = self.manifest.listed_files()
         try:
@@ -79,7 +80,11 @@ class Bundle:
                 )
 
     def _checked(self, names: Sequence[str]) -> dict[str, str]:
-        """Digests by name; of graphs that are what the manifest says only if they hold all their weights."""
+        """Digests by name; of graphs that are what the manifest says only if they hold all their weights.
+
+        Raises:
+            BundleCorruptError: If a graph keeps weights in another file.
+        """
         from claprt.bundle.onnx_file import check_self_contained
 
         digests = self._digests(names)
@@ -112,7 +117,7 @@ def default_bundle() -> str | Path:
     The variable may name whatever `claprt.load` takes.
 
     Raises:
-        BundleNotFoundError: the variable names nothing that is there.
+        BundleNotFoundError: If the variable names nothing that exists.
     """
     named = os.environ.get(BUNDLE_VARIABLE)
     if named:
@@ -131,12 +136,12 @@ def default_bundle() -> str | Path:
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Reads a bundle's manifest and checks that its files are there in their stated sizes.
+    """Read the manifest of a bundle and check that its files have their stated sizes.
 
     Raises:
-        BundleNotFoundError: no path, no folder, no manifest, or a listed file is missing.
-        BundleVersionError: the manifest follows another schema.
-        BundleCorruptError: the manifest cannot be read, or a file has another size.
+        BundleNotFoundError: If the path, the folder, the manifest or a listed file is missing.
+        BundleVersionError: If the manifest follows another schema.
+        BundleCorruptError: If the manifest cannot be read, or a file has another size.
     """
     refuse_address(path)
     folder = bundle_folder(path)
@@ -155,7 +160,7 @@ def bundle_folder(path: object) -> Path:
     """The path of a bundle, from whatever was given as one; `mini`, where there is no such folder, is the one that ships.
 
     Raises:
-        BundleNotFoundError: it cannot be a path.
+        BundleNotFoundError: If it cannot be a path.
     """
     if not isinstance(path, str | os.PathLike) or "\0" in str(path) or not str(path):
         raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is no path.")

@@ -192,7 +192,7 @@ class Manifest:
         """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
 
         Raises:
-            OptionError: the bundle was not exported in this precision.
+            OptionError: If the bundle was not exported in this precision.
         """
         graphs = self.graphs[stage]
         if stage is Stage.LOG_MEL:
@@ -218,8 +218,8 @@ class Manifest:
         another engine made of an int8 or fp16 graph says nothing of this one.
 
         Args:
-            stage: of the graph.
-            precision: of the graph.
+            stage: Of the graph.
+            precision: Of the graph.
             engine: `openvino` or `onnxruntime`.
 
         Returns:
@@ -251,11 +251,11 @@ class Manifest:
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
-    """Decodes and validates the text of a manifest; `path` is for the messages.
+    """Decode and validates the text of a manifest; `path` is for the messages.
 
     Raises:
-        BundleVersionError: it follows another schema.
-        BundleCorruptError: it is not JSON, or a fact is missing or of the wrong type.
+        BundleVersionError: If it follows another schema.
+        BundleCorruptError: If it is not JSON, or a field is missing or of the wrong type.
     """
     if len(content) > MANIFEST_BYTES:
         raise BundleCorruptError(

@@ -74,10 +74,16 @@ class TaggingCalibration:
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:
-    """Checks that a number of a manifest is within its bounds, which are far beyond every checkpoint's.
+    """Check that a number of a manifest is within its bounds, which are far beyond those of any checkpoint.
+
+    Args:
+        name: Of the field, for the message.
+        value: The number.
+        least: Smallest value.
+        most: Largest value.
 
     Raises:
-        ValueError: it is not.
+        ValueError: If it is out of bounds.
     """
     if not least <= value <= most:
         shown = f"{value:.6g}" if abs(value) < 1e300 else "far beyond"  # integers of JSON may be larger than any float
@@ -92,7 +98,7 @@ def printable(facts: Any) -> Any:
     """The same facts with control characters in words and keys written as escapes.
 
     Raises:
-        RecursionError: they are nested too deep.
+        RecursionError: If they are nested too deep.
     """
     if isinstance(facts, str):
         return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), facts)

@@ -31,11 +31,11 @@ _LEADS: dict[int, dict[int, int]] = {
 
 
 def check_self_contained(path: Path) -> None:
-    """Checks that all weights of a graph are in its file.
+    """Check that all weights of a graph are in its file.
 
     Raises:
-        ValueError: it names weights in another file, or is not laid out as an ONNX file.
-        OSError: it cannot be read.
+        ValueError: If it names weights in another file, or is not laid out as an ONNX file.
+        OSError: If it cannot be read.
     """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -66,7 +66,11 @@ def _walk(content: mmap.mmap) -> None:
 
 
 def _field(content: mmap.mmap, place: int, end: int, kind: int) -> tuple[int, int, int]:
-    """Where the content of a field begins, its value if it is a number, and where it ends."""
+    """Where the content of a field begins, its value if it is a number, and where it ends.
+
+    Raises:
+        ValueError: If the kind of the field is unknown, or the field ends beyond the end.
+    """
     value = 0
     if kind == 0:
         start = place
@@ -84,7 +88,11 @@ def _field(content: mmap.mmap, place: int, end: int, kind: int) -> tuple[int, in
 
 
 def _varint(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
-    """A number of up to ten bytes of seven bits, and where it ends."""
+    """A number of up to ten bytes of seven bits, and where it ends.
+
+    Raises:
+        ValueError: If it has no end.
+    """
     first = content[place] if place < end else 128
     if first < 128:
         return first, place + 1

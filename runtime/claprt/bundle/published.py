@@ -36,7 +36,7 @@ def published_name(text: str) -> str | None:
     """The published checkpoint that a text names, or None.
 
     Args:
-        text: a name of `PUBLISHED`; `.pt` may follow and the repository on the Hugging Face hub, or its address, stand
+        text: A name of `PUBLISHED`; `.pt` may follow and the repository on the Hugging Face hub, or its address, stand
             before it. Upper and lower case are alike, `_` and `-`, and `fusion` and `fused`.
 
     Example:

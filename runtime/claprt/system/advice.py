@@ -9,9 +9,12 @@ _given: set[str] = set()
 
 
 def warn_once(key: str, message: str, category: type[Warning]) -> None:
-    """Warns, unless this process was warned about `key` before.
+    """Warn, unless this process was warned about `key` before; where a filter raises, also the next time.
 
     Where a filter turns the warning into an error, it is raised here, and again the next time.
+
+    Raises:
+        Warning: If a filter turns the warning into an error.
     """
     if key in _given:
         return

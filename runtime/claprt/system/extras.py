@@ -19,7 +19,7 @@ def install_hint(*extras: str) -> str:
     the package's name in an index.
 
     Args:
-        extras: names as in `pyproject.toml`, such as `serve`.
+        extras: Names as in `pyproject.toml`, such as `serve`.
 
     Example:
         >>> install_hint("cpu", "serve").startswith("pip install ")

@@ -17,7 +17,7 @@ _POLL_S = 0.2
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Holds the lock of a folder. Where the file system has none, it only seems so."""
+    """Hold the lock of a folder. Where the file system has none, it only seems so."""
     with contextlib.ExitStack() as stack:
         if sys.platform != "win32":
             descriptor = os.open(folder, os.O_RDONLY)
@@ -46,14 +46,14 @@ def is_abandoned(folder: Path) -> bool:
 
 @contextmanager
 def waiting_lock(file: Path, waiting: Callable[[], None]) -> Generator[None]:
-    """Holds the lock of a file, which is made for it. Where the file system has none, it only seems so.
+    """Hold the lock of a file, which is made for it. Where the file system has none, it only seems so.
 
     Args:
-        file: another process, and another thread of this one, waits while it is held.
-        waiting: called once if it has to be waited for.
+        file: Another process, and another thread of this one, waits while it is held.
+        waiting: Called once if it has to be waited for.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: If the file cannot be opened.
     """
     with file.open("ab") as opened:
         if not _is_had(opened.fileno()):

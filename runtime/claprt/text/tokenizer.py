@@ -21,7 +21,7 @@ from claprt.errors import BundleCorruptError, TextError, TextTypeError
 
 
 class TextEncoder(Protocol):
-    """Turns texts into token ids: a tokenizer here, or a server's."""
+    """Turn texts into token ids: a tokenizer here, or a server's."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; raises `TextError` for one that cannot be embedded."""
@@ -29,19 +29,19 @@ class TextEncoder(Protocol):
 
 
 class Tokenizer:
-    """Turns texts into token ids, at most `facts.max_tokens` each, beginning and end marks included."""
+    """Turn texts into token ids, at most `facts.max_tokens` each, beginning and end marks included."""
 
     def __init__(self, path: Path, facts: TextConfig, sha256: str | None = None) -> None:
-        """Reads `tokenizer.json`.
+        """Read `tokenizer.json`.
 
         Args:
-            path: of the file.
-            facts: of the text tower.
-            sha256: what the file has to hash to; None for whatever it is.
+            path: Of the file.
+            facts: Of the text tower.
+            sha256: What the file has to hash to; None for whatever it is.
 
         Raises:
-            BundleCorruptError: it is no tokenizer, has parts that are not run here, is another file than the one that was
-                exported, or has ids that the text tower has no embedding for.
+            BundleCorruptError: If it is not a tokenizer, has parts that are not supported, is another file than the
+                exported one, or has ids beyond the embeddings of the text tower.
         """
         import tokenizers
 
@@ -75,9 +75,9 @@ class Tokenizer:
         """Token ids of each text.
 
         Raises:
-            TextTypeError: one is not a string.
-            TextError: one is empty or cannot be encoded as UTF-8.
-            BundleCorruptError: the tokenizer fails, or gives ids that the text tower has no embedding for.
+            TextTypeError: If a text is not a string.
+            TextError: If a text is empty or cannot be encoded as UTF-8.
+            BundleCorruptError: If the tokenizer fails, or gives ids beyond the embeddings of the text tower.
         """
         checked_texts(texts)
         try:
@@ -113,7 +113,7 @@ def split_texts(texts: str | Iterable[str]) -> tuple[bool, list[str]]:
     """Whether one text was given, and the texts as a list: of that one, else of those in a list, array, set or generator.
 
     Raises:
-        TextTypeError: it is neither a string nor an iterable of them.
+        TextTypeError: If it is neither a string nor an iterable of strings.
     """
     if isinstance(texts, str):
         return True, [texts]
@@ -128,8 +128,8 @@ def checked_texts(texts: Sequence[str]) -> Sequence[str]:
     """The texts themselves, if each can be embedded.
 
     Raises:
-        TextTypeError: one is not a string.
-        TextError: one is empty or cannot be encoded as UTF-8.
+        TextTypeError: If a text is not a string.
+        TextError: If a text is empty or cannot be encoded as UTF-8.
     """
     for text in texts:
         _check_text(text)
@@ -160,8 +160,8 @@ def batches_by_length(ids: Sequence[Sequence[int]], size: int | Callable[[int], 
     """Positions of the texts in batches of similar length, so that short texts are not padded to the longest.
 
     Args:
-        ids: token ids of each text.
-        size: texts in a batch, or a function that gives it from the tokens of the shortest text left.
+        ids: Token ids of each text.
+        size: Texts in a batch, or a function that gives it from the tokens of the shortest text left.
 
     Example:
         >>> list(batches_by_length([[0, 5, 2], [0, 5, 6, 7, 2], [0, 2]], 2))
@@ -191,7 +191,7 @@ class Pace:
         return min(self._MOST, max(1, int(self._step_s * statistics.median(self._tokens_per_s) / tokens)))
 
     def took(self, tokens: int, seconds: float) -> None:
-        """Takes note of a batch of so many tokens, padding included."""
+        """Take note of a batch of so many tokens, padding included."""
         self._tokens_per_s.append(tokens / max(seconds, 1e-6))
 
 

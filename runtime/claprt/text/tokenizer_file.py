@@ -69,10 +69,10 @@ class _File(msgspec.Struct):
 
 
 def check_tokenizer_file(content: bytes) -> None:
-    """Checks that a `tokenizer.json` has no part that may take time or memory out of proportion.
+    """Check that a `tokenizer.json` has no part that may take time or memory out of proportion.
 
     Raises:
-        ValueError: it has one, or cannot be read.
+        ValueError: If it has such a part, or cannot be read.
     """
     if len(content) > _MOST_BYTES:
         raise ValueError(f"it has {len(content)} bytes, and {_MOST_BYTES} are the most")
@@ -108,7 +108,11 @@ def _check(section: str, part: Any, depth: int) -> None:
 
 
 def _check_template(part: dict[str, Any]) -> None:
-    """Checks that few tokens are added, which a special token of several ids multiplies."""
+    """Check that few tokens are added, which a special token of several ids multiplies.
+
+    Raises:
+        ValueError: If too many are added.
+    """
     special = part.get("special_tokens") or {}
     several = any(len(token.get(key) or ()) > 1 for token in special.values() for key in ("ids", "tokens"))
     if several or any(len(part.get(key) or ()) > _ADDED for key in ("single", "pair")):
@@ -123,7 +127,11 @@ def _check_replacement(part: dict[str, Any]) -> None:
 
 
 def _check_table(part: dict[str, Any]) -> None:
-    """Checks sentencepiece's table: the size of a trie, the trie, and the texts that it leads to, each ended by a zero."""
+    """Check sentencepiece's table: the size of a trie, the trie, and the texts that it leads to, each ended by a zero.
+
+    Raises:
+        ValueError: If it cannot be read, or a replacement is too long.
+    """
     try:
         table = base64.b64decode(part.get("precompiled_charsmap") or "", validate=True)
     except (TypeError, ValueError) as error:

@@ -15,7 +15,13 @@ from claprt.errors import AudioDecodeError, AudioError, AudioNotFoundError
 
 @contextmanager
 def readable_as(name: str) -> Generator[None]:
-    """Turns what operating system and foreign file objects raise into our own error."""
+    """Convert errors of the operating system and of foreign file objects to `AudioError`.
+
+    Raises:
+        AudioNotFoundError: If there is no such file.
+        AudioDecodeError: If it cannot be read.
+        AudioError: As raised in the block.
+    """
     try:
         yield
     except AudioError:
@@ -116,17 +122,17 @@ class BinaryFile:
         return False
 
     def raise_error(self, name: str) -> None:
-        """Raises what reading has met, as our own error.
+        """Raise what reading has met, as our own error.
 
         Raises:
-            AudioError: the source failed.
+            AudioError: If the source failed.
         """
         if self.error is not None:
             with readable_as(name):
                 raise self.error
 
     def close(self) -> None:
-        """Closes what was opened here."""
+        """Close what was opened here."""
 
 
 class WholeFile(BinaryFile):
@@ -152,7 +158,7 @@ class WholeFile(BinaryFile):
         return content
 
     def close(self) -> None:
-        """Closes the file if it was opened here."""
+        """Close the file if it was opened here."""
         if self._close is not None:
             self._close()
 
@@ -176,8 +182,8 @@ class Spliced(BinaryFile):
     """A file put together from parts of another, and from bytes that replace others.
 
     Args:
-        file: the other file.
-        pieces: bytes, or (offset, length) of a part of the file.
+        file: The other file.
+        pieces: Bytes, or (offset, length) of a part of the file.
     """
 
     def __init__(self, file: BinaryFile, pieces: Sequence[bytes | tuple[int, int]]) -> None:
@@ -221,11 +227,11 @@ class Part:
 
 
 def whole_bytes(content: bytes | bytearray | memoryview | None) -> bytes:
-    """What a `read` gave.
+    """Check what a `read` returned.
 
     Raises:
-        OSError: nothing yet.
-        TypeError: something other than bytes.
+        BlockingIOError: If there are no bytes yet.
+        TypeError: If it is something other than bytes.
     """
     if content is None:
         raise BlockingIOError("it has no bytes yet; open it in blocking mode")

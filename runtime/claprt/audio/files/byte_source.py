@@ -29,14 +29,15 @@ _DESCRIPTOR = re.compile(r"/(?:dev/(?P<stdin>stdin)|(?:dev|proc/self)/fd/(?P<num
 
 
 def open_binary(name: str, source: object) -> BinaryFile:
-    """Opens a path, the bytes of a file, or a binary file object.
+    """Open a path, the bytes of a file, or a binary file object.
 
     Args:
-        name: what to call the source in messages.
-        source: a path, bytes, bytearray, memoryview of bytes, or an object with `read`.
+        name: What to call the source in messages.
+        source: A path, bytes, bytearray, memoryview of bytes, or an object with `read`.
 
     Raises:
-        AudioError: it cannot be read, or is nothing that could be a sound.
+        AudioError: If it cannot be read.
+        AudioTypeError: If it is neither a path, nor bytes, nor a binary file object.
     """
     with readable_as(name):
         if isinstance(source, str | os.PathLike):
@@ -83,7 +84,7 @@ def _file_object(name: str, file: IO[bytes]) -> BinaryFile:
 
 
 def _spool(name: str, file: IO[bytes]) -> BinaryFile:
-    """Reads to the end, once. Of what begins as no sound does, no more than the beginning is read."""
+    """Read to the end, once. Of what begins as no sound does, no more than the beginning is read."""
     import tempfile  # takes a while, and few need it
 
     kept = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - closed by `WholeFile`

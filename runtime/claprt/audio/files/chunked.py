@@ -34,7 +34,7 @@ def wav(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
     """The samples of RIFF, RIFX, RF64 and BW64, or None where they are not found.
 
     Raises:
-        AudioDecodeError: fewer are there than stated, or more.
+        AudioDecodeError: If there are fewer than stated, or more.
     """
     magic = file.read_at(0, 4)
     order = ">" if magic == b"RIFX" else "<"
@@ -86,7 +86,7 @@ def w64(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
     """The samples of Wave64, or None where they are not found.
 
     Raises:
-        AudioDecodeError: fewer are there than stated, or more.
+        AudioDecodeError: If there are fewer than stated, or more.
     """
     header = SampleData(0, 0)
     for kind, at, size in chunks(file, 40, "<16sQ", inclusive=True, align=8):
@@ -110,7 +110,7 @@ def aiff(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
     """The samples of AIFF, AIFC and 8SVX, or None where they are not found.
 
     Raises:
-        AudioDecodeError: fewer are there than stated, or more.
+        AudioDecodeError: If there are fewer than stated, or more.
     """
     header = SampleData(0, 0)
     frames_at = 0
@@ -164,7 +164,7 @@ def caf(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
     """The samples of CAF, or None where they are not found.
 
     Raises:
-        AudioDecodeError: fewer are there than stated, or more.
+        AudioDecodeError: If there are fewer than stated, or more.
     """
     header = SampleData(0, 0)
     for kind, at, size in chunks(file, 8, ">4sq", align=1):
@@ -190,7 +190,7 @@ def au(name: str, file: BinaryFile) -> tuple[SampleData, Part] | None:
     """The samples of AU, or None where they are not found.
 
     Raises:
-        AudioDecodeError: fewer are there than stated, or more.
+        AudioDecodeError: If there are fewer than stated, or more.
     """
     order = "<" if file.read_at(0, 4) == b"dns." else ">"
     head = file.read_at(4, 20)

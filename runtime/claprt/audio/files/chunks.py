@@ -50,14 +50,17 @@ class SampleData:
 
 
 def extent(name: str, file: BinaryFile, header: SampleData, ends: Callable[[int], bool], *, wraps: bool = False) -> int:
-    """How many bytes of samples are there.
+    """Count the bytes of samples that are there.
 
     Args:
-        name: what to call the file in messages.
-        file: the file.
-        header: what is stated.
-        ends: whether from an offset on there is nothing but other chunks.
-        wraps: whether sizes beyond 4 GB are stated modulo 2^32.
+        name: What to call the file in messages.
+        file: The file.
+        header: What is stated.
+        ends: Whether from an offset on there is nothing but other chunks.
+        wraps: Whether sizes beyond 4 GB are stated modulo 2^32.
+
+    Raises:
+        AudioDecodeError: If there are fewer than stated, or more that may be samples.
     """
     stated, available = header.stated, file.size - header.begin
     if header.open_end or (stated >= _PLACEHOLDER and stated > available):
@@ -101,7 +104,15 @@ def extent(name: str, file: BinaryFile, header: SampleData, ends: Callable[[int]
 def chunks(
     file: BinaryFile, at: int, form: str, *, inclusive: bool = False, align: int = 2
 ) -> list[tuple[bytes, int, int]]:
-    """(kind, offset of the content, size) of the chunks up to the samples."""
+    """(kind, offset of the content, size) of the chunks up to the samples.
+
+    Args:
+        file: The file.
+        at: Offset of the first chunk.
+        form: Format of a header for `struct`: kind and size.
+        inclusive: Whether sizes include the header.
+        align: Multiple that sizes are padded to.
+    """
     head = struct.Struct(form)
     found: list[tuple[bytes, int, int]] = []
     while len(found) < _MANY_CHUNKS and at + head.size <= file.size:
@@ -115,7 +126,15 @@ def chunks(
 
 
 def only_chunks(file: BinaryFile, at: int, form: str, *, inclusive: bool = False, align: int = 2) -> bool:
-    """Whether nothing but chunks, a tag or padding follows. Some programs leave out the byte that makes sizes even."""
+    """Whether nothing but chunks, a tag or padding follows. Some programs leave out the byte that makes sizes even.
+
+    Args:
+        file: The file.
+        at: Offset of the first chunk.
+        form: Format of a header for `struct`: kind and size.
+        inclusive: Whether sizes include the header.
+        align: Multiple that sizes are padded to.
+    """
     return any(_are_chunks(file, begin, form, inclusive, align) for begin in {at, at + (-at % align)})
 
 

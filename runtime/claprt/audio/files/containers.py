@@ -62,7 +62,7 @@ def recognise(head: bytes) -> Container | None:
     """What a file is, from its first bytes.
 
     Args:
-        head: the first `HEAD_BYTES` of the file, or all of a shorter one.
+        head: The first `HEAD_BYTES` of the file, or all of a shorter one.
 
     Returns:
         None where nothing says what it is: headerless samples, an MPEG stream behind something else, or noise.

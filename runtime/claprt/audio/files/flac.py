@@ -30,7 +30,7 @@ def flac(name: str, file: BinaryFile) -> list[Part] | None:
     There are several where files were joined (`cat a.flac b.flac`); libFLAC would pass over all but the first.
 
     Raises:
-        AudioDecodeError: it ends within a header.
+        AudioDecodeError: If it ends within a header.
     """
     begin, end = 0, _end(file)
     for _ in range(_MANY_TAGS):

@@ -39,15 +39,15 @@ class _Stream(soundfile.SoundFile):
 
 
 def open_parts(name: str, parts: Sequence[Part], container: Container) -> Opened:
-    """Opens the streams of a file, to be read one after the other.
+    """Open the streams of a file, to be read one after the other.
 
     Args:
-        name: what to call the file in messages.
-        parts: one or several.
-        container: what the file is.
+        name: What to call the file in messages.
+        parts: One or several.
+        container: What the file is.
 
     Raises:
-        AudioDecodeError: the first is not decoded, or holds less than its headers state.
+        AudioDecodeError: If the first cannot be decoded, or holds less than its headers state.
     """
     first = _open(name, parts[0], container)
     return Opened(first.samplerate, first.channels, _blocks(name, parts, first, container), first.close)

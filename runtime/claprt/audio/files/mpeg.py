@@ -65,9 +65,9 @@ def is_damaged(frame: bytes, header: MpegHeader, size: int) -> bool:
     """Whether a frame of layer III says what cannot be: more bits than it may have, or values beyond the spectrum.
 
     Args:
-        frame: its first 40 bytes.
-        header: its header.
-        size: its size [bytes].
+        frame: Its first 40 bytes.
+        header: Its header.
+        size: Its size [bytes].
     """
     version, layer, _, mono = header.kind
     if layer != 3:

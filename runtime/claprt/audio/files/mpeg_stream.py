@@ -130,13 +130,13 @@ def streams(name: str, file: BinaryFile, begin: int = 0, end: int | None = None)
     """The streams of a file, one after the other.
 
     Args:
-        name: what to call the file in messages.
-        file: the file.
-        begin: where to look from [bytes].
-        end: where the sound ends at the latest [bytes].
+        name: What to call the file in messages.
+        file: The file.
+        begin: Where to look from [bytes].
+        end: Where the sound ends at the latest [bytes].
 
     Raises:
-        AudioDecodeError: there are no frames, or fewer than the encoder counted.
+        AudioDecodeError: If there are no frames, or fewer than the encoder counted.
     """
     window = _Window(file, file.size if end is None else end)
     found = _scan(name, window, _behind_tags(window, begin))

@@ -50,7 +50,7 @@ def streams(name: str, file: BinaryFile) -> list[Part] | None:
         None where another library has to look: several streams at once, or FLAC of a depth that libsndfile does not decode.
 
     Raises:
-        AudioDecodeError: pages are missing.
+        AudioDecodeError: If pages are missing.
     """
     links = _links(name, file)
     if not links or any(link.others for link in links):

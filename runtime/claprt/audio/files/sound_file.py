@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def open_sound_file(name: str, source: object) -> Opened:
-    """Opens a path, the bytes of a file, or a binary file object.
+    """Open a path, the bytes of a file, or a binary file object.
 
     Raises:
-        AudioError: it cannot be read or is no sound.
+        AudioError: If it cannot be read or is not a sound.
     """
     file = open_binary(name, source)
     try:

@@ -23,7 +23,7 @@ def stated_samples(name: str, container: Container, file: BinaryFile) -> int | N
     """Samples per channel by the header, or None where it states none.
 
     Raises:
-        AudioDecodeError: the file is shorter than its blocks state, or is several.
+        AudioDecodeError: If the file is shorter than its blocks state, or is several.
     """
     if container in _WORDS:
         _refuse_joined(name, file, _WORDS[container])
@@ -84,7 +84,11 @@ def _wve(_: str, file: BinaryFile) -> int | None:
 
 
 def _voc(name: str, file: BinaryFile) -> int | None:
-    """Blocks, each with its length. libsndfile decodes one block of samples, so a second is refused."""
+    """Blocks, each with its length. libsndfile decodes one block of samples, so a second is refused.
+
+    Raises:
+        AudioDecodeError: If there are several blocks of samples, or one is incomplete.
+    """
     at, sounds = int.from_bytes(file.read_at(20, 2), "little"), 0
     for _ in range(_MANY_BLOCKS):
         head = file.read_at(at, 4)
@@ -106,7 +110,11 @@ def _voc(name: str, file: BinaryFile) -> int | None:
 
 
 def _sds(name: str, file: BinaryFile) -> int | None:
-    """Packets of 127 bytes. libsndfile fills up with zeros what is missing, and prints what is damaged."""
+    """Packets of 127 bytes. libsndfile fills up with zeros what is missing, and prints what is damaged.
+
+    Raises:
+        AudioDecodeError: If the header or a packet is damaged.
+    """
     head = file.read_at(0, 21)
     if len(head) < 21 or not 1 <= head[6] <= 28:
         raise AudioDecodeError(f"{name} begins as a MIDI sample dump, and its header is damaged or cut off.")

@@ -19,20 +19,20 @@ from claprt.system.extras import install_hint
 
 
 def open_media(name: str, file: BinaryFile, container: Container) -> Opened:
-    """Opens the sound of a container: the stream that is marked as the default, else the first.
+    """Open the sound of a container: the stream that is marked as the default, else the first.
 
     Args:
-        name: what to call the file in messages.
-        file: stays open.
-        container: what `claprt.audio.files.containers.recognise` said; its `media_format` names the demuxer.
+        name: What to call the file in messages.
+        file: Stays open.
+        container: What `claprt.audio.files.containers.recognise` said; its `media_format` names the demuxer.
 
     Returns:
         Rate and channels of the first samples, and the blocks, which are decoded as they are asked for.
 
     Raises:
-        AudioDecodeError: PyAV is not installed, or the file is not whole, or holds nothing that is decoded here.
-        AudioShapeError: it has too many channels.
-        EmptyAudioError: it holds no samples.
+        AudioDecodeError: If PyAV is not installed, or the file is incomplete, or holds nothing that can be decoded.
+        AudioShapeError: If it has too many channels.
+        EmptyAudioError: If it holds no samples.
     """
     try:
         from claprt.audio.files.media.stream import Stream

@@ -28,14 +28,14 @@ _REFERENCES = {0x616C6973, 0x75726C20}  # "alis" and "url "
 
 
 def check_mp4(name: str, file: BinaryFile) -> None:
-    """Looks at every box of the outermost level, and at the tables in all of them but those of the sound itself.
+    """Check every box of the outermost level, and the tables in all of them but those of the sound itself.
 
     Args:
-        name: what to call the file in messages.
-        file: the whole of it.
+        name: What to call the file in messages.
+        file: The whole of it.
 
     Raises:
-        AudioDecodeError: it is cut or damaged, has no header or several, or states more than a sound can have.
+        AudioDecodeError: If it is cut or damaged, has no header or several, or states more than a sound can have.
     """
     headers: list[int] = []
     size = file.size

@@ -45,8 +45,8 @@ def mono_samples(name: str, frame: AudioFrame) -> Samples:
     """The mean of a frame's channels, float32 [samples].
 
     Raises:
-        AudioDecodeError: the frame holds no samples of a known kind.
-        NonFiniteAudioError: it holds NaN or infinity.
+        AudioDecodeError: If the frame holds no samples of a known kind.
+        NonFiniteAudioError: If it holds NaN or infinity.
     """
     from av.audio.plane import AudioPlane
 

@@ -14,7 +14,7 @@ class Source(BinaryFile):
     """A file that ends where it has been read sixteen times over: tables can send a demuxer back and forth without end.
 
     Args:
-        file: stays open.
+        file: Stays open.
     """
 
     def __init__(self, file: BinaryFile) -> None:

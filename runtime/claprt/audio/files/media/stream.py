@@ -56,8 +56,8 @@ class Stream:
     """The sound of a container, to be read once.
 
     Raises:
-        AudioDecodeError: it has none, or none that is decoded here.
-        AudioShapeError: it has too many channels.
+        AudioDecodeError: If it has no sound, or none that can be decoded.
+        AudioShapeError: If it has too many channels.
     """
 
     def __init__(self, name: str, source: Source, container: Container) -> None:
@@ -110,7 +110,12 @@ class Stream:
         return next((stream for stream in streams.audio if stream.disposition & Disposition.default), streams.audio[0])
 
     def _prepared(self) -> str:
-        """Name of the decoder, which is ready to start."""
+        """Prepare the decoder, and return its name.
+
+        Raises:
+            AudioDecodeError: If there is no decoder, or the sound is encrypted.
+            AudioShapeError: If it has too many channels.
+        """
         context: Any = self._stream.codec_context
         codec = str(getattr(getattr(context, "codec", None), "name", "an unknown way"))  # None where FFmpeg has no decoder
         if codec not in DECODERS:
@@ -137,7 +142,7 @@ class Stream:
         return codec
 
     def close(self) -> None:
-        """Ends decoding. May be called again."""
+        """End decoding. May be called again."""
         self._frames.close()
         self._container.close()
 
@@ -254,10 +259,10 @@ class Stream:
         return max(0, round((float(stream.duration * stream.time_base) - self._begin) * rate))
 
     def blocks(self, first: Frame) -> Iterator[Samples]:
-        """All samples, a second or more at a time.
+        """All samples in blocks [samples], a second or more at a time.
 
         Args:
-            first: what `first` returned.
+            first: What `first` returned.
         """
         try:
             held: list[Samples] = []

@@ -21,15 +21,15 @@ _OGG_PAGE = 27 + 255 + 255 * 255
 
 
 def check_structure(name: str, file: BinaryFile, media_format: str) -> None:
-    """Follows the structure of a container to its end.
+    """Follow the structure of a container to its end.
 
     Args:
-        name: what to call the file in messages.
-        file: the whole of it.
+        name: What to call the file in messages.
+        file: The whole of it.
         media_format: FFmpeg's name of the demuxer.
 
     Raises:
-        AudioDecodeError: it is cut or damaged, holds several recordings, or states more than a sound can have.
+        AudioDecodeError: If it is cut or damaged, holds several recordings, or states more than a sound can have.
     """
     check = _CHECKS.get(media_format)
     if check is not None:
