@@ -1,13 +1,18 @@
 """Install the wheels as users do, once with each extra, and run the tests that belong to the extra there.
 
-    python tests/installed.py [--lowest] FOLDER [EXTRA …]
+    python tests/installed.py [--all] [--lowest] FOLDER [EXTRA …]
 
 FOLDER holds the wheels of `claprt` and `claprt-export`. Each extra gets an environment of its own, so that a package which
 only another extra brings is missed. The tests are those of this checkout; the packages are the installed ones. A test that
 skips for want of the extra's own packages is a failure.
 
-With `--lowest` what `pyproject.toml` names is installed in the lowest version that it allows (`uv`), else as in
-`constraints.txt`.
+The tests are those of what an installation can break: imports, files of the package, commands, and the extra's own library.
+With `--all` they are all that the extra can run.
+
+With `--lowest` what `pyproject.toml` names is installed in the lowest version that it allows, else as in `constraints.txt`;
+all tests run, since old versions can break any.
+
+Needs uv (`pip install uv`).
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLEAN = ROOT / "build" / "clean"
+_UV = (sys.executable, "-m", "uv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,9 @@ class Extra:
     install: str
     """Extras that are installed together: most need a way to run graphs beside them."""
     tests: tuple[str, ...]
+    """Tests of what an installation can break."""
+    all: tuple[str, ...] = ()
+    """All tests, where they are more."""
     needs: tuple[str, ...] = ()
     """What the tests need besides, which is not the package's."""
 
@@ -39,44 +48,49 @@ class Extra:
 _TEST_PACKAGES = ("pytest", "hypothesis", "onnx")
 _RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
 EXTRAS = {
-    "cpu": Extra("cpu", (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
-    "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), ("onnxruntime",)),
+    "cpu": Extra("cpu", ("tests/golden", "tests/system/test_extras.py", "tests/model/test_mini.py",
+                         "tests/cli/test_cli_help.py", "tests/project/test_public.py", "tests/project/test_project_files.py"),
+                 (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
+    "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
-    "media": Extra("cpu,media", ("tests/audio/files/test_media.py", "tests/audio/files/test_media_damage.py",
-                                 "tests/audio/files/test_decode.py")),
-    "serve": Extra("cpu,serve", ("tests/serve",), ("httpx",)),
+    "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
+                   tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
+    "serve": Extra("cpu,serve", ("tests/serve/test_http.py", "tests/serve/test_clients.py"), ("tests/serve",), ("httpx",)),
     "triton": Extra("cpu,triton", ("tests/triton/test_lint.py", "tests/triton/test_repository.py",
                                    "tests/engines/test_triton_transport.py")),
-    "export": Extra("cpu,export", ("tests/export/test_checkpoint.py", "tests/export/test_pipeline.py",
-                                   "tests/system/test_telemetry.py")),
+    "export": Extra("cpu,export", ("tests/system/test_telemetry.py",),
+                    ("tests/export/test_checkpoint.py", "tests/export/test_pipeline.py", "tests/system/test_telemetry.py")),
 }  # fmt: skip
 
 
-def check(wheels: Path, name: str, *, lowest: bool) -> list[str]:
+def check(wheels: Path, name: str, *, lowest: bool, every: bool) -> list[str]:
     """Install the wheels with one extra and run its tests; what went wrong, in words."""
     extra, folder = EXTRAS[name], CLEAN / name
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([*_UV, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     versions = _lowest(extra, folder, python) if lowest else ROOT / "constraints.txt"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", versions]
+    install = [*_UV, "pip", "install", "--quiet", "--python", python, "--constraint", versions]
     (wheel,) = wheels.glob("claprt-*.whl")
     packages = [f"{wheel}[{extra.install}]"]
     if name == "export":
-        subprocess.run([*pip, "torch"], check=True)  # a CPU build where the machine's settings or mirrors give one
+        # pip: a CPU build where the machine's settings or mirrors, which uv does not read, give one
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--constraint", versions, "torch"], check=True)
         packages += map(str, wheels.glob("claprt_export-*.whl"))
-    subprocess.run([*pip, *packages], check=True)
+    subprocess.run([*install, *packages], check=True)
     if name != "export":
         without = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('claprt_export', 'torch'))))"
         subprocess.run([python, "-c", without], check=True)
     subprocess.run([python, "-m", "claprt", "inspect", "mini"], check=True, cwd=folder, capture_output=True)
-    subprocess.run([*pip, *_TEST_PACKAGES, *extra.needs], check=True)
+    subprocess.run([*install, *_TEST_PACKAGES, *extra.needs], check=True)
     # the toy bundle of the runtime's tests is written by modules of the exporter that need no torch
     environment = {**os.environ, "PYTHONPATH": "" if name == "export" else str(ROOT / "export")}
+    tests = extra.all or extra.tests if every or lowest else extra.tests
     # an old package may use what a newer one, which it did not know, deprecates
     warnings = ("-W", "ignore::DeprecationWarning") if lowest else ()
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *warnings, *extra.tests],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *warnings, *tests],
         cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
     )  # fmt: skip
     print(done.stdout, flush=True)
@@ -90,7 +104,7 @@ def _lowest(extra: Extra, folder: Path, python: Path) -> Path:
     """Write constraints: the lowest versions that the project allows, and this checkout's for the tests' packages."""
     file = folder / "lowest.txt"
     extras = [part for one in extra.install.split(",") for part in ("--extra", one)]
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python]
+    command = [*_UV, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python]
     subprocess.run(
         [*command, "--resolution", "lowest-direct", *extras, "--output-file", file, ROOT / "pyproject.toml"],
         check=True, stdout=subprocess.DEVNULL,
@@ -107,6 +121,7 @@ def _lowest(extra: Extra, folder: Path, python: Path) -> Path:
 def main(arguments: list[str]) -> int:
     """Check the extras that are named, or all of them (with `--lowest` all of the runtime)."""
     parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--all", action="store_true", help="run all tests that the extra can run")
     parser.add_argument("--lowest", action="store_true", help="install the lowest versions that the project allows")
     parser.add_argument("wheels", type=Path, metavar="FOLDER", help="where the wheels are")
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"some of {', '.join(EXTRAS)}")
@@ -115,7 +130,7 @@ def main(arguments: list[str]) -> int:
     wrong: list[str] = []
     for name in options.extras or [name for name in EXTRAS if not (options.lowest and name == "export")]:
         print(f"== the wheel with {EXTRAS[name].install}{', lowest versions' if options.lowest else ''} ==", flush=True)
-        wrong += check(options.wheels.resolve(), name, lowest=options.lowest)
+        wrong += check(options.wheels.resolve(), name, lowest=options.lowest, every=options.all)
     print("\n".join(wrong) or "every extra passes its tests from the wheels")
     return int(bool(wrong))
 
