@@ -18,8 +18,8 @@ _MARKERS = {"serve": "server", "triton": "server", "browser": "browser", "export
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests the marker of their folder, and put those of durations last, when no work of others is left."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in _MARKERS:
+        top, folder, *_ = item.nodeid.split("/")
+        if top == "tests" and folder in _MARKERS:
             item.add_marker(_MARKERS[folder])
     items.sort(key=lambda item: item.get_closest_marker("timing") is not None)
 

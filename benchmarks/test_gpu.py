@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gpu
+pytest.importorskip("torch", reason="needs torch: the export extra")
+
+from benchmarks import gpu  # noqa: E402
 
 EXPECTED: Any = np.eye(4, 512)
 MELS: Any = np.zeros((4, 1, 2, 2), np.float32)
