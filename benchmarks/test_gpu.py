@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: the export extra")
 
-from benchmarks import gpu  # noqa: E402
+from benchmarks import gpu
 
 EXPECTED: Any = np.eye(4, 512)
 MELS: Any = np.zeros((4, 1, 2, 2), np.float32)

@@ -49,8 +49,7 @@ _TEST_PACKAGES = ("pytest", "hypothesis", "onnx")
 _RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
 EXTRAS = {
     "cpu": Extra("cpu", ("tests/golden", "tests/system/test_extras.py", "tests/model/test_mini.py",
-                         "tests/cli/test_cli_help.py", "tests/project/test_public.py",
-                         "tests/project/test_project_files.py"),
+                         "tests/cli/test_cli_help.py", "tests/project/test_public.py"),
                  (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
     "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
