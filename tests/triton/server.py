@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from claprt.triton.ports import Ports
-from claprt.triton.pypi_server import is_ready, shared_regions
+from tools.pypi_triton_server import Ports, is_ready, shared_regions
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"
 
 
 class Server:
-    """`python -m claprt.triton.pypi_server` on free ports; `with` waits until it is ready.
+    """`tools/pypi_triton_server.py` on free ports; `with` waits until it is ready.
 
     Arguments are the module's, and after `--` tritonserver's own.
     """
@@ -37,7 +36,7 @@ class Server:
         return f"triton+http://127.0.0.1:{self.ports.http}"
 
     def start(self) -> Server:
-        command = [str(PYTHON), "-m", "claprt.triton.pypi_server", str(self.repository)]
+        command = [str(PYTHON), str(ROOT / "tools" / "pypi_triton_server.py"), str(self.repository)]
         for name in ("http", "grpc", "metrics"):
             command += [f"--{name}-port", str(getattr(self.ports, name))]
         command += self.arguments

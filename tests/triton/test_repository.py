@@ -24,10 +24,9 @@ from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
 from claprt.cli import main
 from claprt.errors import BundleNotFoundError, OptionError, ServerError
-from claprt.triton.ports import Ports
-from claprt.triton.pypi_server import TritonServer
 from claprt.triton.repository.builder import Build, build, source_folder
 from claprt.triton.repository.lint import RepositoryError, check, config_files, read_config, tensors
+from tools.pypi_triton_server import Ports, TritonServer
 
 MODELS = {
     "audio_tower", "clap_audio", "clap_audio_file", "clap_classify", "clap_text", "decode", "log_mel", "pool",
@@ -225,7 +224,7 @@ def test_into_the_folder_one_stands_in(bundle: Path, tmp_path: Path, monkeypatch
 
 def test_a_server_that_cannot_be_started(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before another's server is taken for it, and before a folder of something else is served."""
-    monkeypatch.setattr("claprt.triton.pypi_server.subprocess.Popen", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("tools.pypi_triton_server.subprocess.Popen", lambda *_, **__: pytest.fail("started"))
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

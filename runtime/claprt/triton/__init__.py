@@ -1,8 +1,8 @@
-"""CLAP behind NVIDIA's Triton: the model repository, the engine that asks a server, and a server for development.
+"""CLAP behind NVIDIA's Triton: the model repository, and the engine that asks a server.
 
 `engine` is the client's side and `aio` the same for asynchronous programs, `repository` puts a bundle's graphs into the
-committed configurations and `lint` checks them, `steps` is what the repository's python models share, `pypi_server` runs
-the server that PyPI has. docs/triton.md tells the whole story.
+committed configurations and `lint` checks them, `steps` is what the repository's python models share. docs/triton.md tells
+the whole story.
 
 The three names below are imported when they are first used, so that `import claprt` needs none of what they need.
 """
