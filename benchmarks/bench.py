@@ -92,7 +92,7 @@ def prepare(work: Path, size: str, tokenizer: Path | None) -> None:
 def engines(names: list[str], work: Path, size: str, files: int) -> Generator[dict[str, Engine]]:
     """Workers, started one after the other; those that cannot be are said to have failed."""
     started: dict[str, Engine] = {}
-    environment = {**os.environ, "CLAPRT_CACHE": str(work / "cache"), "OMP_NUM_THREADS": str(default_threads())}
+    environment = {**os.environ, "CLAPRT_GRAPH_CACHE": str(work / "cache"), "OMP_NUM_THREADS": str(default_threads())}
     try:
         for name in names:
             command = [python_of(name), "benchmarks/worker.py", name, "--work", str(work), "--size", size]
@@ -197,7 +197,7 @@ def loads(work: Path, size: str, pairs: list[str], trials: int) -> dict[str, Any
             if trial < 0:
                 shutil.rmtree(cache, ignore_errors=True)
             command = [python_of("claprt"), "-c", _FRESH, str(work / f"bundle-{size}"), *pair.split()]
-            environment = {**os.environ, "CLAPRT_CACHE": str(cache)}
+            environment = {**os.environ, "CLAPRT_GRAPH_CACHE": str(cache)}
             started = time.perf_counter()
             ended = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE)
             took = (time.perf_counter() - started, int(ended.stdout) * 1024 / 1e6)

@@ -137,7 +137,7 @@ class Model:
         self.whole = claprt.read_bundle("mini").path
         self.files = [path.name for path in sorted(self.whole.iterdir()) if path.suffix in (".json", ".onnx")]
         self._sound = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
-        os.environ["CLAPRT_CACHE"] = "off"
+        os.environ["CLAPRT_GRAPH_CACHE"] = "off"
         self._vectors, self.fingerprint = self._asked(self.whole)
 
     def fresh(self) -> None:
@@ -174,9 +174,9 @@ class Graphs:
     def __init__(self, folder: Path) -> None:
         self._model, self._whole, self._work = Model(folder), folder / "prepared", folder / "cache"
         onnxruntime_session._WORTH_KEEPING = 0  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # the small model's graphs too
-        os.environ["CLAPRT_CACHE"] = str(self._whole)
+        os.environ["CLAPRT_GRAPH_CACHE"] = str(self._whole)
         self._model.outcome(self._model.whole)
-        os.environ["CLAPRT_CACHE"] = str(self._work)
+        os.environ["CLAPRT_GRAPH_CACHE"] = str(self._work)
 
     def try_one(self, draw: Draw) -> str:
         """Damages one file of a copy, and loads."""
@@ -192,7 +192,7 @@ class Bundles:
 
     def __init__(self, folder: Path, *, fitting: bool) -> None:
         self._model, self._fitting = Model(folder), fitting
-        os.environ["CLAPRT_CACHE"] = "off"
+        os.environ["CLAPRT_GRAPH_CACHE"] = "off"
 
     def try_one(self, draw: Draw) -> str:
         """Damages one file, or facts of the manifest, and loads."""

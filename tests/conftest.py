@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder of the tests' own, for them and for the processes that they start."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLAPRT_CACHE", str(folder))
+        patch.setenv("CLAPRT_GRAPH_CACHE", str(folder))
         yield folder
 
 

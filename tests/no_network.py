@@ -55,7 +55,7 @@ def run(program: str, home: Path, *, listening: bool = False, **environment: str
     # onnxruntime is silent by itself where CI says so
     dropped = ("ORT_", "XDG_", "CLAPRT_TELE", "CI", "GITHUB_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    folders = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "CLAPRT_CACHE": str(home / "claprt-cache")}
+    folders = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "CLAPRT_GRAPH_CACHE": str(home / "claprt-cache")}
     code = f"LISTENING = {listening}\n{_PREAMBLE}\n{program}"
     return subprocess.run(
         [sys.executable, "-c", code],

@@ -307,7 +307,7 @@ def test_weights_in_another_file(
 ) -> None:
     """Nothing would compare them with what was exported, whatever the manifest says of the graph."""
     (copy / "weights.bin").write_bytes(bytes(10_000_000))
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache") if remembered else "off")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache") if remembered else "off")
     rewritten(copy, change)
     for _ in range(2):
         with pytest.raises(

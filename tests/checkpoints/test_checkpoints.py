@@ -95,7 +95,7 @@ def stand_in(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> S
     shutil.copytree(bundle, folder / "bundle")
     (folder / "exporter.py").write_text(EXPORTER, encoding="utf-8")
     monkeypatch.setenv("STAND_IN", str(folder))
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLAPRT_BUNDLE", raising=False)
     monkeypatch.delenv("CLAPRT_TOKENIZER", raising=False)
     monkeypatch.setattr(exporter_process, "exporter_command", lambda: [sys.executable, str(folder / "exporter.py")])
@@ -158,7 +158,7 @@ def test_exports_of_another_user(stand_in: StandIn, file: Path, monkeypatch: pyt
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 4321)
     with pytest.raises(
-        BundleError, match=r"exports belongs to another user; name a cache folder of your own in CLAPRT_CACHE"
+        BundleError, match=r"exports belongs to another user; name a cache folder of your own in CLAPRT_GRAPH_CACHE"
     ):
         find_bundle(file)
 
@@ -293,7 +293,7 @@ def test_exports_that_nobody_loads_go(stand_in: StandIn, file: Path) -> None:
 def test_without_a_cache_folder(
     stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], value: str
 ) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", value.format(file=file))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", value.format(file=file))
     first = claprt.load(file)
     assert "kept for this process alone" in capfd.readouterr().err
     assert claprt.load(file).bundle.path == first.bundle.path
@@ -324,7 +324,7 @@ def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 
 def test_a_temporary_export_goes_with_its_process(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", "off")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", "off")
     out, err = process(stand_in, file).communicate(timeout=60)
     assert out.strip(), err
     assert not Path(out.strip()).parent.exists()
@@ -528,7 +528,7 @@ def test_without_standard_error(stand_in: StandIn, file: Path, monkeypatch: pyte
 
 def test_a_relative_cache_folder(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLAPRT_CACHE", "here")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", "here")
     assert find_bundle(file).parent == tmp_path / "here" / "exports"
 
 

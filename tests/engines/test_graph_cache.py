@@ -319,11 +319,15 @@ def test_entries_that_nobody_uses_go(kept: GraphCache) -> None:
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     assert default_cache() == GraphCache(tmp_path)
     for off in ("off", "", " OFF ", "0"):
-        monkeypatch.setenv("CLAPRT_CACHE", off)
+        monkeypatch.setenv("CLAPRT_GRAPH_CACHE", off)
         assert default_cache() is None
+    monkeypatch.delenv("CLAPRT_GRAPH_CACHE")
+    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    with pytest.warns(DeprecationWarning, match="CLAPRT_CACHE is now CLAPRT_GRAPH_CACHE"):
+        assert default_cache() == GraphCache(tmp_path)
     monkeypatch.delenv("CLAPRT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     if sys.platform != "win32":
@@ -386,9 +390,9 @@ def small_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_is_worth_keeping")
 def test_the_same_vector_from_a_kept_graph(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", "off")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", "off")
     expected = claprt.load(bundle).embed_audio(WAVEFORM)
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     for _ in range(2):
         assert np.array_equal(claprt.load(bundle).embed_audio(WAVEFORM), expected)
     (place,) = (tmp_path / "graphs").iterdir()
@@ -406,7 +410,7 @@ def test_a_kept_graph_that_is_no_graph(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: bytes | None
 ) -> None:
     """Even one whose record says that it is whole: then the bundle's own graph is run."""
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     expected = claprt.load(bundle).embed_audio(WAVEFORM)
     (place,) = (tmp_path / "graphs").iterdir()
     graph = place / "graph.onnx"
@@ -421,7 +425,7 @@ def test_a_kept_graph_that_is_no_graph(
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_cache(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o500)
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     assert claprt.load(bundle).embed_audio(WAVEFORM).shape == (512,)
 
 
@@ -430,7 +434,7 @@ def test_a_graph_prepared_with_other_options_is_another(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some options change what a graph is optimised to, so a kept one must not outlive them."""
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     for features, entries in ((frozenset({"vnni"}), 1), (frozenset[str](), 2), (frozenset({"vnni"}), 2)):
         monkeypatch.setattr(onnxruntime_session, "cpu_features", lambda features=features: features)
         claprt.load(bundle).embed_audio(WAVEFORM)
@@ -511,7 +515,7 @@ def test_a_graph_that_is_swapped_while_it_is_loaded(
         pytest.importorskip("openvino")
         if swap is by_another_folder and put_back:
             pytest.skip("OpenVINO keeps what it compiles by path, so there only the file is watched")
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache") if kept_in == "cache" else "off")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache") if kept_in == "cache" else "off")
     if settled:
         monkeypatch.setattr(digests, "settled", lambda *_: True)
     expected = claprt.load(swapped[0], provider=provider, verify=False).embed_audio(WAVEFORM)
@@ -552,7 +556,7 @@ def test_a_graph_that_is_swapped_before_it_is_first_used(
 ) -> None:
     """The text tower is loaded with the first text, which may be hours after the files were compared."""
     copy, _ = swapped
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
     clap = claprt.load(copy)
     graph = copy / "text.fp32.onnx"
     content = bytearray(graph.read_bytes())
@@ -568,19 +572,19 @@ def test_an_unverified_graph_is_not_kept_under_the_name_of_the_right_one(
     swapped: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy, other = swapped
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
     back = by_renaming(copy, other)
     wrong = claprt.load(copy, verify=False).embed_audio(WAVEFORM)
     assert not list((tmp_path / "cache" / "graphs").glob("[!.]*"))
     back()
     right = claprt.load(copy).embed_audio(WAVEFORM)
     assert wrong @ right < 0.999
-    monkeypatch.setenv("CLAPRT_CACHE", "off")
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", "off")
     assert np.allclose(claprt.load(copy).embed_audio(WAVEFORM), right, atol=1e-5)
 
 
 def test_a_second_load_hashes_nothing(bundle: Path, kept: GraphCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", str(kept.folder))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(kept.folder))
     claprt.load("mini").embed_text("a dog")
     read = digests._digest  # pyright: ignore[reportPrivateUsage]
     hashed: list[str] = []
@@ -610,7 +614,7 @@ print(claprt.load(sys.argv[1]).embed_audio(np.ones(48_000, np.float32), 48_000)[
         named = cache if cache == "off" else str(tmp_path / cache)
         done = subprocess.run(
             [sys.executable, "-c", program, str(bundle), str(room)],
-            env={**os.environ, "CLAPRT_CACHE": named}, capture_output=True, text=True, check=False,
+            env={**os.environ, "CLAPRT_GRAPH_CACHE": named}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         answers.add(done.stdout)

@@ -70,7 +70,7 @@ def test_many_sounds(bundle: Path) -> None:
 
 
 def test_a_second_load_takes_what_was_compiled(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
     expected = claprt.load(bundle, provider="openvino").embed_audio(SOME[4])
     (place,) = (tmp_path / "graphs").iterdir()
     (blob,) = place.glob("*.blob")

@@ -40,7 +40,7 @@ LOAD = "import claprt, sys; print(claprt.load({path!r}).bundle.path, 'torch' in 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of the test's own, the tokenizer from the variable, and no network."""
-    monkeypatch.setenv("CLAPRT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CLAPRT_TOKENIZER", str(tokenizer_file))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -1,7 +1,7 @@
 """A checkpoint's export, kept in the cache: made by a process of the exporter's own, once, whole or not at all.
 
-Exports lie in `exports` of the cache folder (`CLAPRT_CACHE`, else `claprt` in the user's cache folder), which only its
-owner may enter, each under a digest of what it depends on: the content of the checkpoint's files, its name and the
+Exports lie in `exports` of the cache folder (`claprt.system.cache_folder`), which only its owner may enter, each
+under a digest of what it depends on: the content of the checkpoint's files, its name and the
 exporter. A lock that ends with its process lets one process export while others wait for the result. Without a cache folder
 that can be written the export lies in a temporary folder and goes with this process.
 """

@@ -1,8 +1,8 @@
 """The cache folder: prepared graphs, exports of checkpoints, and digests of files, kept for later processes.
 
-`CLAPRT_CACHE` names it; by default it is `claprt` in the user's cache folder. `CLAPRT_CACHE=off` disables it; a folder that
-cannot be written disables it silently, because results are the same. The folder is trusted: whoever can write to it can
-change an entry and its record together. It is created for its owner alone (mode 0700).
+`CLAPRT_GRAPH_CACHE` names it; by default it is `claprt` in the user's cache folder. `off` disables it; a folder that cannot
+be written disables it silently, because results are the same. The folder is trusted: whoever can write to it can change an
+entry and its record together. It is created for its owner alone (mode 0700).
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from claprt.system.advice import warn_once
 from claprt.system.atomic import atomic_file
 from claprt.system.locks import HAS_LOCKS, is_abandoned
 
-CACHE_VARIABLE = "CLAPRT_CACHE"
+CACHE_VARIABLE = "CLAPRT_GRAPH_CACHE"
 """Environment variable that names the folder, or `off`."""
+OLD_CACHE_VARIABLE = "CLAPRT_CACHE"
+"""Its name in 0.1.0, read where the new one is not set."""
 
 GRAPHS = "graphs"
 """Subfolder of prepared graphs."""
@@ -59,6 +62,8 @@ class CacheFolder:
 def default_cache_folder() -> Path | None:
     """The folder that the environment names; None if it says `off` or there is no home."""
     named = os.environ.get(CACHE_VARIABLE)
+    if named is None and (named := os.environ.get(OLD_CACHE_VARIABLE)) is not None:
+        warn_once("cache", f"{OLD_CACHE_VARIABLE} is now {CACHE_VARIABLE}; set that.", DeprecationWarning)
     if named is not None and named.strip().lower() in ("", "off", "0", "no", "none"):
         return None
     if named:
