@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable, samples
-from tests.serve.wire import BINARY, CLOSE, PING, PONG, TEXT, frame
+from tests.serve.raw_sockets import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 kind = Register()
 

@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable
-from tests.serve.wire import GOOD_UPGRADE, frame, request, upgrade
+from tests.serve.raw_sockets import GOOD_UPGRADE, frame, request, upgrade
 
 POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd")
 kind = Register()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from tests.serve import bad_messages, bad_requests
 from tests.serve.case import MESSAGE_MB, TIMEOUT_S, Case, Maker
-from tests.serve.wire import Reply, http_reply, socket_reply, upgrade
+from tests.serve.raw_sockets import Reply, http_reply, socket_reply, upgrade
 
 BOUND_S = 12.0
 """Seconds within which every case has to be over: the service's time, and queues of what else is being asked."""

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from tests.serve.case import MESSAGE_MB, TIMEOUT_S, Case, samples
 from tests.serve.malformed import ask
 from tests.serve.process import Process
-from tests.serve.wire import BINARY, Reply, frame, http_reply, request, upgrade
+from tests.serve.raw_sockets import BINARY, Reply, frame, http_reply, request, upgrade
 
 SLACK_S = 2.0
 JSON = {"Content-Type": "application/json"}

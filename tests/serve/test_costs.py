@@ -21,7 +21,7 @@ import soundfile
 from websockets.asyncio.client import connect as connect_async
 
 from tests.serve.process import Process
-from tests.serve.wire import PING, frame, http_reply, request, upgrade
+from tests.serve.raw_sockets import PING, frame, http_reply, request, upgrade
 
 JSON = {"Content-Type": "application/json"}
 RATE = 16_000

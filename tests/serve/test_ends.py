@@ -23,7 +23,7 @@ from claprt.errors import ProviderError
 from claprt.serve.scheduling.batcher import Batcher
 from tests.serve.case import samples
 from tests.serve.process import Process
-from tests.serve.wire import http_reply, request
+from tests.serve.raw_sockets import http_reply, request
 
 JSON = {"Content-Type": "application/json"}
 

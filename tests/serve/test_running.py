@@ -29,7 +29,7 @@ from tests.serve.case import Case, samples
 from tests.serve.conftest import RATE
 from tests.serve.malformed import ask
 from tests.serve.process import Process
-from tests.serve.wire import BINARY, frame, request
+from tests.serve.raw_sockets import BINARY, frame, request
 
 LONG = json.dumps({"audio_buffer": base64.b64encode(samples(100_000)).decode(), "sample_rate": 1000})
 

@@ -44,19 +44,19 @@ def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
         >>> from_base64("AAE=").hex()
         '0001'
     """
-    found, rest, ended = io.BytesIO(), b"", False
+    decoded, rest, ended = io.BytesIO(), b"", False
     try:
         for piece in _pieces(text, start):
             rest += piece.translate(_OF_URLS, _SPACES)
             if ended and rest:
                 raise ValueError("padding in the middle")
             whole = len(rest) // 4 * 4
-            found.write(base64.b64decode(rest[:whole], validate=True))
+            decoded.write(base64.b64decode(rest[:whole], validate=True))
             ended, rest = ended or rest[:whole].endswith(b"="), rest[whole:]
         base64.b64decode(rest, validate=True)  # raises where something is left
     except (binascii.Error, ValueError) as error:
         raise Base64Error(f"{called} is not base64: {_reason(error)}.") from error
-    return found.getvalue()
+    return decoded.getvalue()
 
 
 def _reason(error: ValueError) -> str:
@@ -106,17 +106,17 @@ def _unquote(text: str, start: int) -> bytes:
     Raises:
         AudioDecodeError: If it contains a character beyond ASCII.
     """
-    found, rest = io.BytesIO(), b""
+    decoded, rest = io.BytesIO(), b""
     try:
         for piece in _pieces(text, start):
             content = rest + piece
             cut = content.rfind(b"%", -2) if len(content) > 1 else content.find(b"%")  # its digits may be in the next one
             content, rest = (content[:cut], content[cut:]) if cut >= 0 else (content, b"")
-            found.write(_unquote_piece(content))
+            decoded.write(_unquote_piece(content))
     except UnicodeError as error:
         raise AudioDecodeError(f"The data: URI cannot be decoded: {_reason(error)}.") from error
-    found.write(rest)
-    return found.getvalue()
+    decoded.write(rest)
+    return decoded.getvalue()
 
 
 def _unquote_piece(content: bytes) -> bytes:
@@ -124,7 +124,7 @@ def _unquote_piece(content: bytes) -> bytes:
     marks = np.flatnonzero(data[:-2] == ord("%"))
     values = _HEX[data[marks + 1]] * 16 + _HEX[data[marks + 2]]
     coded = (_HEX[data[marks + 1]] >= 0) & (_HEX[data[marks + 2]] >= 0)
-    found, keep = data.copy(), np.ones(data.size, np.bool_)
-    found[marks[coded]] = values[coded]
+    result, keep = data.copy(), np.ones(data.size, np.bool_)
+    result[marks[coded]] = values[coded]
     keep[marks[coded] + 1] = keep[marks[coded] + 2] = False
-    return found[keep].tobytes()
+    return result[keep].tobytes()

@@ -60,12 +60,12 @@ def project(clap: Clap, message: bytes | str, limits: Limits) -> bytes:
         raise OptionError(_TRAINING)
     began = time.perf_counter()
     single = request.embeddings is None
-    given = request.embedding if request.embeddings is None else request.embeddings
-    if not given:
+    embeddings = request.embedding if request.embeddings is None else request.embeddings
+    if not embeddings:
         raise OptionError("Missing embedding or embeddings in request: a list of numbers, or a list of such lists.")
-    if not single and len(given) > limits.vectors:
-        raise OptionError(f"There may be up to {limits.vectors} embeddings in one request; got {len(given)}.")
-    descriptors = clap.project(_rows(given)).tolist()
+    if not single and len(embeddings) > limits.vectors:
+        raise OptionError(f"There may be up to {limits.vectors} embeddings in one request; got {len(embeddings)}.")
+    descriptors = clap.project(_rows(embeddings)).tolist()
     reply: dict[str, Any] = {"behavior_descriptor": descriptors} if single else {"behavior_descriptors": descriptors}
     if not single:
         reply["count"] = len(descriptors)
@@ -84,9 +84,9 @@ def _decode(message: bytes | str, numbers: int) -> ProjectRequest:
         raise OptionError(f"The message is not understood: {error}.") from error
 
 
-def _rows(given: list[float] | list[list[float]]) -> Embeddings:
+def _rows(embeddings: list[float] | list[list[float]]) -> Embeddings:
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the projection refuses
-            return np.array(given, np.float32)
+            return np.array(embeddings, np.float32)
     except ValueError as error:
         raise OptionError("The rows of embeddings have different lengths.") from error

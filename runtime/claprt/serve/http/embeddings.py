@@ -154,15 +154,15 @@ def _from_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
         return None
     one = [ids for ids in wanted.input if isinstance(ids, int)]
     rows = [one] if one else [ids for ids in wanted.input if isinstance(ids, list)]
-    found = [text for ids in rows if (text := _text_of(service, ids)) is not None]
-    if len(found) < len(rows) or not found or len(one) not in (0, len(wanted.input)):
+    texts = [text for ids in rows if (text := _text_of(service, ids)) is not None]
+    if len(texts) < len(rows) or not texts or len(one) not in (0, len(wanted.input)):
         raise ShapeError(
             "input holds token ids that are not what this model's own tokenizer makes of a text, from <s> to </s>; send "
             "the texts themselves. (LangChain's OpenAIEmbeddings sends ids of another tokenizer; it sends texts with "
             "check_embedding_ctx_len=False.)"
         )
     return EmbeddingsRequest(
-        input=found,
+        input=texts,
         encoding_format=wanted.encoding_format,
         dimensions=wanted.dimensions,
         modality="text",

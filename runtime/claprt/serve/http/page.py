@@ -39,10 +39,10 @@ _HEADERS = {
 def page_files() -> dict[str, bytes]:
     """Files of the page by their path on the server."""
     folder = files("claprt.serve.http").joinpath("static")
-    found = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(_TYPES))}
-    found["/"] = found.pop("/page/index.html")
-    found[EXAMPLE] = Path(sample_path("dog")).read_bytes()
-    return found
+    content = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(_TYPES))}
+    content["/"] = content.pop("/page/index.html")
+    content[EXAMPLE] = Path(sample_path("dog")).read_bytes()
+    return content
 
 
 def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -> list[Route]:
@@ -63,7 +63,7 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -
     async def facts(_: Request) -> Response:
         limits = {"bytes": service.limits.message_bytes, "texts": service.limits.texts, "windows": service.limits.windows}
         manifest = service.clap.manifest
-        found = {
+        values = {
             **service.facts(),
             "token": token,
             "limits": limits,
@@ -71,7 +71,7 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -
             "trained_on": manifest.source.trained_on if manifest.source.trained_words else None,
             "example": EXAMPLE,
         }
-        return JSONResponse(found, headers=_HEADERS)
+        return JSONResponse(values, headers=_HEADERS)
 
     async def docs(_: Request) -> Response:
         return Response(api, media_type=_TYPES[".html"], headers=_HEADERS)

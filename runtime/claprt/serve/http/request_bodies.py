@@ -56,13 +56,13 @@ class Form:
             ShapeError: If a field is missing or has another shape.
         """
         values: dict[str, Any] = {}
-        for name, found in self.fields.items():
+        for name, texts in self.fields.items():
             if name == labels:
-                values[name] = found if len(found) > 1 or name in self.lists else found[0]
-            elif len(found) > 1:
-                raise OptionError(f"The form has {name} {len(found)} times.")
-            elif found[0].strip():
-                values[name] = found[0]
+                values[name] = texts if len(texts) > 1 or name in self.lists else texts[0]
+            elif len(texts) > 1:
+                raise OptionError(f"The form has {name} {len(texts)} times.")
+            elif texts[0].strip():
+                values[name] = texts[0]
         return convert_form(values, shape)
 
 
@@ -85,10 +85,10 @@ def check_media_type(request: Request, *allowed: str) -> str:
     if charset is not None and charset[1].lower() not in ("utf-8", "utf8", "us-ascii", "ascii"):
         raise MediaTypeError(f"The body is stated to be in {charset[1][:40]}; send UTF-8.")
     stated = content_type.partition(";")[0].strip().lower()
-    found = JSON if stated.endswith("+json") else stated
-    if found not in allowed:
+    media_type = JSON if stated.endswith("+json") else stated
+    if media_type not in allowed:
         raise MediaTypeError(f"The body is stated to be {stated or 'nothing'}; send {' or '.join(allowed)}.")
-    return found
+    return media_type
 
 
 async def read_json(request: Request) -> bytes:

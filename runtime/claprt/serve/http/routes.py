@@ -83,7 +83,7 @@ class HttpApi:
     def endpoints(self) -> list[HttpEndpoint]:
         """All endpoints; those of OpenAI's API at infinity's paths too, whose prefix is empty by default."""
         unready = {503: "loading, shutting down, or the engine failed"}
-        found = [
+        endpoints = [
             HttpEndpoint("GET", "/healthz", self.healthz, reply=str),
             HttpEndpoint("GET", "/readyz", self.readyz, errors=unready),
             HttpEndpoint("GET", "/metrics", self.metrics, reply=str),
@@ -92,7 +92,7 @@ class HttpApi:
             embeddings = partial(
                 HttpEndpoint, "POST", json=EmbeddingsRequest, reply=EmbeddingsReply, is_documented=bool(prefix)
             )
-            found += [
+            endpoints += [
                 HttpEndpoint("GET", f"{prefix}/models", self.models, is_documented=bool(prefix)),
                 HttpEndpoint("GET", f"{prefix}/models/{{name:path}}", self.model, is_documented=bool(prefix)),
                 HttpEndpoint("GET", f"{prefix}/health", self.health, is_documented=False),
@@ -100,7 +100,7 @@ class HttpApi:
                 embeddings(f"{prefix}/embeddings_audio", self.embeddings_audio),
             ]
         return [
-            *found,
+            *endpoints,
             HttpEndpoint("POST", "/classify", self.classify, ClassifyRequest, ClassifyForm),
             # infinity's path for its own classification, so that its clients get an error that says what is expected
             HttpEndpoint("POST", "/v1/classify", self.classify, is_documented=False),
@@ -168,11 +168,11 @@ class HttpApi:
 
         async def work() -> Response:
             zero_shot = await service.batcher.run_in_thread(decoded)
-            found = await answer(service, zero_shot, times)
+            outcome = await answer(service, zero_shot, times)
             # decodes the file a second time, which keeps pictures out of the scheduler
             data = await service.batcher.read(lambda pause: page_data(service.clap, form.audio, service.limits, pause))
-            data["sound"]["windows"] = len(found.embedding.sound.windows)
-            facts = {"mode": zero_shot.mode, "result": found.result, "batch": found.embedding.batch, **service.facts()}
+            data["sound"]["windows"] = len(outcome.embedding.sound.windows)
+            facts = {"mode": zero_shot.mode, "result": outcome.result, "batch": outcome.embedding.batch, **service.facts()}
             untrained = foreign(zero_shot.labels, service.clap.manifest.source.trained_words)
             return json_response({**data, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
@@ -212,8 +212,8 @@ class HttpApi:
         service, times = self._service, times_of(request)
 
         async def work() -> Response:
-            found = await answer(service, await service.batcher.run_in_thread(decoded), times)
-            result = found.result or {}
+            outcome = await answer(service, await service.batcher.run_in_thread(decoded), times)
+            result = outcome.result or {}
             return json_response({**result, "fingerprint": service.clap.fingerprint, "timings_ms": times.to_dict()})
 
         with service.admission.admit(size):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from claprt.serve.errors import clear_frames
 from claprt.serve.scheduling.fair_queue import Client, ClientQueues, FairShares
 
 CONCURRENCY = 2
@@ -220,7 +220,7 @@ class Readers:
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - a thread outlives whatever a decoder raises
-            _clear_frames(error)
+            clear_frames(error)
             task.on_error(error)
         with self._change:
             self._shares.charge(task.client, task.end_slice())
@@ -251,14 +251,3 @@ class Readers:
 
     def _can_start(self) -> bool:
         return self._next is not None and self._next not in self._paused
-
-
-def _clear_frames(error: BaseException | None) -> None:
-    """Clear the local variables of the frames of an error and of its causes.
-
-    A future holds the error, and the frames lead to the future: a reference cycle that would keep megabytes of audio until
-    a garbage collection, which counts objects, not bytes. Tracebacks print as before.
-    """
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

@@ -170,7 +170,9 @@ class Service:
         try:
             return await self.embed(inputs[position])
         except AudioError as error:
-            raise (type(error)(f"input {position}: {error}") if len(inputs) > 1 else error) from error
+            if len(inputs) == 1:
+                raise
+            raise type(error)(f"input {position}: {error}") from error
 
     async def embed_texts(self, texts: Sequence[str], times: Times | None = None, called: str = "texts") -> Embeddings:
         """Embed a client's texts, [texts, dim].

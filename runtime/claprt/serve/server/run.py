@@ -108,18 +108,18 @@ def listen(host: str, port: int) -> list[socket.socket]:
         OptionError: If the host is not an address of this machine, or the port cannot be opened.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:
         raise OptionError(f"host={host!r}, port={port} is not an address: {error}.") from error
     opened: list[socket.socket] = []
-    for family, _, _, _, address in found:
+    for family, _, _, _, address in addresses:
         one = (str(address[0]), opened[0].getsockname()[1] if opened and port == 0 else port)
         try:
             opened.append(socket.create_server(one, family=family, backlog=512))
             # asyncio does not set it for these; the end of a response would wait 40 ms for an acknowledgement
             opened[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:  # `localhost` where there is no IPv6
+            if error.errno == errno.EADDRNOTAVAIL and len(addresses) > 1:  # `localhost` where there is no IPv6
                 continue
             for other in opened:
                 other.close()
