@@ -1,5 +1,7 @@
 """Modules and names of 0.1.0 at their new places: programs, pickles and Triton repositories of then keep working.
 
+Modules inside the service are not among them: no document of 0.1.0 names any but `app`, `limits` and `server`.
+
 A module of `MODULES` can be imported under its old name, with a `DeprecationWarning` that states the new one. Whatever is
 looked up in it comes from the place in `NAMES`, or else from the first of its new modules that has it.
 """
@@ -42,20 +44,6 @@ MODULES: Mapping[str, str] = {
     "claprt.resample": "claprt.audio.resample",
     "claprt.results": "claprt.model.results",
     "claprt.scores": "claprt.tasks.classification",
-    "claprt.serve.analysis": "claprt.serve.http.page_data",
-    "claprt.serve.batcher": "claprt.serve.scheduling.batcher",
-    "claprt.serve.bodies": "claprt.serve.http.request_bodies",
-    "claprt.serve.connections": "claprt.serve.server.uvicorn_protocols",
-    "claprt.serve.conversation": "claprt.serve.websocket.endpoint",
-    "claprt.serve.encoding": "claprt.serve.base64_audio",
-    "claprt.serve.faults": "claprt.serve.errors",
-    "claprt.serve.gate": "claprt.serve.middleware",
-    "claprt.serve.page": "claprt.serve.http.page",
-    "claprt.serve.places": "claprt.serve.admission",
-    "claprt.serve.questions": "claprt.serve.scheduling.zero_shot",
-    "claprt.serve.reading": "claprt.serve.scheduling.features",
-    "claprt.serve.service": "claprt.serve.scheduling.service",
-    "claprt.serve.socket": "claprt.serve.websocket.kromosynth",
     "claprt.session": "claprt.engines.onnxruntime_session",
     "claprt.synthetic": "claprt.audio.synthetic",
     "claprt.tagging": "claprt.tasks.tagging",

@@ -22,7 +22,7 @@ import claprt
 from claprt import _moved, errors
 
 NAMES: dict[str, str] = json.loads(Path(__file__).with_name("names_0_1_0.json").read_text(encoding="utf-8"))
-"""Public names of each module of 0.1.0, as its source defines them."""
+"""Public names of each module of 0.1.0, as its source defines them; of the service only those that documents name."""
 
 GONE = {
     "claprt.bound.CUDA_GRAPHS_VARIABLE", "claprt.bound.cuda_graphs_wanted", "claprt.bound.recorded",  # never ran on a card
@@ -30,7 +30,6 @@ GONE = {
     "claprt.cli.answers.split_words", "claprt.cli.options.sound_source", "claprt.cli.similarity.table",
     "claprt.compat.kromosynth.checked_bundle",
     "claprt.decode.T",
-    "claprt.serve.http.in_json", "claprt.serve.socket.Samples",
     "claprt.triton.ports", *(f"claprt.triton.pypi_server.{name}" for name in (
         "TritonServer", "is_ready", "serve", "shared_regions", "why_not",
     )),  # tools/pypi_triton_server.py of the repository
