@@ -83,6 +83,8 @@ NAMES: Mapping[str, str] = {
     "claprt.manifest.Shares": "claprt.bundle.metadata.PrecisionRecall",
     "claprt.manifest.TaggingFacts": "claprt.bundle.metadata.TaggingCalibration",
     "claprt.manifest.TextFacts": "claprt.bundle.manifest.TextConfig",
+    "claprt.preprocess.prepared_blocks": "claprt.audio.preprocess.preprocess_blocks",
+    "claprt.text.checked_texts": "claprt.text.tokenizer.validate_texts",
     "claprt.windows.fill": "claprt.audio.windows.pad_to",
     "claprt.windows.shrink": "claprt.audio.windows.resize_time",
 }

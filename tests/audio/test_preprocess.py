@@ -12,13 +12,13 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from claprt.audio.preprocess import RECIPES, int16_round_trip, prepared_blocks, recipe
+from claprt.audio.preprocess import RECIPES, int16_round_trip, preprocess_blocks, recipe
 from claprt.audio.sound import open_sound
 from claprt.errors import AudioDecodeError, EmptyAudioError, NonFiniteAudioError, OptionError
 
 
 def prepared(waveform: NDArray[Any], rate: int, name: str) -> NDArray[np.float32]:
-    return np.concatenate(list(prepared_blocks(open_sound(waveform, rate, 48_000), recipe(name), 48_000)))
+    return np.concatenate(list(preprocess_blocks(open_sound(waveform, rate, 48_000), recipe(name), 48_000)))
 
 
 def test_int16_round_trip_is_laions_for_every_level() -> None:
@@ -113,7 +113,7 @@ def test_a_long_sound_is_prepared_as_a_whole_would_be(long: bytes, name: str, mo
     """It is read twice where its peak is asked for; the samples are the same to the last bit."""
 
     def together(source: Any, rate: int | None) -> NDArray[np.float32]:
-        return np.concatenate(list(prepared_blocks(open_sound(source, rate, 48_000), recipe(name), 48_000)))
+        return np.concatenate(list(preprocess_blocks(open_sound(source, rate, 48_000), recipe(name), 48_000)))
 
     decoded, rate = soundfile.read(io.BytesIO(long), dtype="float32")
     found = [together(long, None), together(io.BytesIO(long), None), together(decoded, rate)]
@@ -138,9 +138,9 @@ def test_what_can_be_read_once_is_kept(long: bytes) -> None:
 
     sound = open_sound(Pipe(long), None, 48_000)
     assert sound.again is None
-    samples = np.concatenate(list(prepared_blocks(sound, recipe("kromosynth"), 48_000)))
+    samples = np.concatenate(list(preprocess_blocks(sound, recipe("kromosynth"), 48_000)))
     assert np.array_equal(
-        samples, np.concatenate(list(prepared_blocks(open_sound(long, None, 48_000), recipe("kromosynth"), 48_000)))
+        samples, np.concatenate(list(preprocess_blocks(open_sound(long, None, 48_000), recipe("kromosynth"), 48_000)))
     )
 
 
@@ -148,7 +148,7 @@ def test_a_sound_that_changes_between_two_readings_is_refused(long: bytes) -> No
     sound = open_sound(long, None, 48_000)
     changed = replace(sound, again=lambda: iter([np.zeros(70 * 8000, np.float32)]))
     with pytest.raises(AudioDecodeError, match="changed"):
-        list(prepared_blocks(changed, recipe("kromosynth"), 48_000))
+        list(preprocess_blocks(changed, recipe("kromosynth"), 48_000))
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(1_000, 600), (44_101, 100)])
@@ -158,7 +158,7 @@ def test_minutes_of_silence_take_little_memory(name: str, rate: int, seconds: in
     file = flac(np.zeros(seconds * rate, np.float32), rate)
     tracemalloc.start()
     try:
-        samples = sum(block.size for block in prepared_blocks(open_sound(file, None, 48_000), recipe(name), 48_000))
+        samples = sum(block.size for block in preprocess_blocks(open_sound(file, None, 48_000), recipe(name), 48_000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -171,7 +171,7 @@ def test_a_long_array_takes_little_memory(name: str) -> None:
     samples = np.full(48_000 * 200, 0.1, np.float32)
     tracemalloc.start()
     try:
-        for _ in prepared_blocks(open_sound(samples, 48_000, 48_000), recipe(name), 48_000):
+        for _ in preprocess_blocks(open_sound(samples, 48_000, 48_000), recipe(name), 48_000):
             pass
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:

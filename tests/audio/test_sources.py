@@ -20,7 +20,7 @@ import soundfile
 
 import claprt
 from claprt.audio.sound import is_one_source, source_name
-from claprt.audio.sources import plain_source, split_sources
+from claprt.audio.sources import resolve_source, split_sources
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import (
     AudioDecodeError,
@@ -412,7 +412,7 @@ def test_a_file_of_samples(clap: claprt.Clap, folder: Path) -> None:
 
 def test_a_long_list_is_not_written_out() -> None:
     with pytest.raises(AudioTypeError) as caught:
-        plain_source([0.5] * 100_000 + [None])  # type: ignore[list-item]
+        resolve_source([0.5] * 100_000 + [None])  # type: ignore[list-item]
     assert len(str(caught.value)) < 300
 
 

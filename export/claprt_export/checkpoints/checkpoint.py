@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.manifest import MAX_LOGIT_SCALE, MelSpec
-from claprt.bundle.metadata import printable
+from claprt.bundle.metadata import escape_controls
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoints.detect_architecture import audio_architecture, text_architecture
 from claprt_export.checkpoints.state_dict import read_weights, weight_file
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     config = _read_json(path / "config.json") if folder else {}
     audio, text = _architectures(file, weights, config)
     checkpoint = Checkpoint(
-        name=printable(name or (path.name if folder else path.stem)),
+        name=escape_controls(name or (path.name if folder else path.stem)),
         layout="transformers" if is_transformers_layout(stored) else "laion",
         sha256=sha256_of(file),
         weights={key: _as_float32(tensor) for key, tensor in weights.items()},

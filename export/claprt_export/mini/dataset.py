@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from claprt.audio.log_mel import log_mel
-from claprt.audio.preprocess import int16_round_trip, prepared_blocks, recipe
+from claprt.audio.preprocess import int16_round_trip, preprocess_blocks, recipe
 from claprt.audio.resample import SoxrResampler
 from claprt.audio.sound import open_sound
 from claprt.bundle.manifest import MelSpec
@@ -150,7 +150,7 @@ def _heard(job: _Job) -> tuple[_Job, NDArray[np.float16]]:
     spec = MelSpec()
     if job.path:
         sound = open_sound(job.path, None, RATE)
-        samples = np.concatenate(list(prepared_blocks(sound, recipe("laion"), RATE)))
+        samples = np.concatenate(list(preprocess_blocks(sound, recipe("laion"), RATE)))
         if job.speed != 1.0:
             samples = SoxrResampler(round(RATE * job.speed), RATE, "float32")(samples, last=True).astype(np.float32)
     else:

@@ -1,7 +1,7 @@
 """Log-mel features of a source: inputs of the audio tower, window by window.
 
 The one path from a source to the audio tower, for `claprt.Clap`, services, the Triton repository and the exporter:
-`open_sound` (decoding), `prepared_blocks` (resampling and levels), `audio_windows` or fusion, `log_mel`.
+`open_sound` (decoding), `preprocess_blocks` (resampling and levels), `audio_windows` or fusion, `log_mel`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from claprt.arrays import LogMel, LogMels, Waveform
 from claprt.audio.log_mel import log_mel, log_mel_of_blocks
 from claprt.audio.long_audio import LongAudioPolicy, LongMode, audio_windows, fit_window, limit_duration, take_samples
-from claprt.audio.preprocess import Recipe, prepared_blocks
+from claprt.audio.preprocess import Recipe, preprocess_blocks
 from claprt.audio.resample import Samples
 from claprt.audio.sound import Sound, open_sound
 from claprt.audio.sources import AudioSource
@@ -65,7 +65,7 @@ def audio_features(
         sound = replace(sound, blocks=limit_duration(max_windows, sound.blocks, sound.rate, config))
     if progress is not None:
         sound = replace(sound, blocks=_with_progress(sound, progress))
-    blocks = prepared_blocks(sound, preprocessing, config.mel.sample_rate)
+    blocks = preprocess_blocks(sound, preprocessing, config.mel.sample_rate)
     return model_inputs(blocks, config, preprocessing, policy)
 
 
@@ -81,7 +81,7 @@ def model_inputs(
     """Compute the features of one clip, window by window.
 
     Args:
-        blocks: The clip as `prepared_blocks` yields it, each [samples] float32 at the model's rate.
+        blocks: The clip as `preprocess_blocks` yields it, each [samples] float32 at the model's rate.
         config: Of the checkpoint.
         preprocessing: The same as of the blocks.
         policy: What is done with a clip longer than a window.

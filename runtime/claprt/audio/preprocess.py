@@ -91,7 +91,7 @@ def int16_round_trip(samples: Samples) -> Waveform:
     return quantised.astype(np.float32) / np.float32(32767.0)
 
 
-def prepared_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Waveform]:
+def preprocess_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterator[Waveform]:
     """Resample a sound to the model's rate, with the levels of the recipe: blocks [samples] float32, at least one sample.
 
     Raises:

@@ -21,7 +21,7 @@ from claprt.audio.sources import (
     AudioSource,
     check_rate,
     is_one_source,
-    plain_source,
+    resolve_source,
     source_name,
     split_sources,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "is_decoded_anew",
     "is_one_source",
     "open_sound",
-    "plain_source",
+    "resolve_source",
     "source_name",
     "split_sources",
 ]
@@ -71,7 +71,7 @@ def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int
         AudioError: If the source cannot be opened as a sound; the message states why.
         AudioShapeError: If it has too many channels.
     """
-    plain = plain_source(source, sample_rate)
+    plain = resolve_source(source, sample_rate)
     if isinstance(plain.source, np.ndarray):
         if plain.rate is None:
             _warn_of_the_rate(plain.name, default_rate)

@@ -122,7 +122,7 @@ def _name(source: object) -> str:  # noqa: PLR0911 - one for each kind
     return name if isinstance(name, str) else type(source).__name__
 
 
-def plain_source(source: AudioSource, sample_rate: float | None = None) -> PlainSource:
+def resolve_source(source: AudioSource, sample_rate: float | None = None) -> PlainSource:
     """A source without its wrapping.
 
     Args:

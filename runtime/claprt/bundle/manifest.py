@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from claprt.bundle.graphs import FileInfo, GraphInfo, ParityReport, Precision, ProjectionInfo, QualityReport, Stage
-from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, printable
+from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, escape_controls
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
 
 SCHEMA = 1
@@ -247,7 +247,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""
-        return json.dumps(printable(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(escape_controls(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -272,7 +272,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
             "again with this release, or install the release that wrote it."
         )
     plain = content.isascii() and b"\\" not in content and b"\x7f" not in content  # then JSON allows no control characters
-    if not plain and printable(facts) != facts:
+    if not plain and escape_controls(facts) != facts:
         raise BundleCorruptError(
             f"{path} holds control characters, which would reach terminals and logs. Export the bundle again."
         )

@@ -94,7 +94,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 """Control characters, those that turn the direction of writing, line separators, and halves of characters."""
 
 
-def printable(facts: Any) -> Any:
+def escape_controls(facts: Any) -> Any:
     """The same facts with control characters in words and keys written as escapes.
 
     Raises:
@@ -103,7 +103,7 @@ def printable(facts: Any) -> Any:
     if isinstance(facts, str):
         return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), facts)
     if isinstance(facts, dict):
-        return {printable(key): printable(value) for key, value in facts.items()}
+        return {escape_controls(key): escape_controls(value) for key, value in facts.items()}
     if isinstance(facts, list | tuple):
-        return [printable(value) for value in facts]
+        return [escape_controls(value) for value in facts]
     return facts

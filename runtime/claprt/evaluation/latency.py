@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from claprt.audio.log_mel import log_mel
 from claprt.audio.long_audio import LongAudioPolicy, LongMode, audio_windows
-from claprt.audio.preprocess import prepared_blocks
+from claprt.audio.preprocess import preprocess_blocks
 from claprt.audio.sound import open_sound
 from claprt.audio.synthetic import SOUNDS
 from claprt.model.clap import Clap
@@ -132,7 +132,7 @@ def _stages(clap: Clap, file: bytes) -> dict[str, float]:
         sound = open_sound(file, None, clap.sample_rate)
         decoded = list(sound.blocks)
     with timed("resample"):
-        blocks = list(prepared_blocks(replace(sound, blocks=iter(decoded)), clap.recipe, clap.sample_rate))
+        blocks = list(preprocess_blocks(replace(sound, blocks=iter(decoded)), clap.recipe, clap.sample_rate))
     with timed("window"):
         _, window = next(audio_windows(iter(blocks), facts, LongAudioPolicy(mode=LongMode.HEAD)))
     with timed("mel"):

@@ -24,7 +24,7 @@ from claprt.model.embedding_cache import Recall
 from claprt.model.loaded import Loaded
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
-from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
+from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, pad, split_texts, validate_texts
 
 _TEXT_BATCH = 32
 _TOKENISED = 64
@@ -273,7 +273,7 @@ class Clap(Loaded):
         self.check_open()
         recall = self.recall
         _, texts = split_texts(texts)
-        keys = [recall.text_key(text) for text in checked_texts(texts)]
+        keys = [recall.text_key(text) for text in validate_texts(texts)]
         rows = [recall.vector(key) for key in keys]
         missing = [position for position, row in enumerate(rows) if row is None]
         yield

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import Embedding
-from claprt.audio.sound import AudioSource, is_decoded_anew, plain_source, source_name
+from claprt.audio.sound import AudioSource, is_decoded_anew, resolve_source, source_name
 from claprt.errors import AudioError
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
@@ -47,7 +47,7 @@ class Recall:
             if is_decoded_anew(source):
                 return None
             try:
-                plain = plain_source(source, sample_rate)
+                plain = resolve_source(source, sample_rate)
             except AudioError:
                 return None  # whoever opens it says what is wrong
             source, sample_rate = plain.source, plain.rate

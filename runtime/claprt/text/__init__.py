@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from claprt._moved import attribute
-from claprt.text.tokenizer import TextEncoder, Tokenizer, batches_by_length, checked_texts, pad, split_texts
+from claprt.text.tokenizer import TextEncoder, Tokenizer, batches_by_length, pad, split_texts, validate_texts
 
-__all__ = ["TextEncoder", "Tokenizer", "batches_by_length", "checked_texts", "pad", "split_texts"]
+__all__ = ["TextEncoder", "Tokenizer", "batches_by_length", "pad", "split_texts", "validate_texts"]
 
 if not TYPE_CHECKING:
 

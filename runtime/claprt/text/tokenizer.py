@@ -79,7 +79,7 @@ class Tokenizer:
             TextError: If a text is empty or cannot be encoded as UTF-8.
             BundleCorruptError: If the tokenizer fails, or gives ids beyond the embeddings of the text tower.
         """
-        checked_texts(texts)
+        validate_texts(texts)
         try:
             found = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -124,7 +124,7 @@ def split_texts(texts: str | Iterable[str]) -> tuple[bool, list[str]]:
     return False, [cast("Any", text).as_py() if hasattr(text, "as_py") else text for text in texts]  # pyarrow's scalars
 
 
-def checked_texts(texts: Sequence[str]) -> Sequence[str]:
+def validate_texts(texts: Sequence[str]) -> Sequence[str]:
     """The texts themselves, if each can be embedded.
 
     Raises:

@@ -148,9 +148,9 @@ class WholeFile(BinaryFile):
     def _read_at(self, offset: int, count: int) -> bytes:
         if self._at != offset:
             self._file.seek(offset)
-        content = whole_bytes(self._file.read(count))
+        content = check_read(self._file.read(count))
         while 0 < len(content) < count:  # a raw file gives less than it is asked for
-            more = whole_bytes(self._file.read(count - len(content)))
+            more = check_read(self._file.read(count - len(content)))
             if not more:
                 break
             content += more
@@ -226,7 +226,7 @@ class Part:
     """How many samples belong to the sound, where libsndfile needs more to begin."""
 
 
-def whole_bytes(content: bytes | bytearray | memoryview | None) -> bytes:
+def check_read(content: bytes | bytearray | memoryview | None) -> bytes:
     """Check what a `read` returned.
 
     Raises:

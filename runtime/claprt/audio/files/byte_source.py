@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from claprt.audio.files.binary import BinaryFile, Memory, WholeFile, readable_as, whole_bytes
+from claprt.audio.files.binary import BinaryFile, Memory, WholeFile, check_read, readable_as
 from claprt.audio.files.containers import HEAD_BYTES, Reader, recognise
 from claprt.errors import AudioDecodeError, AudioNotFoundError, AudioTypeError
 
@@ -117,4 +117,4 @@ def _next_chunk(name: str, file: IO[bytes]) -> bytes:
         )
     if not isinstance(content, bytes | bytearray | memoryview | None):
         raise AudioTypeError(f"{name} gives {type(content).__name__}, not bytes; open it in binary mode.")
-    return whole_bytes(content)
+    return check_read(content)

@@ -3,7 +3,7 @@
 The first bytes decide, never the name, so that a path, bytes, a file object and a pipe give the same samples or the same
 sentence. Files are read in blocks, so an hour of sound never stands in memory. Nothing is repaired, and no part is taken
 for the whole: before libsndfile decodes a file, its structure is compared with what its header states (`chunks`,
-`ogg`, `mpeg_stream`, `flac`, `stated`), because a vector of half a sound looks like any other vector.
+`ogg`, `mpeg_stream`, `flac`, `stated_lengths`), because a vector of half a sound looks like any other vector.
 docs/formats.md has the rules of each format.
 """
 
@@ -136,7 +136,7 @@ def _parts(name: str, file: BinaryFile, container: Container, begin: int) -> lis
     if container in _chunked():
         found = _chunked()[container](name, file)
         return [Part(file)] if found is None else _in_chunks(name, file, *found)
-    from claprt.audio.files.stated import stated_samples
+    from claprt.audio.files.stated_lengths import stated_samples
 
     return [Part(file, stated_samples(name, container, file))]
 

@@ -27,7 +27,7 @@ from claprt.engines.triton.shared_memory import Placed, Regions
 from claprt.engines.triton.transport import Security, Transport, connect
 from claprt.errors import ClosedError, OptionError, ServerError, ServerUnavailableError
 from claprt.system.forks import forget_in_children, never_end
-from claprt.text.tokenizer import checked_texts
+from claprt.text.tokenizer import validate_texts
 
 OUTPUTS = {AUDIO: "audio_embeddings", TEXT: "text_embeddings"}
 PAUSE_S = 0.05
@@ -155,7 +155,7 @@ class TritonEngine:
         def asked(part: Array) -> dict[str, Array]:
             return self._infer(TOKENIZER, {"text": part}, outputs)
 
-        checked_texts(texts)
+        validate_texts(texts)
         found: list[list[int]] = []
         for start in range(0, len(texts), self.served.max_texts):
             part = np.array([text.encode() for text in texts[start : start + self.served.max_texts]], np.object_)

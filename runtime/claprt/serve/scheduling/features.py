@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from claprt.audio.features import AudioFeatures, model_inputs
 from claprt.audio.long_audio import limit_duration
-from claprt.audio.preprocess import prepared_blocks
+from claprt.audio.preprocess import preprocess_blocks
 from claprt.audio.resample import Samples
 from claprt.audio.sound import AudioSource, Sound, open_sound
 from claprt.errors import AudioShapeError
@@ -61,7 +61,7 @@ def extract(clap: Clap, sound: Sound, limits: Limits) -> Iterator[AudioFeatures]
         AudioShapeError: If it has more windows than the limit.
         AudioError: If it cannot be decoded, or exceeds another limit.
     """
-    blocks = prepared_blocks(sound, clap.recipe, clap.sample_rate)
+    blocks = preprocess_blocks(sound, clap.recipe, clap.sample_rate)
     for number, view in enumerate(model_inputs(blocks, clap.manifest.audio, clap.recipe, clap.long)):
         if number == limits.windows:
             raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")

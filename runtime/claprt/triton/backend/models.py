@@ -19,7 +19,7 @@ from claprt.audio.decode import check_finite
 from claprt.audio.features import model_inputs
 from claprt.audio.log_mel import log_mel
 from claprt.audio.long_audio import audio_windows, limit_duration, long_audio_policy
-from claprt.audio.preprocess import int16_round_trip, prepared_blocks, recipe
+from claprt.audio.preprocess import int16_round_trip, preprocess_blocks, recipe
 from claprt.audio.raw_audio import check_samples, raw_source
 from claprt.audio.sound import open_sound
 from claprt.bundle.graphs import Stage
@@ -104,7 +104,7 @@ class AudioDecoder(EachRequest):
         model_rate = self.facts.mel.sample_rate
         sound = open_sound(data if rate is None else raw_source(data), rate, model_rate, trust_levels=True)
         blocks = limit_duration(windows, sound.blocks, sound.rate, self.facts, _ADVICE)
-        return prepared_blocks(replace(sound, blocks=blocks), self.recipe, model_rate)
+        return preprocess_blocks(replace(sound, blocks=blocks), self.recipe, model_rate)
 
     def _cut_waveforms(self, blocks: Iterator[Waveform]) -> Iterator[dict[str, Array]]:
         for _, window in audio_windows(blocks, self.facts, self.windows):

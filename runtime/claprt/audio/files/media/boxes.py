@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from claprt.audio.files.binary import BinaryFile
-from claprt.audio.files.media.refusals import damaged, joined, overstated, truncated
+from claprt.audio.files.media.errors import damaged, joined, overstated, truncated
 from claprt.errors import AudioDecodeError
 
 _ENTRIES = 1 << 21

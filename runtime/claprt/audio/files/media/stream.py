@@ -12,6 +12,7 @@ import numpy as np
 from av.stream import Discard, Disposition
 
 from claprt.audio.files.containers import Container
+from claprt.audio.files.media.errors import REWRITE, damaged
 from claprt.audio.files.media.formats import (
     CONTIGUOUS,
     GAP,
@@ -22,7 +23,6 @@ from claprt.audio.files.media.formats import (
     TAGS,
     WITHOUT_TIMES,
 )
-from claprt.audio.files.media.refusals import REWRITE, damaged
 from claprt.audio.files.media.samples import DECODERS, mono_samples
 from claprt.audio.files.media.source import References, Source
 from claprt.audio.resample import Samples

@@ -13,7 +13,7 @@ import struct
 
 from claprt.audio.files.binary import BinaryFile
 from claprt.audio.files.media.boxes import check_mp4
-from claprt.audio.files.media.refusals import REWRITE, damaged, joined, overstated, truncated
+from claprt.audio.files.media.errors import REWRITE, damaged, joined, overstated, truncated
 from claprt.errors import AudioDecodeError
 
 _ELEMENTS = 1 << 21

@@ -9,7 +9,7 @@ from claprt.audio import open_sound
 from claprt.clip import as_heard, at_most, long_clips, views, waveforms
 from claprt.decode import float_samples
 from claprt.errors import EmptyAudioError
-from claprt.preprocess import prepared_blocks, recipe
+from claprt.preprocess import preprocess_blocks, recipe
 from claprt.triton.steps import Steps, parameter, version_bundle
 
 
@@ -43,7 +43,7 @@ class TritonPythonModel:
         heard = self.facts.mel.sample_rate
         sound = open_sound(data if rate is None else float_samples(data), rate, heard)
         sound = replace(sound, blocks=at_most(windows, sound.blocks, sound.rate, self.facts))
-        return prepared_blocks(sound, self.recipe, heard)
+        return preprocess_blocks(sound, self.recipe, heard)
 
     def cut_waveforms(self, blocks):
         for _, window in waveforms(blocks, self.facts, self.windows):
