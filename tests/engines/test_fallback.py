@@ -21,7 +21,7 @@ from claprt.engines import in_process, onnxruntime_session
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Machine
 from claprt.engines.in_process import InProcessEngine
-from claprt.engines.providers import Choice, Provider, choose
+from claprt.engines.providers import Choice, EngineOptions, Provider, choose
 from claprt.errors import FallbackWarning, ProviderUnavailableError
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
@@ -140,7 +140,7 @@ def test_another_precision_is_not_slipped_in(bundle: Path, pretend: Pretend) -> 
     """Vectors in fp16 may be out already; those of the CPU would not be comparable with them."""
     pretend(audio_only)
     found = with_fp16(bundle)
-    engine = InProcessEngine(found, choose("auto", MACHINE, found.manifest, precision="auto"))
+    engine = InProcessEngine(found, choose(EngineOptions(precision="auto"), MACHINE, found.manifest))
     assert (engine.provider, engine.precision) == ("cuda", "fp16")
     for _ in range(2):
         with pytest.raises(
@@ -155,16 +155,16 @@ def test_a_fallback_keeps_to_what_was_asked(bundle: Path, pretend: Pretend) -> N
     """`auto` was fp16 on the GPU and is chosen anew for the CPU; fp16 by name cannot be had there, as the error says."""
     pretend(nothing)
     found = with_fp16(bundle)
-    choice = choose("cuda", MACHINE, found.manifest, precision="auto", fallback=True)
+    choice = choose(EngineOptions(provider="cuda", precision="auto", fallback=True), MACHINE, found.manifest)
     assert choice.audio is Precision.FP16
-    engine = InProcessEngine(found, choice, fallback=True)
+    engine = InProcessEngine(found, choice)
     assert (engine.provider, engine.precision) == ("cpu", "fp32")
     assert BROKEN in engine.choice.reason
-    named = choose("cuda", MACHINE, found.manifest, precision="fp16", fallback=True)
+    named = choose(EngineOptions(provider="cuda", precision="fp16", fallback=True), MACHINE, found.manifest)
     with pytest.raises(
         ProviderUnavailableError, match=rf'{BROKEN}, and the CPU does not run fp16: ask for precision="auto"'
     ):
-        InProcessEngine(found, named, fallback=True)
+        InProcessEngine(found, named)
 
 
 def test_inspect_tries_the_gpu(bundle: Path, pretend: Pretend, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +202,7 @@ def test_options_of_a_gpu(bundle: Path, pretend: Pretend, tmp_path: Path) -> Non
     asked = pretend(lambda _: True)
     found = read_bundle(bundle)
     for provider, cache in ((Provider.CUDA, None), (Provider.TENSORRT, GraphCache(tmp_path)), (Provider.TENSORRT, None)):
-        choice = choose(provider, MACHINE, found.manifest)
+        choice = choose(EngineOptions(provider=provider), MACHINE, found.manifest)
         InProcessEngine(found, choice, cache=cache, preload=(Stage.AUDIO, Stage.TEXT))
     options = [providers[0][1] for _, providers in asked]
     assert options[:2] == [{"use_tf32": "0"}] * 2

@@ -191,8 +191,8 @@ def test_the_one_that_ships() -> None:
 
 
 def test_a_model_on_a_server(projected: claprt.Clap) -> None:
-    """Its bundle's folder is a server's address: the manifest is here, the graph is not."""
-    served = Projection(Bundle(path=Path("triton+grpc://somewhere:8001"), manifest=projected.manifest))
+    """The manifest is here, the graph is not."""
+    served = Projection(Bundle(folder=None, manifest=projected.manifest))
     with pytest.raises(
         OptionError,
         match=r"that of 'tiny' is not here: the model is on a server.*claprt\.load\(ADDRESS, projection=FOLDER\)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -13,8 +14,9 @@ from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, QualityReport, Stage, TaskReport
 from claprt.bundle.manifest import Manifest
 from claprt.engines import hardware as machines
+from claprt.engines import providers
 from claprt.engines.hardware import Machine, default_threads
-from claprt.engines.providers import Provider, choose
+from claprt.engines.providers import Choice, EngineOptions, Provider
 from claprt.errors import OptionError, ProviderUnavailableError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -25,6 +27,19 @@ VNNI = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", f
 AMX = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
 NO_RUNTIME = Machine(providers=frozenset(), nvidia_gpus=0)
 OLD = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
+
+
+def choose(
+    provider: str,
+    machine: Machine,
+    manifest: Manifest,
+    *,
+    precision: str = "fp32",
+    fallback: bool = False,
+    failed: Mapping[Provider, str] = MappingProxyType({}),
+) -> Choice:
+    options = EngineOptions(provider=provider, precision=precision, fallback=fallback)
+    return providers.choose(options, machine, manifest, failed=failed)
 
 
 @pytest.fixture(scope="module")
@@ -233,11 +248,11 @@ def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
     choice = choose("auto", GPU, judged(manifest), precision="auto", failed=failed)
     assert (choice.provider, choice.precision) == ("cpu", "int8")
     assert any("fp16 on cuda: it could not be loaded: libcudnn.so.9" in line for line in choice.passed_over)
-    assert (choice.asked_provider, choice.asked_precision) == ("auto", "auto")
+    assert (choice.options.provider, choice.options.precision) == ("auto", "auto")
     with pytest.raises(ProviderUnavailableError, match="libcudnn"):
         choose("cuda", GPU, judged(manifest), failed=failed)
     fallen = choose("cuda", GPU, judged(manifest), precision="auto", fallback=True, failed=failed)
-    assert (fallen.provider, fallen.precision, fallen.asked_provider) == ("cpu", "int8", "cuda")
+    assert (fallen.provider, fallen.precision, fallen.options.provider) == ("cpu", "int8", "cuda")
     assert "libcudnn" in fallen.reason
     with pytest.raises(ProviderUnavailableError, match="fp16 on cuda: it could not be loaded"):  # TensorRT is no stand-in
         choose("auto", GPU, judged(manifest), precision="fp16", failed=failed)

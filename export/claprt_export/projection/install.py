@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from claprt.bundle.folder import Bundle, read_bundle
+from claprt.bundle.folder import Bundle, is_shipped, read_bundle
 from claprt.bundle.graphs import PROJECTION_FILE, ProjectionInfo
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
-from claprt.engines.projection import ships_with_claprt
 from claprt_export.atomic import new_file
 from claprt_export.errors import CheckpointError, OutputError
 from claprt_export.projection.graph import write_graph
@@ -23,7 +22,7 @@ def open_bundle(folder: Path, *, force: bool) -> Bundle:
         OutputError: it ships with the package, or has a projection and `force` is not set.
     """
     bundle = read_bundle(folder)
-    if ships_with_claprt(bundle.path):
+    if is_shipped(bundle.path):
         raise OutputError(
             f"The bundle {bundle.manifest.name!r} at {bundle.path} ships with claprt and stays as released. Make one "
             f"of your own, `claprt-export {bundle.manifest.name} --out FOLDER`, and name that."

@@ -30,3 +30,13 @@ def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -
     readable = f"{manifest.name}/{recipe}/{long}/{precision}"
     digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
     return f"{readable}/{digest[:12]}"
+
+
+def precision_label(audio: str, text: str) -> str:
+    """Precision of both towers in one word, as in fingerprints.
+
+    Example:
+        >>> precision_label("int8", "int8"), precision_label("int8", "fp32")
+        ('int8', 'int8+fp32')
+    """
+    return str(audio) if audio == text else f"{audio}+{text}"

@@ -14,7 +14,7 @@ from claprt.bundle.address import is_address, refuse_address
 from claprt.bundle.digests import remembered_digests, sha256_of
 from claprt.bundle.graphs import FileInfo, Precision, Stage
 from claprt.bundle.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE, Manifest, parse_manifest
-from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, SmallModelWarning
+from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, OptionError, SmallModelWarning
 from claprt.system.advice import frames_to_the_caller
 from claprt.system.cache_folder import CacheFolder
 
@@ -30,12 +30,24 @@ SMALL_MODEL = (
 class Bundle:
     """A folder whose manifest has been read and whose files are present in their stated sizes."""
 
-    path: Path
+    folder: Path | None
+    """None for a bundle on a server, of which the manifest alone is here."""
     manifest: Manifest
     verified: bool = False
     """Whether each file must be the one whose sha256 the manifest states, whenever it is loaded."""
 
     __setstate__ = restore
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            OptionError: If the bundle is on a server.
+        """
+        if self.folder is None:
+            raise OptionError(f"The files of {self.manifest.name!r} are on a server. Name the bundle's folder instead.")
+        return self.folder
 
     def graph_path(self, stage: Stage, precision: Precision) -> Path:
         """Where the graph of a stage lies."""
@@ -153,7 +165,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         if isinstance(error, BundleError):
             raise
         raise BundleNotFoundError(f"The bundle at {folder} cannot be read: {error.strerror}.") from error
-    return Bundle(path=folder, manifest=manifest)
+    return Bundle(folder=folder, manifest=manifest)
 
 
 def bundle_folder(path: object) -> Path:

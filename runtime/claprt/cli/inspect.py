@@ -11,7 +11,7 @@ from claprt.bundle.folder import Bundle, read_bundle
 from claprt.bundle.graphs import ProjectionInfo, QualityReport
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
-from claprt.engines.providers import Provider, choose
+from claprt.engines.providers import EngineOptions, Provider, choose
 from claprt.errors import ClaprtError, FallbackWarning
 from claprt.model.load import load
 
@@ -116,7 +116,7 @@ def _would_choose(bundle: Bundle) -> list[str]:
 
     try:
         machine = this_machine()
-        choice = choose("auto", machine, bundle.manifest, precision="auto")
+        choice = choose(EngineOptions(precision="auto"), machine, bundle.manifest)
         if choice.provider is Provider.CUDA:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FallbackWarning)  # the lines below say it

@@ -53,9 +53,6 @@ class InProcessEngine:
         bundle: Bundle,
         choice: Choice,
         *,
-        threads: int | None = None,
-        fallback: bool = False,
-        max_batch: int = _MAX_BATCH,
         cache: GraphCache | None = None,
         at_once: int = 1,
         preload: Iterable[Stage] = (Stage.AUDIO,),
@@ -64,10 +61,7 @@ class InProcessEngine:
 
         Args:
             bundle: what to run.
-            choice: on what, and in which precision.
-            threads: of all calls together; by default the physical cores that this process may use.
-            fallback: whether the CPU may take over where the choice cannot be had after all.
-            max_batch: largest batch that will come.
+            choice: on what, in which precision, with which options.
             cache: where prepared graphs are kept.
             at_once: calls that run side by side, sharing the threads.
             preload: towers to load now.
@@ -77,6 +71,7 @@ class InProcessEngine:
             ProviderUnavailableError: the provider cannot be had here.
             BundleCorruptError: a graph is not what the manifest says.
         """
+        threads = choice.options.threads
         if threads is not None and not 1 <= threads <= _MAX_THREADS:
             raise OptionError(
                 f"threads={threads} is not possible; give 1 to {_MAX_THREADS}, or None for the machine's cores."
@@ -86,8 +81,6 @@ class InProcessEngine:
         self.threads = default_threads() if threads is None else threads
         """CPU threads of all calls together."""
         self._bundle = bundle
-        self._fallback = fallback
-        self._max_batch = max(max_batch, _MAX_BATCH)
         self._cache = cache
         self._at_once = at_once
         self._runners: dict[Stage, Runner] = {}
@@ -132,9 +125,7 @@ class InProcessEngine:
         with self._loading:
             self._check_open()
             if self._throughput is None:
-                self._throughput = InProcessEngine(
-                    self._bundle, self.choice, threads=self.threads, cache=self._cache, at_once=self.threads
-                )
+                self._throughput = InProcessEngine(self._bundle, self.choice, cache=self._cache, at_once=self.threads)
         return self._throughput
 
     def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
@@ -202,15 +193,8 @@ class InProcessEngine:
             ProviderUnavailableError: nothing else may be chosen, or it would give other vectors than those that this
                 engine stands for since it was loaded.
         """
-        last, asked = self.choice, self.choice.asked_provider
-        choice = choose(
-            asked,
-            this_machine(),
-            self._bundle.manifest,
-            precision=last.asked_precision,
-            fallback=self._fallback,
-            failed=self._failed,
-        )
+        last = self.choice
+        choice = choose(last.options, this_machine(), self._bundle.manifest, failed=self._failed)
         if self._loaded and choice.precision != last.precision:
             raise ProviderUnavailableError(
                 f"The {stage} tower could not be loaded on {last.provider}: {self._failed[last.provider]}. Vectors of this "
@@ -219,7 +203,7 @@ class InProcessEngine:
             )
         self.choice, self._throughput = choice, None
         self._runners.clear()
-        if asked == AUTO:
+        if last.options.provider == AUTO:
             reason = f"{last.provider} could not be loaded: {self._failed[last.provider]}"
             warnings.warn(f"{reason}. This model runs on {choice.provider} instead.", FallbackWarning, stacklevel=2)
 
@@ -246,8 +230,9 @@ class InProcessEngine:
         if self.choice.provider is Provider.CPU:
             return [cpu]
         if self.choice.provider is Provider.TENSORRT:
+            max_batch = max(self.choice.options.max_batch, _MAX_BATCH)
             max_tokens = self._bundle.manifest.text.max_tokens
-            profile = profile_options(shape_profile(facts, max_batch=self._max_batch, max_tokens=max_tokens))
+            profile = profile_options(shape_profile(facts, max_batch=max_batch, max_tokens=max_tokens))
             kept = engine_cache_options(self._cache, facts, profile)
             return [(name, {**profile, **kept}), ORT_NAMES[Provider.CUDA], cpu]
         return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa

@@ -17,9 +17,8 @@ import numpy as np
 
 from claprt.arrays import BehaviorDescriptors, Embeddings
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.folder import Bundle
+from claprt.bundle.folder import Bundle, is_shipped
 from claprt.bundle.graphs import PROJECTION_INPUT, ProjectionInfo
-from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
 from claprt.system.forks import forget_in_children
 
@@ -43,7 +42,8 @@ class Projection:
     def is_here(self) -> bool:
         """Whether there is one, and its graph is on this machine."""
         facts = self._bundle.manifest.projection
-        return facts is not None and (self._bundle.path / facts.graph.file).is_file()
+        folder = self._bundle.folder
+        return facts is not None and folder is not None and (folder / facts.graph.file).is_file()
 
     @property
     def facts(self) -> ProjectionInfo:
@@ -53,7 +53,7 @@ class Projection:
             OptionError: the bundle has none, or is on a server.
         """
         bundle, facts = self._bundle, self._bundle.manifest.projection
-        if self._runner is None and not (bundle.path / MANIFEST_FILE).is_file():
+        if bundle.folder is None:
             raise OptionError(
                 f"A projection is run where the bundle's folder is, and that of {bundle.manifest.name!r} is not here: the "
                 f"model is on a server. Copy the folder here and name it: claprt.load(ADDRESS, projection=FOLDER)."
@@ -120,7 +120,7 @@ class Projection:
 
 def _has_none(bundle: Bundle) -> str:
     name, into, own = bundle.manifest.name, bundle.path, ""
-    if ships_with_claprt(bundle.path):
+    if is_shipped(bundle.path):
         into, own = Path("FOLDER"), f" This one stays as it ships: `claprt-export {name} --out FOLDER` makes one like it."
     return (
         f"The bundle {name!r} at {bundle.path} has no projection. Put one in with `claprt-export projection CHECKPOINT.pt "
@@ -146,8 +146,3 @@ def _checked(embeddings: Embeddings, dim: int) -> Embeddings:
             "skipped leaves a row of NaN: leave such rows out."
         )
     return rows
-
-
-def ships_with_claprt(folder: Path) -> bool:
-    """Whether a bundle lies inside the package, where nothing is put into it."""
-    return folder.resolve().is_relative_to(Path(__file__).resolve().parents[1])

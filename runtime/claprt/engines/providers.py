@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from claprt.bundle.fingerprint import precision_label
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import Machine
@@ -56,6 +57,22 @@ _EXTRA = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What a caller asks of the engine in this process."""
+
+    provider: str = AUTO
+    """`auto`, or a provider's name."""
+    precision: str = Precision.FP32
+    """`auto`, or one that the bundle has."""
+    threads: int | None = None
+    """CPU threads of all calls together; None for the physical cores that this process may use."""
+    fallback: bool = False
+    """Whether the CPU is used where the provider is not available."""
+    max_batch: int = 64
+    """Largest batch that TensorRT's engines are built for; 64 if it is less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A provider, the precision of each tower, and how they came to be chosen."""
 
@@ -63,16 +80,15 @@ class Choice:
     audio: Precision
     text: Precision
     reason: str
+    options: EngineOptions
+    """What was asked for, to choose again if the provider cannot be loaded."""
     passed_over: tuple[str, ...] = ()
     """What would have been faster, with the reason why it was not taken."""
-    asked_provider: str = AUTO
-    asked_precision: str = Precision.FP32
-    """What the caller asked for, to choose by again should the provider turn out not to load."""
 
     @property
     def precision(self) -> str:
         """Both precisions in one word, as in fingerprints: `int8`, or `int8+fp32` where text differs."""
-        return str(self.audio) if self.audio is self.text else f"{self.audio}+{self.text}"
+        return precision_label(self.audio, self.text)
 
     def of(self, stage: Stage) -> Precision:
         """The precision of a stage."""
@@ -80,28 +96,21 @@ class Choice:
 
 
 def choose(
-    provider: str,
-    machine: Machine,
-    manifest: Manifest,
-    *,
-    precision: str = Precision.FP32,
-    fallback: bool = False,
-    failed: Mapping[Provider, str] = _NOTHING,
+    options: EngineOptions, machine: Machine, manifest: Manifest, *, failed: Mapping[Provider, str] = _NOTHING
 ) -> Choice:
-    """The provider and the precision to run on.
+    """Choose the provider and the precision of each tower.
 
     Args:
-        provider: `auto`, or a provider's name.
-        machine: what this machine has.
-        manifest: of the bundle to run.
-        precision: `auto`, or one that the bundle has.
-        fallback: whether the CPU may take over when `provider` cannot be had.
-        failed: providers that this machine lists and that could not be loaded, with the reason; they are passed over.
+        options: What is asked for.
+        machine: What this machine has.
+        manifest: Of the bundle to run.
+        failed: Providers that are listed on this machine and could not be loaded, with the reason; they are not chosen.
 
     Raises:
-        OptionError: there is no provider or precision of that name, or the bundle lacks the precision.
-        ProviderUnavailableError: it cannot be had here and no fallback was allowed.
+        OptionError: If there is no provider or precision of that name, or the bundle lacks the precision.
+        ProviderUnavailableError: If the provider is not available here and `options` allow no fallback.
     """
+    provider, precision = options.provider, options.precision
     if provider != AUTO and provider not in tuple(Provider):
         raise OptionError(f"provider={provider!r} is not known; choose auto or one of {', '.join(Provider)}.")
     if precision != AUTO and precision not in tuple(Precision):
@@ -114,28 +123,27 @@ def choose(
         refused = _why_not_loaded(candidate, failed) or why_not(candidate, machine)
         refused = refused or _why_not_audio(candidate, precision, manifest)
         if refused is None:
-            return _choice(candidate, provider, precision, machine, manifest, passed_over)
+            return _choice(candidate, options, machine, manifest, passed_over)
         passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
     on_cpu = precision == AUTO or Precision(precision) in PRECISIONS[Provider.CPU]
-    if provider not in (AUTO, Provider.CPU) and fallback and on_cpu:
-        fallen = choose(Provider.CPU, machine, manifest, precision=precision, failed=failed)
-        reason = f"fallback, since {'; '.join(passed_over)}"
-        return replace(fallen, reason=reason, passed_over=(), asked_provider=provider)
+    if provider not in (AUTO, Provider.CPU) and options.fallback and on_cpu:
+        fallen = choose(replace(options, provider=Provider.CPU), machine, manifest, failed=failed)
+        return replace(fallen, reason=f"fallback, since {'; '.join(passed_over)}", passed_over=(), options=options)
     asked = ", ".join(
         f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
     )
-    help_ = _help(provider, precision, fallback=fallback, on_cpu=on_cpu)
+    help_ = _help(options, on_cpu=on_cpu)
     unavailable = f"{asked} cannot be had here" if asked else "No provider can run this bundle here"
     raise ProviderUnavailableError(f"{unavailable}. {'; '.join(passed_over)}{help_}.")
 
 
-def _help(provider: str, precision: str, *, fallback: bool, on_cpu: bool) -> str:
+def _help(options: EngineOptions, *, on_cpu: bool) -> str:
     """The end of the message of an error: what else could be asked for."""
-    if provider == AUTO:
+    if options.provider == AUTO:
         return ""
-    if not on_cpu and fallback:
-        return f', and the CPU does not run {precision}: ask for precision="auto"'
-    if provider == Provider.CPU:
+    if not on_cpu and options.fallback:
+        return f', and the CPU does not run {options.precision}: ask for precision="auto"'
+    if options.provider == Provider.CPU:
         return '. Or ask for provider="auto"'
     allowing = "allow the CPU with fallback=True (--fallback)"
     return f'. Or ask for provider="auto", or {allowing}' + ("" if on_cpu else ' and precision="auto"')
@@ -176,18 +184,16 @@ def _ranking(machine: Machine) -> Iterator[Pair]:
         yield Provider.TENSORRT, precision
 
 
-def _choice(
-    pair: Pair, provider: str, precision: str, machine: Machine, manifest: Manifest, passed_over: list[str]
-) -> Choice:
+def _choice(pair: Pair, options: EngineOptions, machine: Machine, manifest: Manifest, passed_over: list[str]) -> Choice:
     chosen, audio = pair
-    text = audio if precision != AUTO else _text_precision(chosen, machine, manifest)
-    if AUTO not in (provider, precision):
+    text = audio if options.precision != AUTO else _text_precision(chosen, machine, manifest)
+    if AUTO not in (options.provider, options.precision):
         reason = "asked for"
     elif not passed_over:
         reason = "the fastest that there is"
     else:
         reason = "the fastest that this machine and this bundle have"
-    if precision == AUTO:
+    if options.precision == AUTO:
         reason += _stand_ins(chosen, ((Stage.AUDIO, audio), (Stage.TEXT, text)), manifest)
     return Choice(
         provider=chosen,
@@ -195,8 +201,7 @@ def _choice(
         text=text,
         reason=reason,
         passed_over=tuple(passed_over),
-        asked_provider=provider,
-        asked_precision=precision,
+        options=options,
     )
 
 

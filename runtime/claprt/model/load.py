@@ -15,6 +15,7 @@ from claprt.audio.preprocess import recipe
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, default_bundle, read_bundle
 from claprt.bundle.graphs import Precision
+from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import FingerprintError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.vector_cache import VectorCache
@@ -91,12 +92,18 @@ def load(
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
     threads = None if threads is None else whole_number("threads", threads)
     prepared = recipe(preprocess)
+    options = EngineOptions(
+        provider=provider,
+        precision=precision or Precision.FP32,
+        threads=threads,
+        fallback=fallback,
+        max_batch=batch_size,
+    )
     served: TritonEngine | None = None
     named = default_bundle() if bundle is None else bundle
     if is_address(named):
-        given = {"provider": provider != "auto", "threads": threads is not None, "fallback": fallback}
-        served = _served(str(named), precision, given, dict(server or {}))
-        found = Bundle(path=Path(str(served.address)), manifest=served.served.manifest)
+        served = _served(str(named), precision, options, dict(server or {}))
+        found = Bundle(folder=None, manifest=served.served.manifest)
     elif server is not None:
         raise OptionError(f"server={dict(server)!r} is for the address of a server, such as triton://localhost:8001.")
     else:
@@ -104,7 +111,7 @@ def load(
 
         found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
     policy = long_audio_policy(long, found.manifest.audio, hop_s, seed)
-    engine = served or _in_process(found, provider, precision or Precision.FP32, threads, fallback, batch_size)
+    engine = served or _in_process(found, options)
     projecting = None if projection is None else _projecting(projection, found)
     if projecting is not None:  # after the model's own files were verified, of which it is none
         found = replace(found, manifest=replace(found.manifest, projection=projecting.manifest.projection))
@@ -167,27 +174,25 @@ def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> 
     return VectorCache() if asked is True else VectorCache(asked)
 
 
-def _in_process(
-    found: Bundle, provider: str, precision: str, threads: int | None, fallback: bool, batch_size: int
-) -> InProcessEngine:
+def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
     """The engine that runs the bundle here."""
     from claprt.engines.graph_cache import default_cache
     from claprt.engines.in_process import InProcessEngine, this_machine
-    from claprt.engines.providers import choose
 
-    choice = choose(provider, this_machine(), found.manifest, precision=precision, fallback=fallback)
+    choice = choose(options, this_machine(), found.manifest)
     cache = default_cache()
     if found.verified:
         found.verify(cache)
-    return InProcessEngine(found, choice, threads=threads, fallback=fallback, max_batch=batch_size, cache=cache)
+    return InProcessEngine(found, choice, cache=cache)
 
 
-def _served(url: str, precision: str | None, given: Mapping[str, bool], options: dict[str, Any]) -> TritonEngine:
-    """The engine that asks the server; `given` says which options were given that are the server's own."""
+def _served(url: str, precision: str | None, asked: EngineOptions, options: dict[str, Any]) -> TritonEngine:
+    """The engine on the server, with its own options; those of an engine in this process must be the defaults."""
     from claprt.engines.triton.engine import TritonEngine
 
-    for name in (name for name, is_given in given.items() if is_given):
-        raise OptionError(f"{name} is the server's own with {url}; leave it out.")
+    for name in ("provider", "threads", "fallback"):
+        if getattr(asked, name) != getattr(EngineOptions(), name):
+            raise OptionError(f"{name} is the server's own with {url}; leave it out.")
     unknown = options.keys() - inspect.signature(TritonEngine).parameters.keys()
     if unknown:
         raise OptionError(f"server has no option {', '.join(sorted(unknown))}.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from claprt.arrays import Array, Embeddings
+from claprt.bundle.fingerprint import precision_label
 from claprt.bundle.manifest import Manifest, parse_manifest
 from claprt.engines.engine import vectors_fault
 from claprt.errors import ServerError
@@ -36,8 +37,7 @@ class Served:
     @property
     def precision(self) -> str:
         """In one word, as it stands in fingerprints."""
-        audio, text = self.audio_precision, self.text_precision
-        return audio if audio == text else f"{audio}+{text}"
+        return precision_label(self.audio_precision, self.text_precision)
 
 
 def read_served(config: Callable[[str], Mapping[str, Any]], where: str) -> Served:

@@ -20,7 +20,7 @@ from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
 from claprt.engines.engine import Engine
 from claprt.engines.graph_cache import default_cache
 from claprt.engines.in_process import InProcessEngine, this_machine
-from claprt.engines.providers import choose
+from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import ArrayError, ClaprtError, ProviderError
 
 Inputs = Mapping[str, Array]
@@ -36,7 +36,7 @@ def version_bundle(args: Mapping[str, str]) -> Bundle:
     """
     folder = Path(args["model_repository"]) / args["model_version"]
     manifest = folder / MANIFEST_FILE
-    return Bundle(path=folder, manifest=parse_manifest(manifest.read_bytes(), manifest))
+    return Bundle(folder=folder, manifest=parse_manifest(manifest.read_bytes(), manifest))
 
 
 def parameter(args: Mapping[str, str], name: str) -> str:
@@ -48,11 +48,13 @@ def parameter(args: Mapping[str, str], name: str) -> str:
 def tower(args: Mapping[str, str], stage: Stage) -> InProcessEngine:
     """The engine of one tower, on the provider, threads and precision that the configuration names."""
     bundle = version_bundle(args)
-    choice = choose(
-        parameter(args, "provider"), this_machine(), bundle.manifest, precision=Precision(parameter(args, "precision"))
+    options = EngineOptions(
+        provider=parameter(args, "provider"),
+        precision=Precision(parameter(args, "precision")),
+        threads=int(parameter(args, "threads")) or None,
     )
-    threads = int(parameter(args, "threads")) or None
-    return InProcessEngine(bundle, choice, threads=threads, cache=default_cache(), preload=(stage,))
+    choice = choose(options, this_machine(), bundle.manifest)
+    return InProcessEngine(bundle, choice, cache=default_cache(), preload=(stage,))
 
 
 class Steps:
