@@ -64,9 +64,10 @@ test: $(VENV)/.complete ## run all tests (offline, no accelerator), on a Triton 
 test-fast: $(VENV)/.complete ## run the quick tests of the rooms below the engines, the tasks and the model, on the toy bundle
 	$(BIN)/python -m pytest -q -m 'not (slow or timing)' $(addprefix tests/,system bundle text audio tasks model)
 
-check: $(VENV)/.complete ## format, lint, types, workflows, templates and documentation
+check: $(VENV)/.complete ## format, lint, imports, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 
 import claprt
-from claprt.cli.classify import chart
-from claprt.tasks.functions import classify
 from claprt_export.synthesis.classes import synthesise
 
 RATE = 48_000
@@ -43,14 +41,17 @@ def main() -> None:
     sounds = [synthesise(kind, np.random.default_rng(zlib.crc32(kind.encode())), SECONDS)
               for kind in KINDS]  # fmt: skip
     started = time.perf_counter()
-    results = classify(sounds, labels=LABELS, model=clap, top_k=3, sample_rate=RATE)
+    results = claprt.classify(sounds, labels=LABELS, model=clap, top_k=3, sample_rate=RATE)
     took = (time.perf_counter() - started) / len(sounds)
     print(f"\nWhat is it? {len(sounds)} synthesised sounds against {len(LABELS)} labels, {1000 * took:.0f} ms each")
     if options.files:
         names += [Path(file).name for file in options.files]
-        results += classify(options.files, labels=LABELS, model=clap, top_k=3)
+        results += claprt.classify(options.files, labels=LABELS, model=clap, top_k=3)
     for name, result in zip(names, results, strict=True):
-        print(f"\n{name}\n{chart(result)}")
+        print(f"\n{name}")
+        for position in result.ranking[: result.top_k]:
+            share = result.probabilities[position]
+            print(f"{result.class_names[position]:22} {share:6.1%} {'█' * round(30 * share)}".rstrip())
 
     vectors = np.stack([result.audio_embedding for result in results])
     print("\nWhich sound is it? Ranked by cosine")

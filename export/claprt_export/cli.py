@@ -15,9 +15,9 @@ from claprt import __version__
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import Manifest
 from claprt.cli.inspect import quality_line
-from claprt.cli.terminal import printable
 from claprt.errors import ClaprtError
 from claprt.system.extras import install_hint
+from claprt.system.terminal import printable
 from claprt_export.checkpoints.variants import VARIANTS
 from claprt_export.projection.cli import COMMANDS, PARSERS, Report, parse
 

@@ -71,6 +71,7 @@ NAMES: Mapping[str, str] = {
     "claprt.clip.at_most": "claprt.audio.long_audio.limit_duration",
     "claprt.clip.long_clips": "claprt.audio.long_audio.long_audio_policy",
     "claprt.clip.views": "claprt.audio.features.model_inputs",
+    "claprt.clip.whole_number": "claprt.validation.whole_number",
     "claprt.clip.waveforms": "claprt.audio.long_audio.audio_windows",
     "claprt.graphs.FileFacts": "claprt.bundle.graphs.FileInfo",
     "claprt.graphs.GraphFacts": "claprt.bundle.graphs.GraphInfo",

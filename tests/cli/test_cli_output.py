@@ -19,8 +19,8 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.cli.tables import cosine_table
-from claprt.cli.terminal import cells
 from claprt.samples import sample_path
+from claprt.system.terminal import cells
 from tests.terminal import on_a_terminal
 
 RATE = 48_000

@@ -22,20 +22,16 @@ import claprt
 from claprt import _moved, errors
 
 NAMES: dict[str, str] = json.loads(Path(__file__).with_name("names_0_1_0.json").read_text(encoding="utf-8"))
-"""Public names of each module of 0.1.0, as its source defines them; of the service only those that documents name."""
+"""Modules of 0.1.0 with their public names; of service, command line and exporter those that were documented."""
 
 GONE = {
-    "claprt.bound.CUDA_GRAPHS_VARIABLE", "claprt.bound.cuda_graphs_wanted", "claprt.bound.recorded",  # never ran on a card
-    "claprt.bound.tensorrt_cache", "claprt.providers.tensorrt_profiles",  # one module for TensorRT
-    "claprt.cli.answers.split_words", "claprt.cli.options.sound_source", "claprt.cli.similarity.table",
-    "claprt.compat.kromosynth.checked_bundle",
-    "claprt.decode.T",
+    "claprt.bound.CUDA_GRAPHS_VARIABLE", "claprt.bound.cuda_graphs_wanted", "claprt.bound.recorded",
+    "claprt.bound.tensorrt_cache", "claprt.compat.kromosynth.checked_bundle", "claprt.decode.T",
+    "claprt.providers.tensorrt_profiles",
+    "claprt.triton.forks.Abandonable", "claprt.triton.forks.engines", "claprt.triton.forks.of_parents",
     "claprt.triton.ports", *(f"claprt.triton.pypi_server.{name}" for name in (
         "TritonServer", "is_ready", "serve", "shared_regions", "why_not",
     )),  # tools/pypi_triton_server.py of the repository
-    "claprt.triton.forks.Abandonable", "claprt.triton.forks.engines", "claprt.triton.forks.of_parents",
-    "claprt_export.precision.Finish", "claprt_export.precision.on_cpu", "claprt_export.precision.quantised",
-    "claprt_export.to_tensorrt.Shapes", "claprt_export.to_tensorrt.profile",
 }  # fmt: skip
 """Names and modules that no document of 0.1.0 mentions and nothing replaces."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import importlib
 import importlib.util
@@ -95,24 +94,6 @@ def test_nothing_lies_directly_in_a_source_root() -> None:
     """Both roots are on the path: a module there would be importable under its bare name."""
     for root in ("runtime", "export"):
         assert list((ROOT / root).glob("*.py")) == []
-
-
-def imports_of(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-def test_the_arrow_between_the_packages() -> None:
-    for path in (ROOT / "runtime").rglob("*.py"):
-        foreign = {name for name in imports_of(path) if name.partition(".")[0] in ("torch", "onnx", "claprt_export")}
-        assert not foreign, path
-        for runtime, home in (("onnxruntime", "onnxruntime_session.py"), ("openvino", "openvino_session.py")):
-            assert path.name == home or runtime not in imports_of(path), path
 
 
 MODULES = [

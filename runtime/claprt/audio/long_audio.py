@@ -17,6 +17,7 @@ from claprt.audio.resample import Samples
 from claprt.audio.windows import center_start, cut_windows, pad_to, random_start
 from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioShapeError, OptionError
+from claprt.validation import whole_number
 
 
 class LongMode(StrEnum):
@@ -94,17 +95,6 @@ def long_audio_policy(mode: str | None, config: AudioConfig, hop_s: float | None
     if not 1 / config.mel.sample_rate <= hop_s <= config.window_s:
         raise OptionError(f"hop_s={hop_s} must be more than 0 and at most a window of {config.window_s:g} s.")
     return LongAudioPolicy(mode=LongMode(mode), hop_s=float(hop_s), seed=seed)
-
-
-def whole_number(name: str, value: object) -> int:
-    """Convert an option to an int.
-
-    Raises:
-        OptionError: If it is not a whole number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise OptionError(f"{name}={value!r} is not a whole number.")
-    return int(value)
 
 
 def audio_windows(

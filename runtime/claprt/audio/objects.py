@@ -28,12 +28,6 @@ def named(value: object, library: str) -> bool:
     return any(kind.__module__.partition(".")[0] == library for kind in type(value).__mro__)
 
 
-def is_missing(value: object) -> bool:
-    """Whether this is None, NaN, or what pandas has for them."""
-    nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
-    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
-
-
 def is_typed(value: object) -> TypeIs[array.array[Any]]:
     """Whether this is an array of the standard library, whose module takes a millisecond to import."""
     return named(value, "array")

@@ -23,7 +23,6 @@ from claprt.audio.objects import (
     as_array,
     holds_scalars,
     is_known_object,
-    is_missing,
     is_number,
     is_samples,
     is_typed,
@@ -31,6 +30,7 @@ from claprt.audio.objects import (
     unwrap_object,
 )
 from claprt.errors import AudioShapeError, AudioTypeError, SampleRateError
+from claprt.validation import is_missing
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from claprt._version import __version__
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.checkpoints.exporter_process import run_exporter
@@ -136,8 +137,6 @@ def _check_exporter(checkpoint: Checkpoint) -> None:
 @functools.cache
 def _exporter() -> str:
     """The exporter's version and a digest of its source."""
-    from claprt import __version__
-
     digest = hashlib.sha256(__version__.encode())
     spec = importlib.util.find_spec("claprt_export")
     for root in spec.submodule_search_locations or () if spec else ():

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from claprt._version import __version__
 from claprt.cli import (
     calibrate,
     classify,
@@ -24,8 +25,8 @@ from claprt.cli import (
     triton,
 )
 from claprt.cli.parsing import CommandParser, Parser
-from claprt.cli.terminal import discard_output, prepare_streams, printable, say
 from claprt.errors import ClaprtError
+from claprt.system.terminal import discard_output, prepare_streams, printable, say
 
 _EPILOG = (
     "Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take --bundle "
@@ -84,8 +85,6 @@ def _warning_printer(default: Callable[..., None]) -> Callable[..., None]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of `claprt`."""
-    from claprt import __version__
-
     command = Parser(
         prog="claprt",
         usage="claprt COMMAND ...",

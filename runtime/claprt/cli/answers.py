@@ -11,9 +11,9 @@ from claprt.arrays import Embedding
 from claprt.cli.options import add_model_options, add_sound_options
 from claprt.cli.parsing import Parser
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
-from claprt.cli.terminal import cells, columns, fit, note, printable
 from claprt.cli.words import add_word_options, given_words, take_files_from_words
 from claprt.model.clap import Clap
+from claprt.system.terminal import cells, columns, fit, note, printable
 from claprt.tasks.labels import checked_labels
 
 _BAR = 40

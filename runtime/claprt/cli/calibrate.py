@@ -16,11 +16,11 @@ from claprt.bundle.manifest import MANIFEST_FILE, Manifest, TaggingCalibration
 from claprt.bundle.published import published_name
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
-from claprt.cli.terminal import report_written
 from claprt.errors import OptionError
 from claprt.evaluation.calibration import TEMPLATES, calibrate
 from claprt.evaluation.dataset import read_dataset
 from claprt.system.atomic import atomic_file
+from claprt.system.terminal import report_written
 
 _EPILOG = """\
 datasets: as for `claprt evaluate`; columns whose names begin with "caption" are further tags of a sound.

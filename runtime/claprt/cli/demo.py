@@ -10,9 +10,9 @@ from typing import Any
 import claprt
 from claprt.cli.classify import chart
 from claprt.cli.options import add_model_options, load_model
-from claprt.cli.terminal import printable
 from claprt.errors import OptionError
 from claprt.samples import SAMPLES, sample_path
+from claprt.system.terminal import printable
 
 LABELS = ("a dog barking", "rain", "a siren", "birds chirping", "footsteps")
 """What the demonstration chooses among: words that the small model knows."""

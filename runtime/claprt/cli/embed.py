@@ -15,11 +15,11 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.tables import cosine_table
-from claprt.cli.terminal import cells, columns, fit, printable, report_written
 from claprt.cli.vectors import LINES, check_output, write_arrays, write_lines
 from claprt.errors import ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
+from claprt.system.terminal import cells, columns, fit, printable, report_written
 
 _EPILOG = """\
 output:

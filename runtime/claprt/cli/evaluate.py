@@ -10,7 +10,6 @@ from typing import Any
 
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
-from claprt.cli.terminal import note, printable, report_written
 from claprt.cli.words import add_word_options, given_words
 from claprt.errors import OptionError
 from claprt.evaluation.dataset import read_dataset
@@ -23,6 +22,7 @@ from claprt.evaluation.zero_shot import (
     confusion_picture,
     evaluate,
 )
+from claprt.system.terminal import note, printable, report_written
 
 _EPILOG = """\
 datasets:

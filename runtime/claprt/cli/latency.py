@@ -8,9 +8,9 @@ import math
 from typing import Any
 
 from claprt.cli.options import add_model_options, load_model
-from claprt.cli.terminal import say
 from claprt.errors import OptionError
 from claprt.evaluation.latency import STAGES, Latency, Percentiles, measure_latency
+from claprt.system.terminal import say
 
 
 def add(commands: Any) -> None:

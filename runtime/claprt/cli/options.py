@@ -12,11 +12,11 @@ from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE, default_bundle
 from claprt.bundle.graphs import Precision
 from claprt.checkpoints.resolve import find_bundle
-from claprt.cli.terminal import note
 from claprt.engines.providers import Provider
 from claprt.errors import OptionError, SmallModelWarning
 from claprt.model.clap import Clap
 from claprt.model.load import load
+from claprt.system.terminal import note
 
 _SMALL_MODEL = "using mini, the small model that ships with claprt"
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from claprt.audio.files.containers import HEAD_BYTES, Reader, recognise
 from claprt.audio.sound import AudioSource
-from claprt.cli.terminal import printable, say
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
+from claprt.system.terminal import printable, say
 
 _SUFFIXES = frozenset({
     "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "avi", "avr", "bw64", "caf", "flac", "flv", "gsm",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.cli.terminal import cells, fit, printable
+from claprt.system.terminal import cells, fit, printable
 
 _HEAD = 24
 _NAME = 40

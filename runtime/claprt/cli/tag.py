@@ -7,7 +7,7 @@ from typing import Any
 
 from claprt.cli.answers import add_answer_options, bars, files_and_words, print_answers
 from claprt.cli.options import load_model
-from claprt.cli.terminal import note
+from claprt.system.terminal import note
 from claprt.tasks.labels import filled_in
 from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from claprt.audio.long_audio import long_audio_policy, whole_number
+from claprt.audio.long_audio import long_audio_policy
 from claprt.audio.preprocess import recipe
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, default_bundle, read_bundle
@@ -19,6 +19,7 @@ from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import FingerprintError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.vector_cache import VectorCache
+from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.engines.in_process import InProcessEngine

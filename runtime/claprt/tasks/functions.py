@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
-from claprt.audio.long_audio import whole_number
 from claprt.audio.sound import AudioSource, is_one_source, split_sources
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import default_bundle
@@ -30,6 +29,7 @@ from claprt.tasks.labels import checked_labels, filled_in
 from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
 from claprt.tasks.vocabulary import warning
 from claprt.text.tokenizer import split_texts
+from claprt.validation import whole_number
 
 Model: TypeAlias = "Clap | str | os.PathLike[str] | None"
 """A loaded model, a bundle's folder, a server's address, or None for the model that ships with the package."""

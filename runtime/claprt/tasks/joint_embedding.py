@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
-from claprt.audio.long_audio import whole_number
 from claprt.errors import FingerprintError, OptionError
 from claprt.tasks.classification import as_cosines
+from claprt.validation import whole_number
 
 
 class Vectors(np.ndarray[Any, np.dtype[np.float32]]):

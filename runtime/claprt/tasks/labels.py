@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from claprt.errors import OptionError, TextError, TextTypeError
 from claprt.text.tokenizer import split_texts
+from claprt.validation import whole_number
 
 
 def filled_in(template: str | None, names: Sequence[str]) -> list[str]:
@@ -65,8 +66,6 @@ def position_of(name: str | int, names: Sequence[str], one: str = "label") -> in
         >>> position_of("rain", ["dog", "rain"]), position_of(-1, ["dog", "rain"])
         (1, 1)
     """
-    from claprt.audio.long_audio import whole_number
-
     if isinstance(name, str):
         if name not in names:
             raise OptionError(f"{name!r} is not among the {one}s {', '.join(map(repr, names))}.")

@@ -15,9 +15,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from claprt.arrays import AttentionMask, TokenIds
-from claprt.audio.objects import is_missing
 from claprt.bundle.manifest import TextConfig
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
+from claprt.validation import is_missing
 
 
 class TextEncoder(Protocol):
