@@ -7,7 +7,6 @@ text, memory stays within twice its size, whatever it contains.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import re
 from collections.abc import Iterator
@@ -44,18 +43,27 @@ def from_base64(text: str, called: str = "The sound", start: int = 0) -> bytes:
         >>> from_base64("AAE=").hex()
         '0001'
     """
-    decoded, rest, ended = io.BytesIO(), b"", False
     try:
-        for piece in _pieces(text, start):
-            rest += piece.translate(_OF_URLS, _SPACES)
-            if ended and rest:
-                raise ValueError("padding in the middle")
-            whole = len(rest) // 4 * 4
-            decoded.write(base64.b64decode(rest[:whole], validate=True))
-            ended, rest = ended or rest[:whole].endswith(b"="), rest[whole:]
-        base64.b64decode(rest, validate=True)  # raises where something is left
-    except (binascii.Error, ValueError) as error:
+        return _decode_base64(text, start)
+    except ValueError as error:
         raise Base64Error(f"{called} is not base64: {_reason(error)}.") from error
+
+
+def _decode_base64(text: str, start: int) -> bytes:
+    """Decode base64, piece by piece.
+
+    Raises:
+        ValueError: If it is not base64.
+    """
+    decoded, rest, ended = io.BytesIO(), b"", False
+    for piece in _pieces(text, start):
+        rest += piece.translate(_OF_URLS, _SPACES)
+        if ended and rest:
+            raise ValueError("padding in the middle")
+        whole = len(rest) // 4 * 4
+        decoded.write(base64.b64decode(rest[:whole], validate=True))
+        ended, rest = ended or rest[:whole].endswith(b"="), rest[whole:]
+    base64.b64decode(rest, validate=True)  # raises if something is left
     return decoded.getvalue()
 
 

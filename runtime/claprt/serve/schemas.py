@@ -14,7 +14,7 @@ import difflib
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -166,7 +166,7 @@ def decode_json(body: bytes, shape: type[T], texts: int) -> T:
     try:
         return msgspec.json.decode(body.removeprefix(BOM_UTF8), type=shape, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise _error_of(error, shape, _hint(body)) from error
+        _refuse(error, shape, _hint(body))
 
 
 def _quotes(body: bytes) -> int:
@@ -185,19 +185,24 @@ def convert_form(fields: Mapping[str, Any], shape: type[T]) -> T:
     try:
         return msgspec.convert(fields, shape, strict=False)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise _error_of(error, shape) from error
+        _refuse(error, shape)
 
 
-def _error_of(error: Exception, shape: type, hint: str = "") -> OptionError | ShapeError:
-    """The error for an invalid request; for an unknown field it lists the known ones."""
+def _refuse(error: Exception, shape: type, hint: str = "") -> NoReturn:
+    """Raise the error for an invalid request; for an unknown field it lists the known ones.
+
+    Raises:
+        OptionError: If there is an unknown field.
+        ShapeError: If anything else is wrong.
+    """
     unknown = re.search(r"contains unknown field `(.*)`", str(error), re.DOTALL)
     if unknown is None:
-        return ShapeError(f"The request is not understood: {error}.{hint}")
+        raise ShapeError(f"The request is not understood: {error}.{hint}") from error
     known = msgspec.structs.fields(shape)
     names = [field.encode_name for field in known if field.type is not Unread]
     near = difflib.get_close_matches(unknown[1].lower(), names, 1)
     meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
-    return OptionError(f"There is no field {unknown[1][:60]!r} here; {meant}")
+    raise OptionError(f"There is no field {unknown[1][:60]!r} here; {meant}") from error
 
 
 def _hint(body: bytes) -> str:
