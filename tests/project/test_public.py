@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import importlib.util
@@ -94,6 +95,18 @@ def test_nothing_lies_directly_in_a_source_root() -> None:
     """Both roots are on the path: a module there would be importable under its bare name."""
     for root in ("runtime", "export"):
         assert list((ROOT / root).glob("*.py")) == []
+
+
+ROOMS = [path.parent for root in ("runtime", "export") for path in sorted((ROOT / root).glob("*/*/**/__init__.py"))]
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_a_room_describes_its_modules(folder: Path) -> None:
+    """Each module and folder stands in the docstring of its room, and each line of a list there is one of them."""
+    described = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    parts = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert {part for part in parts if not part.startswith("_") and not re.search(rf"\b{part}\b", described)} == set()
+    assert set(re.findall(r"^    (\w+)  +\w", described, re.MULTILINE)) <= parts
 
 
 MODULES = [

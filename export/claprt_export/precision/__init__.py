@@ -1,4 +1,13 @@
-"""Lower precisions: graphs in int8, float16 and bfloat16, and the measurement that admits them."""
+"""Lower precisions: graphs in int8, float16 and bfloat16, and the measurement that admits them.
+
+    lower           lowered graphs of a tower, each measured
+    int8            linear layers of bytes
+    fp16            float16 with islands of float32
+    quality_gate    whether a lowered graph is good enough
+    carry_over      lowered graphs and other additions, kept when a bundle is exported again
+
+Imports `graphs`, `synthesis` and below.
+"""
 
 from claprt_export.precision.lower import Exported, Material, with_lowered
 

@@ -1,4 +1,16 @@
-"""The `claprt` command: parse, call, print. Each subcommand is one module of this package."""
+"""The `claprt` command. May import every room.
+
+A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `inspect`,
+`latency`, `serve`, `similarity`, `tag`, `triton`. What they share:
+
+    parsing    the argument parser: any order, suggestions for misspelt options
+    options    options of several commands, and the bundle that they name
+    sounds     files, folders and standard input; progress; files that fail
+    words      labels and tags
+    answers    one answer for each file, as a chart or as JSON
+    tables     tables that fit the terminal
+    vectors    output of `claprt embed`: JSON lines, CSV, numpy's files
+"""
 
 from __future__ import annotations
 

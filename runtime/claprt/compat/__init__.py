@@ -1,1 +1,4 @@
-"""Other programs' interfaces, so that a change of import is all that it takes to switch."""
+"""Interfaces of other programs: changing an import is all that it takes to switch. Imports `tasks` and below.
+
+kromosynth    `CLAPExtractor` of kromosynth-evaluate
+"""

@@ -1,4 +1,14 @@
-"""The model: a bundle, its engine, and the vectors that it has computed before."""
+"""The model: a bundle on an engine. Imports `checkpoints` and below.
+
+clap                 `Clap`: sounds and texts to vectors
+load                 `load`: from a path, name or address to a `Clap`
+loaded               life cycle: closing, copies, pickles
+batching             many sounds in order, in bounded memory
+results              `EmbeddedSound`
+embedding_cache      the model's use of a vector cache
+vector_cache         `VectorCache`, in memory and on disk
+vector_cache_file    its part on disk (SQLite)
+"""
 
 from typing import TYPE_CHECKING
 

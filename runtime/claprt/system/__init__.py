@@ -1,1 +1,11 @@
-"""The process and the machine: optional packages, locks between processes, forks, warnings that are given once."""
+"""The process and the machine it runs on. Imports `errors` at most.
+
+advice          warnings about assumptions, each once in a process
+atomic          files and folders that appear whole or not at all
+cache_folder    the folder of prepared graphs, exports and digests
+extras          optional packages, and the command that installs them
+forks           what a forked child must not use of its parent
+locks           locks between processes, which go with the process that holds them
+telemetry       telemetry of the libraries that run graphs, switched off
+terminal        text output: encodings, closed streams, columns
+"""

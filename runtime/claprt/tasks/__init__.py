@@ -1,4 +1,12 @@
-"""Tasks: embedding, zero-shot classification, tagging, similarity."""
+"""Tasks: embedding, zero-shot classification, tagging, similarity. Imports `model` and below.
+
+functions          `embed`, `classify`, `tag`, `similarity`: one call from sounds to answers
+labels             validation of labels, templates
+classification     scores of labels, `Classification`
+tagging            probability of each tag by itself, `Tagging`
+joint_embedding    `JointEmbedding` of sounds and texts
+vocabulary         whether labels are words that a model was trained on
+"""
 
 from typing import TYPE_CHECKING
 

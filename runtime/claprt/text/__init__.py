@@ -1,4 +1,8 @@
-"""Texts to token ids."""
+"""Texts to token ids. Imports `bundle` and below.
+
+tokenizer         `Tokenizer`, checks of texts, batches of texts of similar length
+tokenizer_file    which `tokenizer.json` files are accepted
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,10 +1,12 @@
-"""CLAP behind NVIDIA's Triton: the model repository, and the engine that asks a server.
+"""CLAP on NVIDIA's Triton: what runs beside the server or in it. Imports `tasks` and below, not `serve`.
 
-`engine` is the client's side and `aio` the same for asynchronous programs, `repository` puts a bundle's graphs into the
-committed configurations and `lint` checks them, `steps` is what the repository's python models share. docs/triton.md tells
-the whole story.
+    repository     model repositories: built from a bundle, and checked
+    backend        the Python models of a repository
+    probe          `python -m claprt.triton.probe`: liveness of a server, through every model
+    pypi_server    former place of the supervisor of PyPI's server
 
-The three names below are imported when they are first used, so that `import claprt` needs none of what they need.
+The names below belong to the client, `claprt.engines.triton`. They are imported when they are first used, because
+tritonclient is an extra.
 """
 
 from __future__ import annotations

@@ -1,8 +1,15 @@
-"""Kinds of sound that the project synthesises itself, with the words for them: an unlimited, exactly labelled supply.
+"""Classes of synthesised sounds, with the words for them: an unlimited supply with exact labels.
 
-Each kind is a function of a random generator and a length in seconds, and a list of wordings, with others that are
-held out of training and measure whether the text tower has learnt words or only sentences. No kind imitates a class of
+Each class is a function of a random generator and a length in seconds, with a list of wordings, and others that are
+held out of training and measure whether the text tower has learnt words or only sentences. No class imitates a class of
 ESC-10: a synthesised rain that is not rain teaches the model the wrong thing.
+
+    registry       `Kind`, and the list of classes
+    tones          oscillators and noise generators
+    instruments    drums, strings, bells, keyboards
+    alarms         sirens, alarms, telephones
+    events         clicks, machines, animals, people
+    effects        effects of games and films
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The server process: sockets, signals, shutdown, and limits on connections."""
+"""The server process: sockets, signals, shutdown, and limits on connections.
+
+run                  `serve`: the application on uvicorn
+uvicorn_protocols    uvicorn's protocols with timeouts for each phase
+"""
 
 from claprt.serve.server.run import Bounds, is_private, listen, serve, urls
 

@@ -1,1 +1,5 @@
-"""WebSocket endpoint and kromosynth's protocol."""
+"""WebSocket protocols.
+
+endpoint      messages in, replies out, for any protocol
+kromosynth    kromosynth's protocol for embeddings
+"""

@@ -1,7 +1,9 @@
 """What runs inside Triton's python backend: the Python models of a repository.
 
-`models` has a class for each model, `adapter` turns Triton's requests into arrays, and errors into responses. Repositories
-that were built import the classes from here, by these names.
+    models     a class for each model
+    adapter    requests to arrays, arrays and errors to responses
+
+Repositories that were built import the classes from here, by these names.
 """
 
 from claprt.triton.backend.models import (

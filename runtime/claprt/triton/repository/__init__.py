@@ -1,4 +1,10 @@
-"""The model repository of a Triton server: written from a bundle, and checked."""
+"""Model repositories of a Triton server. docs/triton-models.md describes what is in one.
+
+builder          a repository from a bundle and the committed configurations
+lint             checks of configurations, graphs and manifest against each other
+ensembles        whether the steps of an ensemble fit together
+onnx_versions    IR version and opset of an ONNX file, read without onnx
+"""
 
 from claprt.triton.repository.builder import SERVED, TOWERS, Build, build, source_folder
 

@@ -4,10 +4,13 @@ Nothing but the file that was handed in is read: the demuxer is chosen by what t
 a container refers to is not opened. Only decoders of sound run, on one thread. Nothing is repaired: a packet that is
 corrupt or missing, a file that is cut, or ends before the length that it states, is refused.
 
-    structure, boxes   what a container says about itself, looked at before FFmpeg reads it
-    source             the file, for FFmpeg
-    stream             packets to frames, and what must hold between them
-    samples            frames to mono samples
+    structure    what a container states about itself, read before FFmpeg reads it
+    boxes        the same for MPEG-4 and QuickTime
+    formats      what FFmpeg's formats state of times, and how exact that is
+    source       the file, for FFmpeg
+    stream       packets to frames, and what must hold between them
+    samples      frames to mono samples
+    errors       errors that several containers share
 """
 
 from __future__ import annotations
