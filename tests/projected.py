@@ -1,4 +1,4 @@
-"""A copy of a bundle with a projection of one matrix and a sigmoid, written without torch."""
+"""A copy of a bundle with the projection of `tests/toy`: one matrix and a sigmoid."""
 
 from __future__ import annotations
 
@@ -7,47 +7,39 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 import claprt
-from claprt.bundle.graphs import PROJECTION_FILE, ParityReport, Precision, ProjectionInfo
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.graphs import PROJECTION_FILE, GraphInfo, ParityReport, Precision, ProjectionInfo, TensorSpec
 from claprt.bundle.manifest import MANIFEST_FILE
-from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
+from tests.golden.inputs import signs
+from tests.tiny import TOYS, unpack
 
-DESCRIPTORS = 6
+DIM, DESCRIPTORS = 512, 6
 
 
-def weight(dim: int = 512) -> NDArray[np.float32]:
+def weight() -> NDArray[np.float32]:
     """The matrix [dim, descriptors]."""
-    return np.random.default_rng(5).standard_normal((dim, DESCRIPTORS)).astype(np.float32)
+    return signs("projection", DIM, DESCRIPTORS)
 
 
 def expected(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """What it gives for embeddings [n, dim]."""
-    return 1 / (1 + np.exp(-(embeddings.astype(np.float64) @ weight(embeddings.shape[1]))))
+    return 1 / (1 + np.exp(-(embeddings.astype(np.float64) @ weight())))
 
 
 def with_projection(bundle: Path, folder: Path) -> Path:
     """Copies the bundle to `folder` and puts the projection in."""
     shutil.copytree(bundle, folder)
     manifest = claprt.read_bundle(folder).manifest
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["embeddings", "weight"], ["sums"]),
-            helper.make_node("Sigmoid", ["sums"], ["behavior_descriptors"]),
-        ],
-        "projection",
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", manifest.embedding_dim])],
-        [helper.make_tensor_value_info("behavior_descriptors", TensorProto.FLOAT, ["batch", DESCRIPTORS])],
-        [numpy_helper.from_array(weight(manifest.embedding_dim), "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    onnx.save(finished(model, {"stage": "projection"}), folder / PROJECTION_FILE)
+    path = unpack(TOYS / f"{PROJECTION_FILE}.xz", folder)
+    tensors = (("embeddings", DIM), ("behavior_descriptors", DESCRIPTORS))
+    ends = [(TensorSpec(name=name, dtype="float32", shape=("batch", numbers)),) for name, numbers in tensors]
+    graph = GraphInfo(file=path.name, sha256=sha256_of(path), bytes=path.stat().st_size, inputs=ends[0], outputs=ends[1])
     facts = ProjectionInfo(
-        graph=graph_facts(folder / PROJECTION_FILE),
-        input_dim=manifest.embedding_dim,
+        graph=graph,
+        input_dim=DIM,
         output_dim=DESCRIPTORS,
         activation="relu",
         source="toy.pt",

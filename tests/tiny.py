@@ -1,154 +1,35 @@
-"""A toy bundle with the true contract: the real log-mel graph and tokenizer, and towers of one matrix each.
+"""Toy bundles with the true contract: the real log-mel graph and tokenizer, and towers of one matrix each.
 
-It is written in well under a second and needs no torch, so everything above the engine is tested with it. Its audio tower
-sees the mean, the spread and the slope of a log-mel over time, its text tower the mean of token vectors, so unlike inputs
-have unlike vectors and padding would show.
+They lie in `tests/toy`, made by its `make.py`, and are read without torch, onnx or the exporter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import lzma
+import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
-from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import FileInfo, Precision, Stage
-from claprt.bundle.manifest import MANIFEST_FILE, SCHEMA, TOKENIZER_FILE, AudioConfig, Manifest, MelSpec, Source, TextConfig
-from claprt_export.checkpoints.tokenizer import byte_level_tokenizer
-from claprt_export.graphs.log_mel_graph import log_mel_graph
-from claprt_export.graphs.onnx_metadata import OPSET, finished, graph_facts
-
-DIM = 512
+TOYS = Path(__file__).parent / "toy"
 
 
 def write_tiny_bundle(folder: Path, *, fused: bool = False, name: str = "tiny") -> Path:
-    """Writes the bundle and returns its folder."""
+    """Write the bundle under this name to a new folder and return the folder."""
     folder.mkdir(parents=True)
-    mel = MelSpec(scale="htk", norm="none") if fused else MelSpec()
-    audio = AudioConfig(architecture="toy", mel=mel, fused=fused)
-    tokenizer = byte_level_tokenizer()
-    tokenizer.save(str(folder / TOKENIZER_FILE))
-    text = TextConfig(architecture="toy", vocabulary=tokenizer.get_vocab_size())
-    models = {
-        Stage.LOG_MEL: ("log_mel.onnx", log_mel_graph(audio, OPSET)),
-        Stage.AUDIO: ("audio.fp32.onnx", _audio_graph(audio)),
-        Stage.TEXT: ("text.fp32.onnx", _text_graph(text)),
-    }
-    for file, model in models.values():
-        onnx.save(finished(model, {"stage": file}), folder / file)
-    manifest = Manifest(
-        schema=SCHEMA,
-        name=name,
-        source=Source(name=name, sha256="0" * 64, layout="seeded", trained=False),
-        embedding_dim=DIM,
-        logit_scale_a=18.5,
-        logit_scale_t=14.28,
-        audio=audio,
-        text=text,
-        opset=OPSET,
-        graphs={stage: {Precision.FP32: graph_facts(folder / file)} for stage, (file, _) in models.items()},
-        files={
-            TOKENIZER_FILE: FileInfo(
-                sha256=sha256_of(folder / TOKENIZER_FILE), bytes=(folder / TOKENIZER_FILE).stat().st_size
-            )
-        },
-        parity=(),
-    )
-    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    for file in (TOYS / ("fused" if fused else "plain")).iterdir():
+        unpack(file, folder)
+    if name != "tiny":
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_bytes())
+        manifest["name"] = manifest["source"]["name"] = name
+        path.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     return folder
 
 
-def _random(*shape: int) -> NDArray[np.float32]:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
-
-
-def _audio_graph(facts: AudioConfig) -> onnx.ModelProto:
-    """Projects mean, spread and slope over time of the first view; of all views where `is_longer`."""
-    frames, mels = facts.frames, facts.mel.mels
-    slope = np.linspace(-1, 1, frames, dtype=np.float32)[None]
-    constants = {
-        "time": np.array([2]),
-        "to_unit": np.float32(1 / 40),
-        "slope": slope,
-        "weight": _random(3 * mels * facts.views, DIM),
-        "first_view": np.eye(facts.views, dtype=np.float32)[:1].reshape(1, facts.views, 1, 1),
-        "every_view": np.ones((1, facts.views, 1, 1), np.float32),
-    }
-    nodes = [
-        helper.make_node("Mul", ["log_mels", "to_unit"], ["scaled"]),
-        helper.make_node(
-            "Where" if facts.fused else "Identity",
-            ["longer", "every_view", "first_view"] if facts.fused else ["every_view"],
-            ["seen"],
-        ),
-        helper.make_node("Mul", ["scaled", "seen"], ["views"]),
-        helper.make_node("ReduceMean", ["views", "time"], ["mean"]),
-        helper.make_node("Sub", ["views", "mean"], ["centred"]),
-        helper.make_node("ReduceL2", ["centred", "time"], ["spread"]),
-        helper.make_node("MatMul", ["slope", "views"], ["sloped"]),
-        helper.make_node("Concat", ["mean", "spread", "sloped"], ["features"], axis=2),
-        helper.make_node("Flatten", ["features"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weight"], ["projected"]),
-        *_unit("projected", "audio_embeddings"),
-    ]
-    inputs = [
-        helper.make_tensor_value_info("log_mels", TensorProto.FLOAT, ["batch", facts.views, frames, mels]),
-    ]
-    if facts.fused:
-        inputs.append(helper.make_tensor_value_info("is_longer", TensorProto.BOOL, ["batch", 1]))
-        constants["two_axes"] = np.array([2, 3])
-        nodes.insert(0, helper.make_node("Unsqueeze", ["is_longer", "two_axes"], ["longer"]))
-    return _model("audio", nodes, inputs, "audio_embeddings", constants)
-
-
-def _text_graph(facts: TextConfig) -> onnx.ModelProto:
-    """Mean of the token vectors that the mask leaves, each turned by its position."""
-    constants = {
-        "table": _random(facts.vocabulary, DIM),
-        "turn": _random(1, facts.max_tokens, DIM),
-        "tokens_axis": np.array([1]),
-        "zero": np.array([0]),
-        "last_axis": np.array([2]),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "token_ids"], ["vectors"]),
-        helper.make_node("Shape", ["token_ids"], ["tokens"], start=1, end=2),
-        helper.make_node("Slice", ["turn", "zero", "tokens", "tokens_axis"], ["turns"]),
-        helper.make_node("Mul", ["vectors", "turns"], ["placed"]),
-        helper.make_node("Cast", ["attention_mask"], ["weights"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["weights", "last_axis"], ["column"]),
-        helper.make_node("Mul", ["placed", "column"], ["masked"]),
-        helper.make_node("ReduceSum", ["masked", "tokens_axis"], ["summed"], keepdims=0),
-        *_unit("summed", "text_embeddings"),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-        for name in ("token_ids", "attention_mask")
-    ]
-    return _model("text", nodes, inputs, "text_embeddings", constants)
-
-
-def _unit(source: str, output: str) -> list[onnx.NodeProto]:
-    return [helper.make_node("LpNormalization", [source], [output], axis=1, p=2)]
-
-
-def _model(
-    name: str,
-    nodes: list[onnx.NodeProto],
-    inputs: list[onnx.ValueInfoProto],
-    output: str,
-    constants: Mapping[str, Any],
-) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        name,
-        inputs,
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", DIM])],
-        initializer=[numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+def unpack(file: Path, folder: Path) -> Path:
+    """Put a committed file into the folder, decompressed if it is compressed, and return its path there."""
+    if file.suffix != ".xz":
+        return Path(shutil.copyfile(file, folder / file.name))
+    out = folder / file.stem
+    out.write_bytes(lzma.decompress(file.read_bytes()))
+    return out

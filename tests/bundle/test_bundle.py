@@ -9,11 +9,9 @@ import os
 import random
 import shutil
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 import claprt
@@ -23,6 +21,7 @@ from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, parse_manifest
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.errors import BundleCorruptError, BundleNotFoundError, BundleVersionError, OptionError
+from tests.onnx_file import IN_ANOTHER_FILE, field
 
 
 @pytest.fixture
@@ -253,62 +252,23 @@ def test_a_manifest_of_gigabytes(copy: Path) -> None:
         parse_manifest(b" " * 5_000_000, Path("x"))
 
 
-def rewritten(copy: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
-    """A copy with another audio graph that its manifest states as its own."""
+def added_to(copy: Path, more: bytes) -> Path:
+    """A copy whose audio graph has more in it, which its manifest states."""
     path = copy / "audio.fp32.onnx"
-    model = onnx.load(path)
-    change(model)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(path.read_bytes() + more)
     facts = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     return altered(copy, lambda manifest: manifest["graphs"]["audio"]["fp32"].update(facts))
 
 
-def outside(tensor: onnx.TensorProto, name: str = "weights.bin") -> None:
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=name)
-
-
-def in_an_attribute(model: onnx.ModelProto) -> None:
-    value = onnx.TensorProto(data_type=1, dims=[1])
-    outside(value)
-    model.graph.node.append(onnx.helper.make_node("Constant", [], ["more"], value=value))
-
-
-def in_a_branch(model: onnx.ModelProto) -> None:
-    branch = onnx.GraphProto(name="branch")
-    outside(branch.initializer.add(data_type=1, dims=[1], name="x"))
-    model.graph.node.append(onnx.helper.make_node("If", ["c"], ["more"], then_branch=branch, else_branch=branch))
-
-
-def in_a_function(model: onnx.ModelProto) -> None:
-    value = onnx.TensorProto(data_type=1, dims=[1])
-    outside(value)
-    model.functions.add(name="f", domain="x").node.append(onnx.helper.make_node("Constant", [], ["y"], value=value))
-
-
-def sparse(model: onnx.ModelProto) -> None:
-    outside(model.graph.sparse_initializer.add().values)
-
-
-def only_said_to_be_outside(model: onnx.ModelProto) -> None:
-    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
-
-
 @pytest.mark.parametrize("remembered", [True, False])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda model: outside(model.graph.initializer[0]), only_said_to_be_outside, in_an_attribute, in_a_branch,
-        in_a_function, sparse,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("place", list(IN_ANOTHER_FILE))
 def test_weights_in_another_file(
-    copy: Path, change: Any, remembered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, place: str, remembered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing would compare them with what was exported, whatever the manifest says of the graph."""
     (copy / "weights.bin").write_bytes(bytes(10_000_000))
     monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache") if remembered else "off")
-    rewritten(copy, change)
+    added_to(copy, IN_ANOTHER_FILE[place])
     for _ in range(2):
         with pytest.raises(
             BundleCorruptError, match="audio.fp32.onnx is not a graph that is loaded here: it keeps weights in"
@@ -331,13 +291,6 @@ def test_files_that_are_no_graph(bundle: Path, tmp_path: Path, seed: int) -> Non
 
 
 def test_graphs_that_are_made_to_be_walked_for_long(tmp_path: Path) -> None:
-    def field(number: int, content: bytes) -> bytes:
-        size, length = len(content), bytearray()
-        while size > 127:
-            length.append(size & 127 | 128)
-            size >>= 7
-        return bytes([number << 3 | 2, *length, size]) + content
-
     nested = b""
     for _ in range(1000):
         nested = field(1, field(5, field(6, nested)))  # a graph in an attribute of a node of a graph

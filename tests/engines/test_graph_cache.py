@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 import claprt
@@ -27,6 +26,7 @@ from claprt.engines import graph_cache, onnxruntime_session, openvino_session
 from claprt.engines.graph_cache import GraphCache, default_cache
 from claprt.errors import BundleCorruptError
 from claprt.system.locks import HAS_LOCKS
+from tests.golden.inputs import signs
 
 KEY = {"graph": "a" * 64, "runtime": "test 1"}
 WAVEFORM = SOUNDS["bell"](60_000, 48_000)
@@ -446,13 +446,10 @@ def swapped(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A copy of a bundle that nobody has changed for long, and another audio graph of the same interface and size."""
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     graph = copy / "audio.fp32.onnx"
-    model = onnx.load(graph)
-    weights = max(
-        (tensor for tensor in model.graph.initializer if tensor.raw_data), key=lambda tensor: len(tensor.raw_data)
-    )
-    weights.raw_data = (np.frombuffer(weights.raw_data, "<f4") * np.float32(-3)).tobytes()
+    content, weights = graph.read_bytes(), signs("audio", 192, 512)
+    assert content.count(weights.tobytes()) == 1
     other = tmp_path / "other.onnx"
-    onnx.save(model, other)
+    other.write_bytes(content.replace(weights.tobytes(), (weights * -3).tobytes()))
     assert other.stat().st_size == graph.stat().st_size
     return copy, other
 
@@ -605,6 +602,7 @@ import resource, sys
 import numpy as np
 import claprt
 from claprt.engines import onnxruntime_session
+from tests.golden.inputs import signs
 onnxruntime_session._WORTH_KEEPING = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 print(claprt.load(sys.argv[1]).embed_audio(np.ones(48_000, np.float32), 48_000)[:3].tolist())

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from claprt.bundle.digests import sha256_of
+from tests import onnx_file
 
 _LAYERS, _WIDTH = 32, 1024
 _WEIGHTS_MB = _LAYERS * _WIDTH * _WIDTH * 4 / 1e6
@@ -49,12 +48,11 @@ def test_the_process_that_prepares_a_graph_gives_the_memory_back(tmp_path: Path)
     random = np.random.default_rng(0)
     weights = [random.normal(0, _WIDTH**-0.5, (_WIDTH, _WIDTH)).astype(np.float32) for _ in range(_LAYERS)]
     names = ["x", *(f"h{layer}" for layer in range(1, _LAYERS)), "y"]
-    nodes = [helper.make_node("MatMul", [names[k], f"w{k}"], [names[k + 1]]) for k in range(_LAYERS)]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", _WIDTH]) for name in ("x", "y")]
-    constants = [onnx.numpy_helper.from_array(weight, f"w{k}") for k, weight in enumerate(weights)]
-    graph = helper.make_graph(nodes, "deep", ends[:1], ends[1:], constants)
+    graph = [onnx_file.node("MatMul", [names[k], f"w{k}"], [names[k + 1]]) for k in range(_LAYERS)]
+    graph += [onnx_file.initializer(f"w{k}", weight) for k, weight in enumerate(weights)]
+    graph += [onnx_file.end(name, ["batch", _WIDTH], output=name == "y") for name in ("x", "y")]
     path = tmp_path / "deep.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    path.write_bytes(onnx_file.model(onnx_file.field(2, "deep") + b"".join(graph)))
 
     command = [sys.executable, "-c", _LOAD, str(path), sha256_of(path), str(tmp_path / "cache"), str(_WIDTH)]
     left, again = (

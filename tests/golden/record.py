@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,20 +20,17 @@ from typing import Any
 import numpy as np
 
 import claprt
-from tests.golden.inputs import RATE, TEXTS, sounds
+from tests.golden.inputs import RATE, TEXTS, TINY_SOUNDS, sounds
+from tests.tiny import write_tiny_bundle
 
 COMPONENTS = slice(None, None, 16)
 """Components of a vector whose values are kept; the digest is of all of them."""
 
-LONG: tuple[dict[str, Any], ...] = (
-    {},
-    {"long": "windows", "hop_s": 5},
-    {"long": "center"},
-    {"long": "head"},
-    {"long": "random", "seed": 7},
-)
-"""Treatments of long clips by the options of `load`; the first is the bundle's own and is recorded for every sound."""
-
+LONG: dict[str, tuple[dict[str, Any], ...]] = {
+    "mini": ({}, {"long": "windows", "hop_s": 5}, {"long": "center"}, {"long": "head"}, {"long": "random", "seed": 7}),
+    "fused": ({}, {"seed": 7}),
+}
+"""Treatments of long clips by bundle, as options of `load`; the first is the bundle's own."""
 
 _OF_ONE_CORE = ("processor", "cpu MHz", "bogomips", "apicid", "initial apicid", "core id", "physical id", "microcode")
 
@@ -63,23 +61,32 @@ def entry(vector: Any) -> dict[str, Any]:
     return {"sha256": digest(vector), "values": " ".join(str(value) for value in vector[COMPONENTS])}
 
 
-def rows() -> Iterator[dict[str, Any]]:
-    """One row for each recipe and treatment of long clips that the bundle `mini` can do."""
+def rows(name: str, bundle: str | Path) -> Iterator[dict[str, Any]]:
+    """One row for each recipe and treatment of long clips.
+
+    Args:
+        name: of the bundle in `LONG`.
+        bundle: its name or folder for `load`.
+    """
     heard = sounds()
     for recipe in ("laion", "transformers", "kromosynth"):
-        for long in LONG:
-            clap = claprt.load("mini", provider="cpu", threads=1, preprocess=recipe, **long)
-            names = list(heard) if not long else ["long"]
-            vectors = {name: clap.embed_audio(heard[name], None if name == "stereo" else RATE) for name in names}
+        for long in LONG[name]:
+            clap = claprt.load(bundle, provider="cpu", threads=1, preprocess=recipe, **long)
             row: dict[str, Any] = {"preprocess": recipe, **long, "fingerprint": clap.fingerprint}
-            if recipe == "laion" and not long:
+            if name == "mini" and recipe == "laion" and not long:
                 row["texts"] = [entry(vector) for vector in clap.embed_text(TEXTS)]
-            yield row | {"sounds": {name: entry(vector) for name, vector in vectors.items()}}
+            row["sounds"] = {
+                sound: entry(clap.embed_audio(heard[sound], None if sound == "stereo" else RATE))
+                for sound in (("long",) if long else heard if name == "mini" else TINY_SOUNDS)
+            }
+            yield row
 
 
 def main(out: Path) -> None:
     """Write the file."""
-    made = {"claprt": claprt.__version__, "processor": processor(), "mini": list(rows())}
+    made: dict[str, Any] = {"claprt": claprt.__version__, "processor": processor(), "mini": list(rows("mini", "mini"))}
+    with tempfile.TemporaryDirectory() as folder:
+        made["fused"] = list(rows("fused", write_tiny_bundle(Path(folder) / "fused", fused=True)))
     out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
-"""Fingerprints and vectors of `mini` are those of release 0.1.0."""
+"""Fingerprints and vectors of `mini`, and of a fused toy bundle, are those of release 0.1.0."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,23 @@ def assert_unchanged(found: Embedding, recorded: dict[str, str], limit: float) -
     assert digest(found) == recorded["sha256"] or not SAME_MACHINE
 
 
-@pytest.mark.parametrize("row", RECORDED["mini"], ids=lambda row: row["fingerprint"].rsplit("/", 2)[0])
-def test_unchanged(row: dict[str, Any]) -> None:
+def named(row: dict[str, Any]) -> str:
+    return row["fingerprint"].rsplit("/", 2)[0]
+
+
+@pytest.mark.parametrize("row", RECORDED["mini"], ids=named)
+def test_mini(row: dict[str, Any]) -> None:
+    assert_row_unchanged("mini", row)
+
+
+@pytest.mark.parametrize("row", RECORDED["fused"], ids=named)
+def test_fused(fused_bundle: Path, row: dict[str, Any]) -> None:
+    assert_row_unchanged(fused_bundle, row)
+
+
+def assert_row_unchanged(bundle: str | Path, row: dict[str, Any]) -> None:
     options = {name: row[name] for name in ("preprocess", "long", "hop_s", "seed") if name in row}
-    clap = claprt.load("mini", provider="cpu", threads=1, **options)
+    clap = claprt.load(bundle, provider="cpu", threads=1, **options)
     assert clap.fingerprint == row["fingerprint"]
     for name, vector in zip(row["sounds"], embedded(clap, row["sounds"]), strict=True):
         # a resampler's last bits decide which samples fall into the next of 16 bits

@@ -6,9 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-import onnx
 import pytest
-from onnx import helper
 
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient (pip install 'claprt[triton]')")
 
@@ -17,6 +15,7 @@ from claprt.bundle.graphs import Precision
 from claprt.triton.repository.builder import Build, build
 from claprt.triton.repository.lint import RepositoryError, check, read_config
 from claprt.triton.repository.onnx_versions import onnx_versions
+from tests import onnx_file
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +132,8 @@ def test_steps_start_one_after_the_other(copy: Path, bundle: Path) -> None:
 )
 def test_a_graph_of_the_future(copy: Path, bundle: Path, ir_version: int, opsets: dict[str, int], finding: str) -> None:
     path = copy / "text_tower" / "1" / "model.onnx"
-    model = onnx.load(path)
-    model.ir_version = ir_version
-    del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(*each) for each in opsets.items())
     path.unlink()  # a link to the bundle's own
-    onnx.save(model, path)
+    path.write_bytes(onnx_file.model(b"", ir_version=ir_version, opsets=opsets))
     assert onnx_versions(path) == (ir_version, opsets)
     found = check(copy, read_bundle(bundle).manifest, Precision.FP32)
     assert any(sentence.startswith(f"text_tower/1/model.onnx {finding}") for sentence in found), found
