@@ -41,8 +41,8 @@ def test_fused_tower(tmp_path: Path, fused_bundle: Path) -> None:
     tower = read_checkpoint(file).audio_tower()
     clap = claprt.load(fused_bundle, seed=SEED)  # for its preparation of sounds alone
     for sound, expected in zip(sounds().values(), laion()["small-fused/audio"], strict=True):
-        (view,) = clap.views(sound, None if isinstance(sound, bytes) else RATE)
-        found = tower(torch.from_numpy(view.log_mels.copy())[None], torch.tensor([[view.is_longer]]))
+        (features,) = clap.audio_features(sound, None if isinstance(sound, bytes) else RATE)
+        found = tower(torch.from_numpy(features.log_mels.copy())[None], torch.tensor([[features.is_longer]]))
         assert_same_vectors(found.numpy(), expected[None])
 
 
