@@ -411,8 +411,10 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy"])
-@pytest.mark.parametrize("name", list(BOMBS))
+# instructions are counted by the same code in both forms, which takes seconds
+@pytest.mark.parametrize(
+    ("name", "form"), [(name, form) for name in BOMBS for form in ("zip", "legacy") if (name, form) != ("many", "legacy")]
+)
 def test_files_that_ask_for_more_memory_than_they_have_bytes(tmp_path: Path, name: str, form: str) -> None:
     """Refused in a sentence, before it is taken: some hundred bytes could ask for gigabytes."""
     content, words = BOMBS[name]

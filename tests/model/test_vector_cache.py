@@ -351,6 +351,7 @@ class TestDamage:
 
 class TestRoom:
     @pytest.mark.parametrize("disk_mb", [0.3, 1])
+    @pytest.mark.slow
     def test_everything_on_disk_stays_below_the_bound(self, tmp_path: Path, disk_mb: float) -> None:
         program = """
 import sys
