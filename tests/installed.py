@@ -58,8 +58,9 @@ EXTRAS = {
     "serve": Extra("cpu,serve", ("tests/serve/test_http.py", "tests/serve/test_clients.py"), ("tests/serve",), ("httpx",)),
     "triton": Extra("cpu,triton", ("tests/triton/test_lint.py", "tests/triton/test_repository.py",
                                    "tests/engines/test_triton_transport.py")),
-    "export": Extra("cpu,export", ("tests/system/test_telemetry.py",),
-                    ("tests/export/test_checkpoint.py", "tests/export/test_pipeline.py", "tests/system/test_telemetry.py")),
+    "export": Extra("cpu,export", ("tests/export/test_no_network.py",
+                                   "tests/export/test_mini.py::test_the_shipped_bundle_is_the_shipped_checkpoint"),
+                    tuple(f"tests/export/test_{name}.py" for name in ("checkpoint", "pipeline", "no_network"))),
 }  # fmt: skip
 
 

@@ -35,10 +35,6 @@ def print_and_stop(*words, **options):
 builtins.print = print_and_stop
 sys.exit(main(["serve", "--bundle", {bundle!r}, "--port", "0"]))
 """
-_EXPORT = """
-from claprt_export.cli import main
-sys.exit(main(["mini", "--out", {out!r}]))
-"""
 _PROGRAMS = {
     "socket": "import socket; socket.socket()",
     "datagram": "import socket; socket.socket(type=socket.SOCK_DGRAM)",
@@ -80,18 +76,6 @@ def test_serve(bundle: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("serving tiny on ")
     assert no_network.left_behind(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_export(tmp_path: Path) -> None:
-    if not _installed("torch") or not _installed("claprt_export"):
-        pytest.skip("needs torch: the export extra")
-    home, out = tmp_path / "home", tmp_path / "bundle"
-    home.mkdir()
-    done = no_network.run(_EXPORT.format(out=str(out)), home)
-    assert done.returncode == 0, done.stderr
-    assert (out / "manifest.json").is_file()
-    assert no_network.left_behind(home) == []
 
 
 def test_whoever_wants_telemetry_sets_a_variable() -> None:
