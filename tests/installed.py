@@ -110,7 +110,6 @@ def _lowest(extra: Extra, folder: Path, python: Path) -> Path:
     )  # fmt: skip
     lines = file.read_text(encoding="utf-8").splitlines()
     fixed = {line.partition("==")[0] for line in lines}
-    fixed.add("onnx")  # whose protobuf need not be that of an old tritonclient
     tested = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     lines += [line for line in tested if line.partition("==")[0] not in fixed]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -72,6 +72,13 @@ def test_the_manifest_is_served(built: Path, bundle: Path) -> None:
         assert stated["precision"].string_value == "fp32"
 
 
+def as_configured(graph: Path) -> onnxruntime.InferenceSession:
+    """Open a graph as the log-mel is configured (`level: -1`), with which every version of onnxruntime runs it."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
     """Read from the ONNX files themselves: names, types, dims, opset, and no file beside them."""
     types = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64", "tensor(bool)": "TYPE_BOOL"}
@@ -81,7 +88,7 @@ def test_graphs_truly_have_what_configurations_state(built: Path) -> None:
         ir_version, opsets = onnx_versions(path)
         assert opsets == {"": 20}
         assert ir_version <= 10  # what the onnxruntime of Triton 24.10 reads
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = as_configured(path)
         for file in config_files(built / name):
             config = read_config(file)
             for stated, ends in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
@@ -240,10 +247,7 @@ def test_int8_is_not_given_to_tensorrt(bundle: Path, tmp_path: Path) -> None:
 def test_graphs_run_in_the_order_of_the_ensembles(built: Path, clap: Any) -> None:
     """What the onnxruntime backend would run, run by onnxruntime: the vectors are those in process."""
     waveforms = np.random.default_rng(0).normal(0, 0.3, (3, 480_000)).astype(np.float32)
-    as_configured = onnxruntime.SessionOptions()
-    as_configured.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # `level: -1`
-    mel = onnxruntime.InferenceSession(built / "log_mel" / "1" / "model.onnx", as_configured)
-    tower = onnxruntime.InferenceSession(built / "audio_tower" / "1" / "model.onnx")
+    mel, tower = (as_configured(built / name / "1" / "model.onnx") for name in ("log_mel", "audio_tower"))
     vectors: Any = tower.run(None, {"log_mels": mel.run(None, {"waveforms": waveforms})[0]})[0]
     assert np.abs(vectors - clap.embed_audio(list(waveforms))).max() <= 1e-6
 
