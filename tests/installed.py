@@ -49,14 +49,14 @@ _TEST_PACKAGES = ("pytest", "hypothesis")
 _RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
 EXTRAS = {
     "cpu": Extra("cpu", ("tests/golden", "tests/system/test_extras.py", "tests/model/test_mini.py",
-                         "tests/cli/test_cli_help.py", "tests/project/test_public.py"),
+                         "tests/cli/test_cli_help.py", *(f"tests/project/test_{name}.py" for name in ("moved", "public"))),
                  (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
     "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
     "serve": Extra("cpu,serve", ("tests/serve/test_http.py", "tests/serve/test_clients.py"), ("tests/serve",), ("httpx",)),
-    "triton": Extra("cpu,triton", ("tests/triton/test_lint.py", "tests/triton/test_repository.py",
+    "triton": Extra("cpu,triton", (*(f"tests/triton/test_{name}.py" for name in ("backend", "lint", "repository")),
                                    "tests/engines/test_triton_transport.py")),
     "export": Extra("cpu,export", ("tests/export/test_no_network.py",
                                    "tests/export/test_mini.py::test_the_shipped_bundle_is_the_shipped_checkpoint"),
