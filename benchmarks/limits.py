@@ -128,7 +128,7 @@ def throughput(folder: str, provider: str, precision: str) -> tuple[float, float
     rates: dict[int, list[float]] = {1 << 30: [], 8: []}
     for _ in range(3):
         for limit, found in rates.items():
-            batching.MANY = limit
+            batching.PARALLEL_AFTER = limit
             started = time.perf_counter()
             clap.embed_audio(given)
             found.append(len(given) / (time.perf_counter() - started))

@@ -25,7 +25,7 @@ from claprt.engines.providers import PRECISIONS, Provider
 from claprt.errors import ClaprtError
 from claprt.evaluation.dataset import Dataset, read_dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, retrieval, zero_shot
-from claprt.tasks.labels import filled_in
+from claprt.tasks.labels import apply_template
 from claprt_export.precision.quality_gate import centred_cosines
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def vectors(clap: Clap, dataset: Dataset) -> Any:
 
 def tasks(clap: Clap, audio: Any, dataset: Dataset) -> dict[str, float]:
     """Zero-shot top-1, and how often a sound of a label's class is among the five that fit the label best."""
-    text = clap.embed_text(filled_in(DEFAULT_TEMPLATE, dataset.labels))
+    text = clap.embed_text(apply_template(DEFAULT_TEMPLATE, dataset.labels))
     truth = np.array([dataset.labels.index(str(item.label)) for item in dataset.items])
     right = truth[None] == np.arange(len(dataset.labels))[:, None]
     return {

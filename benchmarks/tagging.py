@@ -26,7 +26,7 @@ import claprt  # noqa: E402
 from claprt.errors import OptionError  # noqa: E402
 from claprt.evaluation.calibration import shares, tags_of  # noqa: E402
 from claprt.evaluation.dataset import Dataset, read_dataset  # noqa: E402
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, tagging  # noqa: E402
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_embedding  # noqa: E402
 from claprt_export.mini.multilabel_set import write  # noqa: E402
 
 THRESHOLD = 0.5
@@ -40,7 +40,7 @@ def measured(clap: claprt.Clap, dataset: Dataset) -> dict[str, Any]:
     bare = replace(clap.manifest, tagging=None)
 
     def given(manifest: claprt.Manifest) -> np.ndarray[Any, Any]:
-        rows = [tagging(manifest, vector, texts, neutral, names).probabilities for vector in sounds]
+        rows = [tag_embedding(manifest, vector, texts, neutral, names).probabilities for vector in sounds]
         return np.stack(rows) >= THRESHOLD
 
     cosines = np.einsum("sd,td->st", sounds, texts)

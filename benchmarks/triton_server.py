@@ -151,12 +151,12 @@ def throughput(server: Server, local: claprt.Clap, count: int, rounds: int) -> d
             list(pool.map(claprt.Clap(local.bundle, on_server, recipe=local.recipe, long=local.long).embed_audio, given))
 
     def side_by_side() -> None:
-        wide, facts = local.engine.throughput(), local.manifest.audio
+        wide, facts = local.engine.batch_engine(), local.manifest.audio
 
         def one(sound: Waveform) -> None:
             wide.audio(np.stack([log_mel(int16_round_trip(sound), facts.mel)] * facts.views)[None], None)
 
-        with ThreadPoolExecutor(wide.at_once) as pool:
+        with ThreadPoolExecutor(wide.max_concurrency) as pool:
             list(pool.map(one, given))
 
     work: dict[str, Callable[[], Any]] = {

@@ -118,7 +118,7 @@ def test_as_an_error_it_is_raised_and_not_swallowed(clap: claprt.Clap, sound: An
 def test_as_an_error_in_a_reader_it_is_raised_where_the_results_are_taken(
     bundle: Path, sound: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "MANY", 4)
+    monkeypatch.setattr(batching, "PARALLEL_AFTER", 4)
     clap = claprt.load(bundle, threads=2, batch_size=2)
 
     def sounds() -> Iterator[Any]:

@@ -460,7 +460,7 @@ def test_wide_integers_of_an_earlier_release_are_not_found(bundle: Path) -> None
     from claprt.model.embedding_cache import content_digest
 
     clap = claprt.load(bundle, cache=True)
-    recall: Any = clap.recall
+    recall: Any = clap.embedding_cache
     for dtype in (np.int32, np.int64, np.uint32):
         wide = SHORT.astype(dtype)
         old = recall._key(f"array {wide.dtype.str} {wide.shape} {RATE!r}", content_digest(wide.view(np.uint8).data))

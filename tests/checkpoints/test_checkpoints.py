@@ -546,8 +546,8 @@ def test_an_address_where_files_are_needed(capsys: pytest.CaptureFixture[str]) -
 def test_the_variables(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAPRT_BUNDLE", str(file))
     found = claprt.load().bundle.path
-    assert functions.loaded().bundle.path == found
-    assert functions.loaded(file) is functions.loaded()
+    assert functions.resolve_model().bundle.path == found
+    assert functions.resolve_model(file) is functions.resolve_model()
     monkeypatch.delenv("CLAPRT_BUNDLE")
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(file))
     assert CLAPExtractor().model.bundle.path == CLAPExtractor(checkpoint_path=str(file)).model.bundle.path == found

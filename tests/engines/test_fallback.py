@@ -19,14 +19,14 @@ from claprt.bundle.graphs import Precision, QualityReport, Stage
 from claprt.cli import main
 from claprt.engines import in_process, onnxruntime_session
 from claprt.engines.graph_cache import GraphCache
-from claprt.engines.hardware import Machine
+from claprt.engines.hardware import Hardware
 from claprt.engines.in_process import InProcessEngine
 from claprt.engines.providers import Choice, EngineOptions, Provider, choose
 from claprt.errors import FallbackWarning, ProviderUnavailableError
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 BROKEN = "libcudnn.so.9: cannot open shared object file"
-MACHINE = Machine(providers=frozenset({CUDA, TENSORRT, CPU}), nvidia_gpus=1)
+MACHINE = Hardware(providers=frozenset({CUDA, TENSORRT, CPU}), nvidia_gpus=1)
 LOG_MELS: Any = np.random.default_rng(0).normal(-30, 10, (2, 1, 1001, 64)).astype(np.float32)
 TOKEN_IDS: Any = np.full((1, 5), 7, np.int64)
 
@@ -62,7 +62,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
             return _Pretending(path, options, providers)
 
         fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=create)
-        monkeypatch.setattr(in_process, "this_machine", lambda: MACHINE)
+        monkeypatch.setattr(in_process, "detect_hardware", lambda: MACHINE)
         monkeypatch.setattr(onnxruntime_session, "_onnxruntime", lambda: fake)
         monkeypatch.setattr(
             onnxruntime_session, "IoBindingRunner", lambda _, made, *rest, **more: lambda feeds: made.run(None, feeds)[0]
@@ -109,7 +109,7 @@ def test_auto_goes_on_without_what_does_not_load(bundle: Path, pretend: Pretend)
     with pytest.warns(FallbackWarning, match=r"cuda could not be loaded: libcudnn.*runs on cpu instead"):
         clap = claprt.load(bundle)
     assert clap.provider == "cpu"
-    assert any(f"fp32 on cuda: it could not be loaded: {BROKEN}" in line for line in choice_of(clap).passed_over)
+    assert any(f"fp32 on cuda: it could not be loaded: {BROKEN}" in line for line in choice_of(clap).rejected)
     assert clap.embed_text("a dog").shape == (512,)  # without another attempt, and another warning
     assert [providers == [CPU] for _, providers in asked] == [False, True, True]
 

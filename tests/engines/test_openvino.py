@@ -66,7 +66,7 @@ def test_many_sounds(bundle: Path) -> None:
     clap = claprt.load(bundle, provider="openvino", threads=2)
     rows = clap.embed_audio(SOME * 6)
     assert np.abs(rows - np.tile(clap.embed_audio(SOME), (6, 1))).max() < 1e-5
-    assert clap.engine.throughput().at_once == 2
+    assert clap.engine.batch_engine().max_concurrency == 2
 
 
 def test_a_second_load_takes_what_was_compiled(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,23 +15,23 @@ from claprt.bundle.graphs import Precision, QualityReport, Stage, TaskReport
 from claprt.bundle.manifest import Manifest
 from claprt.engines import hardware as machines
 from claprt.engines import providers
-from claprt.engines.hardware import Machine, default_threads
+from claprt.engines.hardware import Hardware, default_threads
 from claprt.engines.providers import Choice, EngineOptions, Provider
 from claprt.errors import OptionError, ProviderUnavailableError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-PLAIN = Machine(providers=frozenset({CPU}), nvidia_gpus=0)
-GPU = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=1)
-NO_DRIVER = Machine(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=0)
-VNNI = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16"}))
-AMX = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
-NO_RUNTIME = Machine(providers=frozenset(), nvidia_gpus=0)
-OLD = Machine(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
+PLAIN = Hardware(providers=frozenset({CPU}), nvidia_gpus=0)
+GPU = Hardware(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=1)
+NO_DRIVER = Hardware(providers=frozenset({CPU, CUDA, TENSORRT}), nvidia_gpus=0)
+VNNI = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16"}))
+AMX = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
+NO_RUNTIME = Hardware(providers=frozenset(), nvidia_gpus=0)
+OLD = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
 
 
 def choose(
     provider: str,
-    machine: Machine,
+    machine: Hardware,
     manifest: Manifest,
     *,
     precision: str = "fp32",
@@ -89,7 +89,7 @@ def judged(
 
 
 @pytest.mark.parametrize(("machine", "expected"), [(PLAIN, "cpu"), (GPU, "cuda"), (NO_DRIVER, "cpu"), (AMX, "cpu")])
-def test_auto(manifest: Manifest, machine: Machine, expected: str) -> None:
+def test_auto(manifest: Manifest, machine: Hardware, expected: str) -> None:
     """With fp32, which is what `load` asks for where nobody does."""
     choice = choose("auto", machine, manifest)
     assert choice.provider == expected
@@ -106,7 +106,7 @@ def test_auto(manifest: Manifest, machine: Machine, expected: str) -> None:
         (OLD, ("cpu", "int8")),
     ],
 )
-def test_the_fastest(manifest: Manifest, machine: Machine, expected: tuple[str, str]) -> None:
+def test_the_fastest(manifest: Manifest, machine: Hardware, expected: tuple[str, str]) -> None:
     choice = choose("auto", machine, judged(manifest), precision="auto")
     assert (choice.provider, choice.audio) == expected
 
@@ -114,10 +114,10 @@ def test_the_fastest(manifest: Manifest, machine: Machine, expected: tuple[str, 
 def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
     choice = choose("auto", AMX, judged(manifest, forced=(Precision.BF16,)), precision="auto")
     assert (choice.provider, choice.audio) == ("openvino", "int8")
-    assert any("bf16 on openvino: the bundle's judge did not accept it" in line for line in choice.passed_over)
+    assert any("bf16 on openvino: the bundle's judge did not accept it" in line for line in choice.rejected)
     plain = choose("auto", AMX, manifest, precision="auto")  # a bundle of fp32 alone
     assert (plain.provider, plain.precision) == ("cpu", "fp32")
-    assert any("claprt-export --precision fp32,int8" in line for line in plain.passed_over)
+    assert any("claprt-export --precision fp32,int8" in line for line in plain.rejected)
     asked = choose("openvino", AMX, judged(manifest, forced=(Precision.BF16,)), precision="bf16")
     assert asked.precision == "bf16"  # by name it can be had
 
@@ -127,9 +127,7 @@ def test_only_what_its_own_engine_was_judged_on(manifest: Manifest) -> None:
     alone = judged(manifest, engines={Precision.INT8: ("onnxruntime 1.31.1",)})
     choice = choose("auto", VNNI, alone, precision="auto")
     assert (choice.provider, choice.precision) == ("cpu", "int8")
-    assert any(
-        "int8 on openvino: it was not judged on OpenVINO when it was exported" in line for line in choice.passed_over
-    )
+    assert any("int8 on openvino: it was not judged on OpenVINO when it was exported" in line for line in choice.rejected)
     assert choose("openvino", VNNI, alone, precision="auto").precision == "fp32"
     assert choose("openvino", VNNI, alone, precision="int8").precision == "int8"  # by name it can be had
     other = judged(manifest, engines={Precision.INT8: ("openvino 2026.4.1",), Precision.FP16: ("openvino 2026.4.1",)})
@@ -217,7 +215,7 @@ def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Machine, words: str) -> None:
+def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Hardware, words: str) -> None:
     with pytest.raises(ProviderUnavailableError, match=words):
         choose(asked, machine, judged(manifest), precision=precision)
 
@@ -247,7 +245,7 @@ def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
     failed = {Provider.CUDA: "libcudnn.so.9: cannot open shared object file"}
     choice = choose("auto", GPU, judged(manifest), precision="auto", failed=failed)
     assert (choice.provider, choice.precision) == ("cpu", "int8")
-    assert any("fp16 on cuda: it could not be loaded: libcudnn.so.9" in line for line in choice.passed_over)
+    assert any("fp16 on cuda: it could not be loaded: libcudnn.so.9" in line for line in choice.rejected)
     assert (choice.options.provider, choice.options.precision) == ("auto", "auto")
     with pytest.raises(ProviderUnavailableError, match="libcudnn"):
         choose("cuda", GPU, judged(manifest), failed=failed)
@@ -259,7 +257,7 @@ def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
 
 
 def test_nothing_can_be_had(manifest: Manifest) -> None:
-    nothing = Machine(providers=frozenset(), nvidia_gpus=0)
+    nothing = Hardware(providers=frozenset(), nvidia_gpus=0)
     for asked in ("auto", "cpu"):
         with pytest.raises(ProviderUnavailableError, match="it has none"):
             choose(asked, nothing, manifest, fallback=True)

@@ -19,7 +19,7 @@ import pytest
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.engines import in_process, onnxruntime_session, openvino_session
-from claprt.engines.hardware import Machine
+from claprt.engines.hardware import Hardware
 from claprt.errors import ArrayError, MissingDependencyError, ProviderError, ProviderUnavailableError
 
 WAVEFORMS = [make(50_000, 48_000) for make in SOUNDS.values()]
@@ -155,9 +155,9 @@ class _Fallen:
 def machine_whose_cuda_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    machine = Machine(providers=frozenset({"CUDAExecutionProvider", "CPUExecutionProvider"}), nvidia_gpus=1)
+    machine = Hardware(providers=frozenset({"CUDAExecutionProvider", "CPUExecutionProvider"}), nvidia_gpus=1)
     fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=_Fallen)
-    monkeypatch.setattr(in_process, "this_machine", lambda: machine)
+    monkeypatch.setattr(in_process, "detect_hardware", lambda: machine)
     monkeypatch.setattr(onnxruntime_session, "_onnxruntime", lambda: fake)
 
 
@@ -198,7 +198,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
 
     names = {"CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"}
     fake = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=_Broken)
-    monkeypatch.setattr(in_process, "this_machine", lambda: Machine(providers=frozenset(names), nvidia_gpus=1))
+    monkeypatch.setattr(in_process, "detect_hardware", lambda: Hardware(providers=frozenset(names), nvidia_gpus=1))
     monkeypatch.setattr(onnxruntime_session, "_onnxruntime", lambda: fake)
     monkeypatch.setattr(_Broken, "made", [], raising=False)
     return _Broken.made

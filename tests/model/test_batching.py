@@ -17,6 +17,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioDecodeError, ProviderError
 from claprt.model import batching
+from claprt.model.results import mean_pool
 
 RATE = 48_000
 MAKERS = list(SOUNDS.values())
@@ -29,7 +30,7 @@ def waveforms(count: int, seconds: float = 0.5) -> list[Any]:
 @pytest.fixture
 def two(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> claprt.Clap:
     """A model with two threads whatever the machine has, for which few are many."""
-    monkeypatch.setattr(batching, "MANY", 8)
+    monkeypatch.setattr(batching, "PARALLEL_AFTER", 8)
     return claprt.load(bundle, threads=2, batch_size=4)
 
 
@@ -63,7 +64,7 @@ def test_long_sounds_are_begun_in_one_way_and_ended_in_the_other(two: claprt.Cla
     expected = np.stack([two.embed_audio(part) for part in slices])
     assert np.abs(whole.windows - expected).max() < 1e-6
     assert whole.vector is not None
-    assert np.abs(whole.vector - batching.pooled(expected)).max() < 1e-6
+    assert np.abs(whole.vector - mean_pool(expected)).max() < 1e-6
 
 
 def test_errors_stay_in_their_places(two: claprt.Clap) -> None:
@@ -78,7 +79,7 @@ def test_errors_stay_in_their_places(two: claprt.Clap) -> None:
 
 
 def test_what_the_engine_raises_arrives(two: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = two.engine.throughput()
+    engine = two.engine.batch_engine()
 
     def broken(*_: object) -> None:
         raise ProviderError("the tower has fallen")
@@ -121,7 +122,7 @@ def test_nobody_is_far_ahead(two: claprt.Clap) -> None:
 _LEFT = """
 import sys, numpy as np, claprt
 from claprt.model import batching
-batching.MANY = 4
+batching.PARALLEL_AFTER = 4
 clap = claprt.load(sys.argv[1], threads=2, batch_size=2)
 results = clap.iter_audio(np.ones(48_000, np.float32) * n for n in range(1, 10**6))
 for _ in range(12):
@@ -151,5 +152,5 @@ def test_callers_of_several_threads(two: claprt.Clap) -> None:
 
 def test_one_thread_needs_no_second_engine(bundle: Path) -> None:
     clap = claprt.load(bundle, threads=1)
-    assert clap.engine.throughput() is clap.engine
-    assert clap.engine.at_once == 1
+    assert clap.engine.batch_engine() is clap.engine
+    assert clap.engine.max_concurrency == 1

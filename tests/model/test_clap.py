@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioNotFoundError, NonFiniteAudioError, OptionError, SkippedSourcesWarning
-from claprt.model.batching import pooled
+from claprt.model.results import mean_pool
 
 RATE = 48_000
 LENGTHS = [1, 479, 480, 48_000, 479_999, 480_000, 480_001, 480_479, 480_480, 700_000, 1_500_000]
@@ -93,7 +93,7 @@ def test_windows_are_given_with_their_starts(bundle: Path) -> None:
         first = round(start * RATE)
         assert cosines(window, clap.embed_audio(long[first : first + 480_000], RATE)) > SAME
     assert embedded.vector is not None
-    assert cosines(embedded.vector, pooled(embedded.windows)) > SAME
+    assert cosines(embedded.vector, mean_pool(embedded.windows)) > SAME
 
 
 def test_long_modes_differ_and_take_the_part_they_say(bundle: Path) -> None:
@@ -107,7 +107,7 @@ def test_long_modes_differ_and_take_the_part_they_say(bundle: Path) -> None:
     drawn = claprt.load(bundle, long="random", seed=4).embed_audio(long, RATE)
     assert cosines(drawn, plain.embed_audio(long[start : start + 480_000], RATE)) > SAME
     thirds = plain.embed_audio([long[:480_000], middle, long[960_000:]], RATE)
-    assert cosines(plain.embed_audio(long, RATE), pooled(thirds)) > SAME
+    assert cosines(plain.embed_audio(long, RATE), mean_pool(thirds)) > SAME
 
 
 @pytest.mark.parametrize("mode", ["windows", "center", "head", "random"])

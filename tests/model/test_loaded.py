@@ -24,6 +24,7 @@ from claprt.engines.in_process import InProcessEngine
 from claprt.errors import BundleNotFoundError, ClosedError, FingerprintError, OptionError, ProviderError
 from claprt.model import batching
 from claprt.model.clap import Clap
+from claprt.model.results import mean_pool
 from claprt.tasks import functions
 from tests.tiny import write_tiny_bundle
 
@@ -39,7 +40,7 @@ def test_closing_releases_the_sessions(bundle: Path) -> None:
     assert isinstance(clap.engine, InProcessEngine)
     clap.embed_audio(SOUND, RATE)
     clap.embed_text("rain")
-    engines: list[Any] = [clap.engine, clap.engine.throughput()]
+    engines: list[Any] = [clap.engine, clap.engine.batch_engine()]
     engines[1].audio(np.zeros((1, 1, 1001, 64), np.float32) - 50, None)
     sessions = [weakref.ref(runner) for engine in engines for runner in engine._runners.values()]
     assert len(sessions) >= 3
@@ -51,7 +52,7 @@ def test_closing_releases_the_sessions(bundle: Path) -> None:
 def test_after_closing_every_use_says_so(bundle: Path) -> None:
     clap = claprt.load(bundle)
     clap.embed_labels(["rain"])  # kept in memory
-    throughput = clap.engine.throughput()
+    throughput = clap.engine.batch_engine()
     assert not clap.closed
     clap.close()
     clap.close()
@@ -75,7 +76,7 @@ def test_after_closing_every_use_says_so(bundle: Path) -> None:
         with pytest.raises(ClosedError, match="was closed"):
             engine.audio(np.zeros((1, 1, 1001, 64), np.float32), None)
     with pytest.raises(ClosedError):
-        clap.engine.throughput()
+        clap.engine.batch_engine()
     assert repr(clap) == "<Clap tiny fp32 on cpu, untrained>"  # what it was can still be asked
     assert clap.fingerprint.startswith("tiny/")
 
@@ -90,7 +91,7 @@ def test_a_block_closes_it_whatever_happens(bundle: Path) -> None:
 
 
 def test_an_iterator_that_is_under_way_ends_with_the_sentence(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MANY", 4)
+    monkeypatch.setattr(batching, "PARALLEL_AFTER", 4)
     clap = claprt.load(bundle, threads=2, batch_size=2)
     before = threading.active_count()
     running = clap.iter_audio([SOUND] * 200, RATE)
@@ -103,7 +104,7 @@ def test_an_iterator_that_is_under_way_ends_with_the_sentence(bundle: Path, monk
 
 def test_a_closed_model_of_the_friendly_functions_is_loaded_again(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "_loaded", {})
-    functions.loaded(bundle).close()
+    functions.resolve_model(bundle).close()
     assert claprt.embed(text="rain", model=bundle).dimension == 512
 
 
@@ -222,7 +223,7 @@ def test_faults_of_vectors() -> None:
 def test_windows_that_cancel_have_no_mean() -> None:
     row = np.eye(1, 512, dtype=np.float32)
     with pytest.raises(ProviderError, match="2 windows cancel"):
-        batching.pooled(np.concatenate([row, -row]))
+        mean_pool(np.concatenate([row, -row]))
 
 
 def test_a_connection_is_ended_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

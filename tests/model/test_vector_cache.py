@@ -24,7 +24,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioError, CacheWarning, OptionError
 from claprt.model import embedding_cache as recall
-from claprt.model.embedding_cache import Recall, content_digest
+from claprt.model.embedding_cache import EmbeddingCache, content_digest
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
 from claprt.model.vector_cache_file import VectorFile
@@ -321,13 +321,13 @@ class TestDamage:
     def test_a_value_that_is_no_vector_of_the_model(self, tmp_path: Path, content: str) -> None:
         """As another program, or a fault of this one, may have written it, checksum and all."""
         cache = VectorCache(tmp_path, memory_mb=1)
-        memory, dim = Recall(cache, "fingerprint", 8), 8
+        memory, dim = EmbeddingCache(cache, "fingerprint", 8), 8
         vector = np.arange(dim, dtype=np.float32)
         sound = EmbeddedSound(
             source="x", vector=vector, windows=np.stack([vector]), starts_s=(0.0,), fingerprint="fingerprint"
         )
-        memory.keep(key(1), sound)
-        memory.keep_vector(key(2), vector)
+        memory.store(key(1), sound)
+        memory.store_text(key(2), vector)
         good, text = cache.get(key(1)), cache.get(key(2))
         assert good is not None
         assert text is not None
@@ -343,8 +343,8 @@ class TestDamage:
         }[content]
         cache.put(key(1), bad_sound)
         cache.put(key(2), bad_text)
-        assert memory.sound(key(1), "x") is None
-        assert memory.vector(key(2)) is None
+        assert memory.find(key(1), "x") is None
+        assert memory.find_text(key(2)) is None
         assert cache.get(key(1)) is cache.get(key(2)) is None  # dropped
         assert cache.bytes_in_memory == 0
 
@@ -449,7 +449,7 @@ def counted(bundle: Path) -> tuple[claprt.Clap, list[int]]:
         return through(log_mels, longer)
 
     clap.engine.audio = audio  # pyright: ignore[reportAttributeAccessIssue]
-    clap.engine.throughput = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
+    clap.engine.batch_engine = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
     return clap, asked
 
 
@@ -479,14 +479,14 @@ class TestModel:
         assert np.allclose(cached.embed_audio(sources), expected, atol=1e-6)
 
     def test_what_differs_has_another_key(self, clap: claprt.Clap) -> None:
-        recall = Recall(VectorCache(), clap.fingerprint)
+        recall = EmbeddingCache(VectorCache(), clap.fingerprint)
         ones = np.ones(1000, np.float32)
         keys = {
             recall.key(ones, None, RATE), recall.key(ones, 8000, RATE), recall.key(ones[:999], None, RATE),
             recall.key(ones.astype(np.float64), None, RATE), recall.key(ones.reshape(2, 500), None, RATE),
             recall.key(ones.reshape(500, 2), None, RATE), recall.key(-ones, None, RATE),
             recall.key(ones.tobytes(), None, RATE),
-            Recall(VectorCache(), "another").key(ones, None, RATE), recall.text_key("a"), recall.text_key("b"),
+            EmbeddingCache(VectorCache(), "another").key(ones, None, RATE), recall.text_key("a"), recall.text_key("b"),
         }  # fmt: skip
         assert len(keys) == 11
         assert recall.key(ones[::-1], None, RATE) == recall.key(ones, RATE, RATE)

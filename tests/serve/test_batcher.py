@@ -55,7 +55,7 @@ class Tower:
         self.asked = 0
         self._through = clap.engine.audio
         clap.engine.audio = self._audio  # pyright: ignore[reportAttributeAccessIssue]
-        clap.engine.throughput = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
+        clap.engine.batch_engine = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
 
     def _audio(self, log_mels: Any, is_longer: Any) -> Any:
         self.asked += 1

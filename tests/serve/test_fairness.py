@@ -390,7 +390,7 @@ class TestTower:
 
         with TestClient(create_app(clap)) as client:
             clap.engine.audio = audio  # pyright: ignore[reportAttributeAccessIssue]
-            clap.engine.throughput = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
+            clap.engine.batch_engine = lambda: clap.engine  # pyright: ignore[reportAttributeAccessIssue]
             reply = client.post("/classify", files={"file": flac(1.0, 16_000)}, data={"labels": "rain"})
             assert reply.status_code == 500, reply.text
             assert client.get("/readyz").status_code == 503

@@ -12,9 +12,10 @@ import pytest
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import EmptyAudioError, FingerprintError, OptionError, TextError
-from claprt.tasks.classification import as_cosines, fits
+from claprt.tasks import functions
+from claprt.tasks.classification import as_cosines, score_labels
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors, unit_rows
-from claprt.tasks.tagging import tagging
+from claprt.tasks.tagging import tag_embedding
 
 RATE = 48_000
 TEXTS = ["a tone", "drums", "rain"]
@@ -142,10 +143,9 @@ def test_zeros_stay_zeros() -> None:
 
 
 def test_a_model_by_its_folder_is_loaded_once(bundle: Path, sound: Any) -> None:
-    from claprt.tasks.functions import loaded
 
     claprt.embed(audio=sound, model=bundle)
-    assert loaded(bundle) is loaded(str(bundle))
+    assert functions.resolve_model(bundle) is functions.resolve_model(str(bundle))
 
 
 @pytest.mark.parametrize("scale", [1.000001, -1.000001])
@@ -160,9 +160,9 @@ def test_a_cosine_never_leaves_its_range(clap: claprt.Clap, monkeypatch: pytest.
     both = JointEmbedding(audio_embedding=other[None].view(Vectors), text_embedding=row[None].view(Vectors))
     assert np.abs(np.asarray(both.similarity)).max() <= 1
     assert abs(both.cosine_similarity(JointEmbedding(audio_embedding=row[None].view(Vectors)))) <= 1
-    for found in fits(other, row[None], 100.0)[0], as_cosines(np.einsum("ad,bd->ab", row[None], other[None])):
+    for found in score_labels(other, row[None], 100.0)[0], as_cosines(np.einsum("ad,bd->ab", row[None], other[None])):
         assert np.arccos(found).item() == pytest.approx(0 if scale > 0 else np.pi)
-    tags = tagging(clap.manifest, other, row[None], row[None], ("a",))
+    tags = tag_embedding(clap.manifest, other, row[None], row[None], ("a",))
     assert tags.similarities[0] == expected
 
 

@@ -22,7 +22,7 @@ from claprt.cli.calibrate import write
 from claprt.errors import DatasetError, OptionError, TextError
 from claprt.evaluation.calibration import Curve, calibrate, fitted, left_out, shares, tags_of
 from claprt.evaluation.dataset import Dataset, Item
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, log_odds, sigmoid, tagging
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, log_odds, sigmoid, tag_embedding
 
 RATE = 48_000
 TAGS = ["a tone", "drums", "rain"]
@@ -58,7 +58,7 @@ def test_probabilities_by_hand(calibrated: claprt.Clap) -> None:
     """Of cosines 0.03, 0.13 and 0: 1 / (1 + e^0), 1 / (1 + e^-1.2) and 1 / (1 + e^0.36)."""
     vector = np.array([1, 0], np.float32)
     texts = np.array([[0.03, 0.99955], [0.13, 0.99151], [0, 1]], np.float32)
-    result = tagging(calibrated.manifest, vector, texts, texts[:0], ("a", "b", "c"))
+    result = tag_embedding(calibrated.manifest, vector, texts, texts[:0], ("a", "b", "c"))
     assert result.probabilities.tolist() == pytest.approx([0.5, 0.768525, 0.410960], abs=1e-5)
 
 
@@ -301,5 +301,5 @@ def test_the_similarity_command(run: Run, files: list[str], clap: claprt.Clap) -
 
 def test_tagging_takes_vectors(clap: claprt.Clap, sound: Any) -> None:
     neutral = clap.embed_text(NEUTRAL_PROMPTS)
-    result = tagging(clap.manifest, clap.embed_audio(sound), clap.embed_text(TAGS), neutral, tuple(TAGS))
+    result = tag_embedding(clap.manifest, clap.embed_audio(sound), clap.embed_text(TAGS), neutral, tuple(TAGS))
     assert np.allclose(result.logits, claprt.tag(sound, tags=TAGS, model=clap).logits, atol=1e-4)

@@ -17,7 +17,7 @@ from claprt.cli.words import split_words
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
 from claprt.tasks import functions
 from claprt.tasks.functions import classify
-from claprt.tasks.labels import filled_in
+from claprt.tasks.labels import apply_template
 
 RATE = 48_000
 LABELS = ["a tone", "drums", "rain", "a siren"]
@@ -69,7 +69,7 @@ def test_template(clap: claprt.Clap, sound: Any) -> None:
     written = classify(sound, labels=[f"This is a sound of {label}." for label in LABELS], model=clap)
     assert np.array_equal(asked.similarities, written.similarities)
     assert asked.class_names == tuple(LABELS)
-    assert filled_in("{} {x}", ["a {}"]) == ["a {} {x}"]
+    assert apply_template("{} {x}", ["a {}"]) == ["a {} {x}"]
 
 
 def test_one_sound_or_many(clap: claprt.Clap, sound: Any) -> None:
@@ -119,25 +119,25 @@ def test_other_options_that_cannot_be(clap: claprt.Clap, sound: Any) -> None:
 def test_a_folder_is_loaded_once(bundle: Path, sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "_loaded", {})
     monkeypatch.chdir(bundle.parent)
-    first = functions.loaded(bundle)
-    assert functions.loaded(bundle.name) is first
+    first = functions.resolve_model(bundle)
+    assert functions.resolve_model(bundle.name) is first
     assert classify(sound, labels=LABELS, model=str(bundle)).class_names == tuple(LABELS)
 
 
 def test_the_default_can_be_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "_loaded", {})
     monkeypatch.setenv("CLAPRT_BUNDLE", str(bundle))
-    assert functions.loaded().bundle.path == bundle
+    assert functions.resolve_model().bundle.path == bundle
 
 
 def test_the_default_may_change(bundle: Path, fused_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "_loaded", {})
     for path in (bundle, fused_bundle):
         monkeypatch.setenv("CLAPRT_BUNDLE", str(path))
-        assert functions.loaded().bundle.path == path
+        assert functions.resolve_model().bundle.path == path
     monkeypatch.setenv("CLAPRT_BUNDLE", str(bundle / "nothing"))
     with pytest.raises(BundleNotFoundError, match=r"CLAPRT_BUNDLE names .*nothing, which is no bundle"):
-        functions.loaded()
+        functions.resolve_model()
 
 
 @pytest.mark.parametrize("model", [5, b"bundle", "a\0b", ""])

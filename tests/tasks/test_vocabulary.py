@@ -10,7 +10,7 @@ import pytest
 
 import claprt
 from claprt.cli import main
-from claprt.tasks.vocabulary import foreign, stems, warning
+from claprt.tasks.vocabulary import stems, unknown_labels, warning
 
 SOUND = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
 
@@ -37,12 +37,12 @@ def test_stems(label: str, found: set[str]) -> None:
 
 @pytest.mark.parametrize("label", ["a dog barking", "rain on a roof", "sirens", "white noise", "A Baby Cries", "piano"])
 def test_what_mini_knows(mini: claprt.Clap, label: str) -> None:
-    assert foreign([label], mini.manifest.source.trained_words) == []
+    assert unknown_labels([label], mini.manifest.source.trained_words) == []
 
 
 @pytest.mark.parametrize("label", ["speech", "a man speaking", "politics", "Hund", "雨", "applause"])
 def test_what_mini_does_not_know(mini: claprt.Clap, label: str) -> None:
-    assert foreign([label], mini.manifest.source.trained_words) == [label]
+    assert unknown_labels([label], mini.manifest.source.trained_words) == [label]
 
 
 def test_the_answer_says_so(mini: claprt.Clap) -> None:

@@ -16,7 +16,7 @@ import claprt
 from claprt import Clap
 from claprt.evaluation.dataset import read_dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, evaluate
-from claprt.tasks.labels import filled_in
+from claprt.tasks.labels import apply_template
 from claprt_export.mini.dataset import SYNTHESISED_TEST, named_recordings
 from claprt_export.synthesis.captions import HELD_OUT_TEMPLATES, alike
 from claprt_export.synthesis.classes import KINDS, synthesise
@@ -36,7 +36,7 @@ def synthesised(clap: Clap, *, held_out: bool, vectors: NDArray[np.float32]) -> 
     for number in range(rounds):
         every = [kind.held_out if held_out else kind.wordings for kind in KINDS.values()]
         labels = [wordings[number % len(wordings)] for wordings in every]
-        text = clap.embed_text(filled_in(DEFAULT_TEMPLATE, labels))
+        text = clap.embed_text(apply_template(DEFAULT_TEMPLATE, labels))
         shares.append(float(((vectors @ text.T).argmax(1) == truth).mean()))
     return float(np.mean(shares))
 
@@ -72,7 +72,7 @@ def named(clap: Clap, berklee: Path, sonicpi: Path, part: str, *, unlike: bool =
         if where == part and not (unlike and any(alike(concept, other) for other in trained))
     ]
     vectors = clap.embed_audio([path for _, path in asked])
-    text = clap.embed_text(filled_in(DEFAULT_TEMPLATE, names))
+    text = clap.embed_text(apply_template(DEFAULT_TEMPLATE, names))
     random, hits = np.random.default_rng(0), 0
     for (concept, _), vector in zip(asked, vectors, strict=True):
         right = names.index(concept)

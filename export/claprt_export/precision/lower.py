@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from claprt.bundle.graphs import Precision, QualityReport, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import default_threads
-from claprt.engines.in_process import this_machine
+from claprt.engines.in_process import detect_hardware
 from claprt.engines.onnxruntime_session import Load, OrtSession
 from claprt.engines.openvino_session import OpenVinoSession
-from claprt.engines.providers import ORT_NAMES, Provider, why_not
+from claprt.engines.providers import ORT_NAMES, Provider, unavailable_reason
 from claprt.evaluation.dataset import Dataset
 from claprt_export.errors import PrecisionError
 from claprt_export.graphs.onnx_metadata import graph_facts
@@ -142,7 +142,7 @@ def _engines(tower: Exported, path: Path, precision: Precision) -> Iterator[tupl
     """Whatever of this machine would run the graph, and stands for the others that would."""
     if precision is not Precision.BF16:
         yield f"onnxruntime {onnxruntime.__version__}", on_cpu(path)
-    if precision is not Precision.FP16 and why_not((Provider.OPENVINO, precision), this_machine()) is None:
+    if precision is not Precision.FP16 and unavailable_reason((Provider.OPENVINO, precision), detect_hardware()) is None:
         yield f"openvino {version('openvino')}", OpenVinoSession(_load(path), precision)
     elif precision is Precision.BF16:
         yield f"torch {version('torch')} autocast", _autocast(tower.module)

@@ -30,7 +30,7 @@ from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioError
 from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, retrieval, zero_shot
-from claprt.tasks.labels import filled_in
+from claprt.tasks.labels import apply_template
 from claprt.text.tokenizer import pad
 from claprt_export.errors import PrecisionError
 from claprt_export.synthesis.captions import TEMPLATES
@@ -98,7 +98,7 @@ def synthesised_set(facts: AudioConfig, each: int = EACH) -> Labelled:
     kinds = list(KINDS.values())
     truth = np.repeat(np.arange(len(kinds)), each)
     rounds = tuple(
-        (filled_in(DEFAULT_TEMPLATE, [kind.wordings[number % len(kind.wordings)] for kind in kinds]), truth)
+        (apply_template(DEFAULT_TEMPLATE, [kind.wordings[number % len(kind.wordings)] for kind in kinds]), truth)
         for number in range(_WORDINGS)
     )
     captions = [kind.wordings[number % len(kind.wordings)] for kind in kinds for number in range(2)]
@@ -120,7 +120,7 @@ def labelled_set(dataset: Dataset, facts: AudioConfig) -> Labelled:
     if dataset.labels:
         numbers = {label: number for number, label in enumerate(dataset.labels)}
         truth = np.array([numbers.get(str(item.label), -1) for item in dataset.items])
-        rounds.append((filled_in(DEFAULT_TEMPLATE, dataset.labels), truth))
+        rounds.append((apply_template(DEFAULT_TEMPLATE, dataset.labels), truth))
     owner = np.array([n for n, item in enumerate(dataset.items) for _ in item.captions], np.int64)
     right = owner[:, None] == np.arange(len(dataset.items))
     if not captions:  # a label is a caption of all its sounds

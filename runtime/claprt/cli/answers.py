@@ -14,7 +14,7 @@ from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.words import add_word_options, given_words, take_files_from_words
 from claprt.model.clap import Clap
 from claprt.system.terminal import cells, columns, fit, note, printable
-from claprt.tasks.labels import checked_labels
+from claprt.tasks.labels import validate_labels
 
 _BAR = 40
 _NAME = 40
@@ -60,7 +60,7 @@ def files_and_words(options: argparse.Namespace, word: str) -> tuple[list[str], 
         command.error(f"name what to choose from: --{word}s, --{word} or --{word}s-file")
     if not options.files:
         command.error(f"name at least one FILE, as in {command.prog} dog.wav --{word}s {word.upper()} …")
-    return sound_files(options.files), checked_labels(words, f"{word}s")
+    return sound_files(options.files), validate_labels(words, f"{word}s")
 
 
 def print_answers(

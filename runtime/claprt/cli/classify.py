@@ -8,9 +8,9 @@ from typing import Any
 from claprt.cli.answers import add_answer_options, bars, files_and_words, note_single_label, print_answers
 from claprt.cli.options import load_model
 from claprt.errors import OptionError
-from claprt.tasks import classification
+from claprt.tasks import classify_embedding
 from claprt.tasks.classification import Classification
-from claprt.tasks.labels import filled_in
+from claprt.tasks.labels import apply_template
 
 _EPILOG = """\
 examples:
@@ -44,11 +44,11 @@ def run(options: argparse.Namespace) -> int:
     top_k = len(labels) if options.top_k is None else options.top_k
     if top_k < 1:
         raise OptionError(f"--top-k {top_k} is not possible; give 1 or more.")
-    sentences = filled_in(options.template, labels)
+    sentences = apply_template(options.template, labels)
     clap = load_model(options)
     note_single_label(options, labels)
     texts = clap.embed_labels(sentences)
-    return print_answers(options, clap, files, lambda vector: classification(clap, vector, texts, labels, top_k), chart)
+    return print_answers(options, clap, files, lambda vector: classify_embedding(clap, vector, texts, labels, top_k), chart)
 
 
 def chart(result: Classification) -> str:

@@ -112,10 +112,10 @@ def _of_folder(bundle: Bundle) -> list[str]:
 
 def _would_choose(bundle: Bundle) -> list[str]:
     """What `provider="auto", precision="auto"` comes to on this machine, and why. A GPU is tried, not just listed."""
-    from claprt.engines.in_process import InProcessEngine, this_machine
+    from claprt.engines.in_process import InProcessEngine, detect_hardware
 
     try:
-        machine = this_machine()
+        machine = detect_hardware()
         choice = choose(EngineOptions(precision="auto"), machine, bundle.manifest)
         if choice.provider is Provider.CUDA:
             with warnings.catch_warnings():
@@ -132,5 +132,5 @@ def _would_choose(bundle: Bundle) -> list[str]:
     return [
         head,
         f"  {choice.audio} on {choice.provider}{text}: {choice.reason}",
-        *(f"  not {line}" for line in choice.passed_over),
+        *(f"  not {line}" for line in choice.rejected),
     ]

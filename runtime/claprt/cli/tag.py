@@ -8,8 +8,8 @@ from typing import Any
 from claprt.cli.answers import add_answer_options, bars, files_and_words, print_answers
 from claprt.cli.options import load_model
 from claprt.system.terminal import note
-from claprt.tasks.labels import filled_in
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
+from claprt.tasks.labels import apply_template
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
 
 _EPILOG = """\
 examples:
@@ -37,14 +37,14 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; the exit status is 1 if a file could not be embedded."""
     files, tags = files_and_words(options, "tag")
-    threshold = checked_threshold(options.threshold)
-    sentences = filled_in(options.template, tags)
+    threshold = validate_threshold(options.threshold)
+    sentences = apply_template(options.template, tags)
     clap = load_model(options)
     texts, neutral = clap.embed_labels(sentences), clap.embed_labels(NEUTRAL_PROMPTS)
     if clap.manifest.tagging is None:
         note(options, "this bundle is not calibrated for tags (claprt calibrate); they are held against neutral prompts.")
     return print_answers(
-        options, clap, files, lambda vector: tagging(clap.manifest, vector, texts, neutral, tags, threshold), chart
+        options, clap, files, lambda vector: tag_embedding(clap.manifest, vector, texts, neutral, tags, threshold), chart
     )
 
 

@@ -29,11 +29,11 @@ class Engine(Protocol):
         ...
 
     @property
-    def at_once(self) -> int:
+    def max_concurrency(self) -> int:
         """Calls that run side by side; others wait their turn."""
         ...
 
-    def throughput(self) -> Engine:
+    def batch_engine(self) -> Engine:
         """The engine to use for many sounds; often this one."""
         ...
 
@@ -65,7 +65,7 @@ def vectors_fault(vectors: Array | None, rows: int, dim: int) -> str | None:
     return None if np.isfinite(vectors).all() else "vectors that hold NaN or infinity"
 
 
-def checked_feeds(facts: GraphInfo, given: dict[str, Array | None]) -> dict[str, Array]:
+def validate_feeds(facts: GraphInfo, given: dict[str, Array | None]) -> dict[str, Array]:
     """What a graph takes of what was given, every shape checked, axes of one name equally long.
 
     Raises:

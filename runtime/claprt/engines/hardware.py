@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Hardware:
     """What a choice of provider and precision depends on."""
 
     providers: frozenset[str]

@@ -2,7 +2,7 @@
 
 Sessions are created in a thread of their own, because flush-to-zero, which the towers profit from, stays switched on in
 the thread that creates one. Calls of several threads are run one after the other, since two at once on the same cores
-would both be slower; whoever has many sounds uses `throughput`, where each call has one core and they run side by side.
+would both be slower; whoever has many sounds uses `batch_engine`, where each call has one core and they run side by side.
 And a process that forks after loading gets fresh sessions: the runtimes' threads do not survive a fork, and a call into
 an old session, or its end, would wait for them for ever.
 """
@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import GraphInfo, Stage
-from claprt.engines.engine import checked_feeds, vectors_fault
+from claprt.engines.engine import validate_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
-from claprt.engines.hardware import Machine, cpu_features, default_threads, nvidia_gpus, trim_heap
+from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_gpus, trim_heap
 from claprt.engines.onnxruntime_session import (
     Load,
     OrtSession,
@@ -54,7 +54,7 @@ class InProcessEngine:
         choice: Choice,
         *,
         cache: GraphCache | None = None,
-        at_once: int = 1,
+        max_concurrency: int = 1,
         preload: Iterable[Stage] = (Stage.AUDIO,),
     ) -> None:
         """Loads the audio tower; the text tower is loaded when it is first used.
@@ -63,7 +63,7 @@ class InProcessEngine:
             bundle: what to run.
             choice: on what, in which precision, with which options.
             cache: where prepared graphs are kept.
-            at_once: calls that run side by side, sharing the threads.
+            max_concurrency: calls that run side by side, sharing the threads.
             preload: towers to load now.
 
         Raises:
@@ -82,11 +82,11 @@ class InProcessEngine:
         """CPU threads of all calls together."""
         self._bundle = bundle
         self._cache = cache
-        self._at_once = at_once
+        self._max_concurrency = max_concurrency
         self._runners: dict[Stage, Runner] = {}
         self._failed: dict[Provider, str] = {}
         self._loaded = self._closed = False
-        self._throughput: InProcessEngine | None = None
+        self._batch_engine: InProcessEngine | None = None
         self._make_locks()
         forget_in_children(self)
         with self._loading:
@@ -96,7 +96,7 @@ class InProcessEngine:
 
     def _make_locks(self) -> None:
         self._loading = threading.Lock()
-        self._free = threading.BoundedSemaphore(self._at_once)
+        self._free = threading.BoundedSemaphore(self._max_concurrency)
 
     @property
     def provider(self) -> str:
@@ -109,24 +109,26 @@ class InProcessEngine:
         return self.choice.precision
 
     @property
-    def at_once(self) -> int:
+    def max_concurrency(self) -> int:
         """Calls that run side by side."""
-        return self._at_once
+        return self._max_concurrency
 
-    def throughput(self) -> InProcessEngine:
+    def batch_engine(self) -> InProcessEngine:
         """The engine for many sounds: on the CPU one that runs as many calls side by side as there are threads.
 
         On two cores onnxruntime then does 1.1 to 1.5 times the sounds in the same time, at twice the latency of each;
         OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and
         gets this same engine.
         """
-        if self.threads == 1 or self._at_once > 1 or self.choice.provider not in _ON_CPU:
+        if self.threads == 1 or self._max_concurrency > 1 or self.choice.provider not in _ON_CPU:
             return self
         with self._loading:
             self._check_open()
-            if self._throughput is None:
-                self._throughput = InProcessEngine(self._bundle, self.choice, cache=self._cache, at_once=self.threads)
-        return self._throughput
+            if self._batch_engine is None:
+                self._batch_engine = InProcessEngine(
+                    self._bundle, self.choice, cache=self._cache, max_concurrency=self.threads
+                )
+        return self._batch_engine
 
     def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
         """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
@@ -149,7 +151,7 @@ class InProcessEngine:
         return self._bundle.manifest.graph(stage, self.choice.of(stage))
 
     def _run(self, stage: Stage, given: dict[str, Array | None]) -> Embeddings:
-        feeds = checked_feeds(self._facts(stage), given)
+        feeds = validate_feeds(self._facts(stage), given)
         with self._loading:
             runner = self._runner(stage)
         with self._free:
@@ -194,14 +196,14 @@ class InProcessEngine:
                 engine stands for since it was loaded.
         """
         last = self.choice
-        choice = choose(last.options, this_machine(), self._bundle.manifest, failed=self._failed)
+        choice = choose(last.options, detect_hardware(), self._bundle.manifest, failed=self._failed)
         if self._loaded and choice.precision != last.precision:
             raise ProviderUnavailableError(
                 f"The {stage} tower could not be loaded on {last.provider}: {self._failed[last.provider]}. Vectors of this "
                 f"model are in {last.precision}, and those of {choice.provider} would be in {choice.precision}: load it "
                 f'again with provider="{choice.provider}".'
             )
-        self.choice, self._throughput = choice, None
+        self.choice, self._batch_engine = choice, None
         self._runners.clear()
         if last.options.provider == AUTO:
             reason = f"{last.provider} could not be loaded: {self._failed[last.provider]}"
@@ -213,14 +215,14 @@ class InProcessEngine:
         load = Load(
             path=self._bundle.graph_path(stage, precision),
             facts=facts,
-            threads=max(1, self.threads // self._at_once) if divided else self.threads,
+            threads=max(1, self.threads // self._max_concurrency) if divided else self.threads,
             cache=self._cache,
             verified=self._bundle.verified,
         )
         if self.choice.provider is Provider.OPENVINO:
             from claprt.engines.openvino_session import OpenVinoSession
 
-            return OpenVinoSession(load, precision, streams=self._at_once)
+            return OpenVinoSession(load, precision, streams=self._max_concurrency)
         if self.choice.provider not in _ON_CPU:
             preload_gpu_libraries()
         return OrtSession(load, self.choice.provider, self._ort_providers(facts))
@@ -242,7 +244,7 @@ class InProcessEngine:
         with self._loading:
             self._closed = True
             self._runners = {}
-            many, self._throughput = self._throughput, None
+            many, self._batch_engine = self._batch_engine, None
         if many is not None:
             many.close()
         trim_heap()
@@ -252,11 +254,11 @@ class InProcessEngine:
         for runner in self._runners.values():
             runner.forget_after_fork()
         self._runners = {}
-        self._throughput = None
+        self._batch_engine = None
         self._make_locks()
 
 
-def this_machine() -> Machine:
+def detect_hardware() -> Hardware:
     """What this process's runtimes, the processor and the machine's drivers offer."""
     from claprt.engines.openvino_session import openvino_version
 
@@ -268,7 +270,7 @@ def this_machine() -> Machine:
             raise
         providers = frozenset[str]()  # OpenVINO alone will do
     wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
-    return Machine(
+    return Hardware(
         providers=providers,
         nvidia_gpus=nvidia_gpus() if wants_driver else 0,
         openvino=openvino,

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from claprt.bundle.fingerprint import precision_label
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import Manifest
-from claprt.engines.hardware import Machine
+from claprt.engines.hardware import Hardware
 from claprt.errors import OptionError, ProviderUnavailableError
 from claprt.system.extras import install_hint
 
@@ -82,7 +82,7 @@ class Choice:
     reason: str
     options: EngineOptions
     """What was asked for, to choose again if the provider cannot be loaded."""
-    passed_over: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
     """What would have been faster, with the reason why it was not taken."""
 
     @property
@@ -96,7 +96,7 @@ class Choice:
 
 
 def choose(
-    options: EngineOptions, machine: Machine, manifest: Manifest, *, failed: Mapping[Provider, str] = _NOTHING
+    options: EngineOptions, machine: Hardware, manifest: Manifest, *, failed: Mapping[Provider, str] = _NOTHING
 ) -> Choice:
     """Choose the provider and the precision of each tower.
 
@@ -118,23 +118,23 @@ def choose(
     if precision != AUTO:
         for stage in (Stage.AUDIO, Stage.TEXT):
             manifest.graph(stage, Precision(precision))
-    passed_over: list[str] = []
+    rejected: list[str] = []
     for candidate in _candidates(provider, precision, machine):
-        refused = _why_not_loaded(candidate, failed) or why_not(candidate, machine)
-        refused = refused or _why_not_audio(candidate, precision, manifest)
+        refused = _load_failure(candidate, failed) or unavailable_reason(candidate, machine)
+        refused = refused or _audio_objection(candidate, precision, manifest)
         if refused is None:
-            return _choice(candidate, options, machine, manifest, passed_over)
-        passed_over.append(f"{candidate[1]} on {candidate[0]}: {refused}")
+            return _choice(candidate, options, machine, manifest, rejected)
+        rejected.append(f"{candidate[1]} on {candidate[0]}: {refused}")
     on_cpu = precision == AUTO or Precision(precision) in PRECISIONS[Provider.CPU]
     if provider not in (AUTO, Provider.CPU) and options.fallback and on_cpu:
         fallen = choose(replace(options, provider=Provider.CPU), machine, manifest, failed=failed)
-        return replace(fallen, reason=f"fallback, since {'; '.join(passed_over)}", passed_over=(), options=options)
+        return replace(fallen, reason=f"fallback, since {'; '.join(rejected)}", rejected=(), options=options)
     asked = ", ".join(
         f'{name}="{value}"' for name, value in (("provider", provider), ("precision", precision)) if value != AUTO
     )
     help_ = _help(options, on_cpu=on_cpu)
     unavailable = f"{asked} cannot be had here" if asked else "No provider can run this bundle here"
-    raise ProviderUnavailableError(f"{unavailable}. {'; '.join(passed_over)}{help_}.")
+    raise ProviderUnavailableError(f"{unavailable}. {'; '.join(rejected)}{help_}.")
 
 
 def _help(options: EngineOptions, *, on_cpu: bool) -> str:
@@ -152,7 +152,7 @@ def _help(options: EngineOptions, *, on_cpu: bool) -> str:
 Pair = tuple[Provider, Precision]
 
 
-def _candidates(provider: str, precision: str, machine: Machine) -> Iterator[Pair]:
+def _candidates(provider: str, precision: str, machine: Hardware) -> Iterator[Pair]:
     """Pairs of what was asked for, the fastest first."""
     if AUTO not in (provider, precision):
         yield Provider(provider), Precision(precision)
@@ -163,7 +163,7 @@ def _candidates(provider: str, precision: str, machine: Machine) -> Iterator[Pai
             yield pair
 
 
-def _ranking(machine: Machine) -> Iterator[Pair]:
+def _ranking(machine: Hardware) -> Iterator[Pair]:
     """Every pair, the fastest first, as measured: see benchmarks/LOG.md.
 
     With a matrix unit OpenVINO's bf16 beats int8, without one it does not; fp32 is onnxruntime's, which is what a bundle's
@@ -184,28 +184,28 @@ def _ranking(machine: Machine) -> Iterator[Pair]:
         yield Provider.TENSORRT, precision
 
 
-def _choice(pair: Pair, options: EngineOptions, machine: Machine, manifest: Manifest, passed_over: list[str]) -> Choice:
+def _choice(pair: Pair, options: EngineOptions, machine: Hardware, manifest: Manifest, rejected: list[str]) -> Choice:
     chosen, audio = pair
     text = audio if options.precision != AUTO else _text_precision(chosen, machine, manifest)
     if AUTO not in (options.provider, options.precision):
         reason = "asked for"
-    elif not passed_over:
+    elif not rejected:
         reason = "the fastest that there is"
     else:
         reason = "the fastest that this machine and this bundle have"
     if options.precision == AUTO:
-        reason += _stand_ins(chosen, ((Stage.AUDIO, audio), (Stage.TEXT, text)), manifest)
+        reason += _stand_in_note(chosen, ((Stage.AUDIO, audio), (Stage.TEXT, text)), manifest)
     return Choice(
         provider=chosen,
         audio=audio,
         text=text,
         reason=reason,
-        passed_over=tuple(passed_over),
+        rejected=tuple(rejected),
         options=options,
     )
 
 
-def _stand_ins(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
+def _stand_in_note(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
     """What to add to a reason where the judge had no more than a stand-in for the engine."""
     found = {
         f"; {precision} was judged by {judge}, which stood in for {_engine(provider)}"
@@ -216,23 +216,25 @@ def _stand_ins(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], 
     return "".join(sorted(found))
 
 
-def _text_precision(provider: Provider, machine: Machine, manifest: Manifest) -> Precision:
+def _text_precision(provider: Provider, machine: Hardware, manifest: Manifest) -> Precision:
     """The fastest precision that the judge accepted for text; it need not be that of audio."""
     for precision in PRECISIONS[provider]:
-        refused = why_not((provider, precision), machine) or _why_not_judged((provider, precision), Stage.TEXT, manifest)
+        refused = unavailable_reason((provider, precision), machine) or _quality_objection(
+            (provider, precision), Stage.TEXT, manifest
+        )
         if refused is None:
             return precision
     return Precision.FP32
 
 
-def why_not(pair: Pair, machine: Machine) -> str | None:
+def unavailable_reason(pair: Pair, machine: Hardware) -> str | None:
     """Why a pair cannot be had on this machine, ending in what to do; None if it can."""
     provider, precision = pair
     if precision not in PRECISIONS[provider]:
         able = " and ".join(other for other in Provider if precision in PRECISIONS[other])
         return f"{provider} does not run {precision}; {able} {'does' if ' ' not in able else 'do'}"
     if provider is Provider.OPENVINO:
-        return _why_not_openvino(precision, machine)
+        return _openvino_unavailable(precision, machine)
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
@@ -244,7 +246,7 @@ def why_not(pair: Pair, machine: Machine) -> str | None:
     return None
 
 
-def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
+def _openvino_unavailable(precision: Precision, machine: Hardware) -> str | None:
     if machine.openvino is None:
         return f"OpenVINO is not installed: {install_hint('openvino')}"
     if precision is Precision.BF16 and "bf16" not in machine.features:
@@ -256,12 +258,12 @@ def _why_not_openvino(precision: Precision, machine: Machine) -> str | None:
     return None
 
 
-def _why_not_audio(pair: Pair, precision: str, manifest: Manifest) -> str | None:
+def _audio_objection(pair: Pair, precision: str, manifest: Manifest) -> str | None:
     """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
-    return None if precision != AUTO else _why_not_judged(pair, Stage.AUDIO, manifest)
+    return None if precision != AUTO else _quality_objection(pair, Stage.AUDIO, manifest)
 
 
-def _why_not_judged(pair: Pair, stage: Stage, manifest: Manifest) -> str | None:
+def _quality_objection(pair: Pair, stage: Stage, manifest: Manifest) -> str | None:
     """Why the judge's findings do not speak for a graph on a pair's own engine; None if they do."""
     provider, precision = pair
     if precision not in manifest.graphs[stage]:
@@ -279,5 +281,5 @@ def _engine(provider: Provider) -> str:
     return "OpenVINO" if provider is Provider.OPENVINO else "onnxruntime"
 
 
-def _why_not_loaded(pair: Pair, failed: Mapping[Provider, str]) -> str | None:
+def _load_failure(pair: Pair, failed: Mapping[Provider, str]) -> str | None:
     return f"it could not be loaded: {failed[pair[0]]}" if pair[0] in failed else None

@@ -20,7 +20,7 @@ from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Report, dataset_vectors, no_progress
 from claprt.model.clap import Clap
-from claprt.tasks.labels import checked_labels, filled_in
+from claprt.tasks.labels import apply_template, validate_labels
 from claprt.tasks.tagging import log_odds
 
 Cosines = NDArray[np.float32]
@@ -66,9 +66,9 @@ def calibrate(
         AudioError: a sound cannot be embedded.
     """
     names, truth = tags_of(dataset)
-    templates = checked_labels(templates, "templates")
+    templates = validate_labels(templates, "templates")
     sounds = dataset_vectors(clap, dataset, progress)
-    asked = [clap.embed_text(filled_in(template, names)) for template in templates]
+    asked = [clap.embed_text(apply_template(template, names)) for template in templates]
     cosines = np.concatenate([np.einsum("sd,td->st", sounds, texts) for texts in asked], axis=1)
     truth = np.tile(truth, (1, len(templates)))
     share = float(truth.mean())

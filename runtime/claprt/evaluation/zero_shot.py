@@ -20,7 +20,7 @@ from claprt.errors import DatasetError, MissingDependencyError, OptionError
 from claprt.evaluation.dataset import Dataset
 from claprt.model.clap import Clap
 from claprt.system.extras import install_hint
-from claprt.tasks.labels import checked_labels, filled_in
+from claprt.tasks.labels import apply_template, validate_labels
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The sentence that LAION's published figures are of."""
@@ -143,12 +143,12 @@ def evaluate(
         AudioError: a sound cannot be embedded.
         OptionError: a template without `{}`.
     """
-    names = tuple(label.replace("_", " ") for label in checked_labels(labels)) if labels else dataset.labels
+    names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
     strange = sorted(set(dataset.labels) - set(names)) if labels else []
     if strange:
         raise DatasetError(f"{dataset.name} has sounds of {', '.join(strange)}, which are not among the labels.")
     for template in templates:
-        filled_in(template, names)
+        apply_template(template, names)
     vectors = dataset_vectors(clap, dataset, progress)
     labelled = [position for position, item in enumerate(dataset.items) if item.label is not None]
     truth = np.array([names.index(str(dataset.items[position].label)) for position in labelled], np.int64)
@@ -166,7 +166,7 @@ def evaluate(
         fingerprint=clap.fingerprint,
         trained_on=clap.manifest.source.trained_on,
         zero_shot=tuple(
-            zero_shot(vectors[labelled], clap.embed_text(filled_in(template, names)), truth, names, template)
+            zero_shot(vectors[labelled], clap.embed_text(apply_template(template, names)), truth, names, template)
             for template in templates
         )
         if labelled

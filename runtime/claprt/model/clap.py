@@ -19,8 +19,8 @@ from claprt.bundle.manifest import Manifest
 from claprt.engines.engine import Engine
 from claprt.engines.projection import Projection
 from claprt.errors import OptionError, SkippedSourcesWarning
-from claprt.model.batching import embedded
-from claprt.model.embedding_cache import Recall
+from claprt.model.batching import embed_all
+from claprt.model.embedding_cache import EmbeddingCache
 from claprt.model.loaded import Loaded
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
@@ -61,7 +61,7 @@ class Clap(Loaded):
         self.cache = cache
         """Where vectors of sounds are looked for first; None where none are kept."""
         self._label_cache = VectorCache(memory_mb=_LABELS_MB) if cache is None else cache
-        self._recall: Recall | None = None
+        self._embedding_cache: EmbeddingCache | None = None
         self._tokenizer = tokenizer
         self._projection = Projection(projection or bundle)
 
@@ -167,7 +167,7 @@ class Clap(Loaded):
         _, sources = split_sources(sources)
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
-            return embedded(
+            return embed_all(
                 sounds,
                 lambda source: self.audio_features(source, sample_rate, progress=progress),
                 self.engine,
@@ -179,15 +179,15 @@ class Clap(Loaded):
 
         if self.cache is None:
             return computed(sources)
-        return self.recall.embedded(sources, sample_rate, self.sample_rate, computed)
+        return self.embedding_cache.embed_all(sources, sample_rate, self.sample_rate, computed)
 
     @property
-    def recall(self) -> Recall:
+    def embedding_cache(self) -> EmbeddingCache:
         """What was embedded before: in the cache that was given, else the labels of this model alone."""
         fingerprint = self.fingerprint
-        if self._recall is None or self._recall.fingerprint != fingerprint:
-            self._recall = Recall(self._label_cache, fingerprint, self.dim)
-        return self._recall
+        if self._embedding_cache is None or self._embedding_cache.fingerprint != fingerprint:
+            self._embedding_cache = EmbeddingCache(self._label_cache, fingerprint, self.dim)
+        return self._embedding_cache
 
     def audio_features(
         self,
@@ -271,15 +271,15 @@ class Clap(Loaded):
     def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
         """`embed_labels`, which can be left between batches, whose size `pace` gives; for services."""
         self.check_open()
-        recall = self.recall
+        cache = self.embedding_cache
         _, texts = split_texts(texts)
-        keys = [recall.text_key(text) for text in validate_texts(texts)]
-        rows = [recall.vector(key) for key in keys]
+        keys = [cache.text_key(text) for text in validate_texts(texts)]
+        rows = [cache.find_text(key) for key in keys]
         missing = [position for position, row in enumerate(rows) if row is None]
         yield
         vectors = yield from self._text_steps([texts[position] for position in missing], pace)
         for position, vector in zip(missing, vectors, strict=True):
-            recall.keep_vector(keys[position], vector)
+            cache.store_text(keys[position], vector)
             rows[position] = vector
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
 

@@ -29,7 +29,7 @@ _PIECE_BYTES = 1_000_000
 _STAMPS_KEPT = 65_536
 
 
-class Recall:
+class EmbeddingCache:
     """The sounds and texts of one fingerprint in a cache."""
 
     def __init__(self, cache: VectorCache, fingerprint: str, dim: int | None = None) -> None:
@@ -68,7 +68,7 @@ class Recall:
         """The key of a text."""
         return self._key("text", hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
 
-    def sound(self, key: bytes, source: AudioSource) -> EmbeddedSound | None:
+    def find(self, key: bytes, source: AudioSource) -> EmbeddedSound | None:
         """The result of a sound that was embedded before; None for any other."""
         value = self.cache.get(key)
         if value is None:
@@ -78,12 +78,12 @@ class Recall:
             self.cache.drop(key)
         return found
 
-    def keep(self, key: bytes, sound: EmbeddedSound) -> None:
+    def store(self, key: bytes, sound: EmbeddedSound) -> None:
         """Stores a result, unless it is an error."""
         if sound.vector is not None:
             self.cache.put(key, _packed(sound))
 
-    def vector(self, key: bytes) -> Embedding | None:
+    def find_text(self, key: bytes) -> Embedding | None:
         """The vector of a text that was embedded before; None for any other."""
         value = self.cache.get(key)
         if value is None:
@@ -96,20 +96,20 @@ class Recall:
             return None
         return vector
 
-    def keep_vector(self, key: bytes, vector: Embedding) -> None:
+    def store_text(self, key: bytes, vector: Embedding) -> None:
         """Stores a text's vector."""
         self.cache.put(key, vector.astype("<f4").tobytes())
 
-    def embedded(
+    def embed_all(
         self, sources: Iterable[AudioSource], sample_rate: int | None, default_rate: int, embed: Embed
     ) -> Iterator[EmbeddedSound]:
         """The results of all sources, in order; `embed` computes those that are not in the cache."""
         remaining = iter(sources)
         while first := list(itertools.islice(remaining, 1)):
             chunk = itertools.chain(first, itertools.islice(remaining, _CHUNK - 1))
-            yield from self._embedded(chunk, sample_rate, default_rate, embed)
+            yield from self._embed_chunk(chunk, sample_rate, default_rate, embed)
 
-    def _embedded(
+    def _embed_chunk(
         self, sources: Iterator[AudioSource], sample_rate: int | None, default_rate: int, embed: Embed
     ) -> Iterator[EmbeddedSound]:
         order: deque[EmbeddedSound | bytes | None] = deque()  # what was found; or, of what was not, its key
@@ -117,7 +117,7 @@ class Recall:
         def missing() -> Iterator[AudioSource]:
             for source in sources:
                 key = self.key(source, sample_rate, default_rate)
-                found = None if key is None else self.sound(key, source)
+                found = None if key is None else self.find(key, source)
                 order.append(key if found is None else found)
                 if found is None:
                     yield source
@@ -127,7 +127,7 @@ class Recall:
                 yield order.popleft()  # pyright: ignore[reportReturnType]
             key = order.popleft()
             if isinstance(key, bytes):
-                self.keep(key, computed)
+                self.store(key, computed)
             yield computed
         for found in order:
             assert isinstance(found, EmbeddedSound)

@@ -178,9 +178,9 @@ def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> 
 def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
     """The engine that runs the bundle here."""
     from claprt.engines.graph_cache import default_cache
-    from claprt.engines.in_process import InProcessEngine, this_machine
+    from claprt.engines.in_process import InProcessEngine, detect_hardware
 
-    choice = choose(options, this_machine(), found.manifest)
+    choice = choose(options, detect_hardware(), found.manifest)
     cache = default_cache()
     if found.verified:
         found.verify(cache)

@@ -11,9 +11,9 @@ vocabulary         whether labels are words that a model was trained on
 from typing import TYPE_CHECKING
 
 from claprt._moved import attribute
-from claprt.tasks.functions import Model, classification, classify, embed, loaded, similarity, tag
+from claprt.tasks.functions import Model, classify, classify_embedding, embed, resolve_model, similarity, tag
 
-__all__ = ["Model", "classification", "classify", "embed", "loaded", "similarity", "tag"]
+__all__ = ["Model", "classify", "classify_embedding", "embed", "resolve_model", "similarity", "tag"]
 
 if not TYPE_CHECKING:
 

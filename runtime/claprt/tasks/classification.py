@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from claprt._moved import restore
 from claprt.arrays import Embedding, Embeddings
-from claprt.tasks.labels import position_of
+from claprt.tasks.labels import label_index
 
 Scores: TypeAlias = NDArray[np.float32]
 """[labels] float32."""
@@ -79,7 +79,7 @@ class Classification:
         Raises:
             OptionError: If there is no such label.
         """
-        return float(self.probabilities[position_of(label, self.class_names)])
+        return float(self.probabilities[label_index(label, self.class_names)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the best label first."""
@@ -106,7 +106,7 @@ class Classification:
         return f"<Classification {shown} (of {len(self.class_names)})>"
 
 
-def fits(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
+def score_labels(vector: Embedding, texts: Embeddings, scale: float) -> tuple[Scores, Scores, Scores]:
     """Cosine, logit and probability of each text: `vector` [dim], `texts` [texts, dim], `scale` the factor on cosines."""
     similarities = as_cosines(np.einsum("ld,d->l", texts, vector))
     logits = similarities * np.float32(scale)

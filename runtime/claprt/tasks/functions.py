@@ -23,10 +23,10 @@ from claprt.bundle.folder import default_bundle
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
 from claprt.model.load import load
-from claprt.tasks.classification import Classification, as_cosines, fits
+from claprt.tasks.classification import Classification, as_cosines, score_labels
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors
-from claprt.tasks.labels import checked_labels, filled_in
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, checked_threshold, tagging
+from claprt.tasks.labels import apply_template, validate_labels
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
 from claprt.tasks.vocabulary import warning
 from claprt.text.tokenizer import split_texts
 from claprt.validation import whole_number
@@ -75,7 +75,7 @@ def embed(
         raise OptionError("Give audio, text, or both; there is nothing to embed.")
     if return_similarity and (audio is None or text is None):
         raise OptionError("return_similarity=True needs audio and text; only one of them was given.")
-    clap = loaded(model)
+    clap = resolve_model(model)
     texts = None if text is None else tuple(split_texts(text)[1])
     return JointEmbedding(
         audio_embedding=None if audio is None else _sound_rows(clap, audio, sample_rate, normalize=normalize),
@@ -149,22 +149,22 @@ def classify(
         >>> claprt.classify("dog.wav", labels=["a dog barking", "rain"]).predicted_class  # doctest: +SKIP
         'a dog barking'
     """
-    names = checked_labels(labels)
+    names = validate_labels(labels)
     top_k = whole_number("top_k", top_k)
     if top_k < 1:
         raise OptionError(f"top_k={top_k} is not possible; give 1 or more.")
-    clap = loaded(model)
-    texts = clap.embed_labels(filled_in(template, names))
+    clap = resolve_model(model)
+    texts = clap.embed_labels(apply_template(template, names))
     one, sources = split_sources(audio)
-    found = [classification(clap, row, texts, names, top_k) for row in clap.embed_audio(sources, sample_rate)]
+    found = [classify_embedding(clap, row, texts, names, top_k) for row in clap.embed_audio(sources, sample_rate)]
     return found[0] if one else found
 
 
-def classification(
+def classify_embedding(
     clap: Clap, vector: Embedding, texts: Embeddings, names: tuple[str, ...], top_k: int = 1
 ) -> Classification:
     """How well labels fit a sound, both already embedded: `vector` [dim], `texts` [labels, dim]."""
-    similarities, logits, probabilities = fits(vector, texts, clap.manifest.logit_scale_a)
+    similarities, logits, probabilities = score_labels(vector, texts, clap.manifest.logit_scale_a)
     return Classification(
         class_names=names,
         similarities=similarities,
@@ -230,13 +230,13 @@ def tag(
         >>> claprt.tag("street.wav", tags=["a dog barking", "rain", "a siren"]).active_tags  # doctest: +SKIP
         ['rain', 'a siren']
     """
-    names = checked_labels(tags, "tags")
-    threshold = checked_threshold(threshold)
-    clap = loaded(model)
-    texts, neutral = clap.embed_labels(filled_in(template, names)), clap.embed_labels(NEUTRAL_PROMPTS)
+    names = validate_labels(tags, "tags")
+    threshold = validate_threshold(threshold)
+    clap = resolve_model(model)
+    texts, neutral = clap.embed_labels(apply_template(template, names)), clap.embed_labels(NEUTRAL_PROMPTS)
     one, sources = split_sources(audio)
     rows = clap.embed_audio(sources, sample_rate)
-    found = [tagging(clap.manifest, row, texts, neutral, names, threshold) for row in rows]
+    found = [tag_embedding(clap.manifest, row, texts, neutral, names, threshold) for row in rows]
     return found[0] if one else found
 
 
@@ -277,12 +277,12 @@ def similarity(
     one = is_one_source(first)
     if one is not is_one_source(second):
         raise OptionError("Give two sounds, or two lists of sounds.")
-    clap = loaded(model)
+    clap = resolve_model(model)
     rows = clap.embed_audio(first, sample_rate), clap.embed_audio(second, sample_rate)
     return float(as_cosines(np.einsum("d,d", *rows))) if one else as_cosines(np.einsum("ad,bd->ab", *rows))
 
 
-def loaded(model: Model = None) -> Clap:
+def resolve_model(model: Model = None) -> Clap:
     """The model that is meant: itself, or loaded once, from whatever `claprt.load` takes, and kept."""
     if isinstance(model, Clap):
         return model

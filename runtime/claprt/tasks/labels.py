@@ -10,14 +10,14 @@ from claprt.text.tokenizer import split_texts
 from claprt.validation import whole_number
 
 
-def filled_in(template: str | None, names: Sequence[str]) -> list[str]:
+def apply_template(template: str | None, names: Sequence[str]) -> list[str]:
     """Labels as the sentences that are embedded.
 
     Raises:
         OptionError: the template has no place for a label.
 
     Example:
-        >>> filled_in("This is a sound of {}.", ["rain"])
+        >>> apply_template("This is a sound of {}.", ["rain"])
         ['This is a sound of rain.']
     """
     if template is None:
@@ -27,7 +27,7 @@ def filled_in(template: str | None, names: Sequence[str]) -> list[str]:
     return [template.replace("{}", name) for name in names]
 
 
-def checked_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, ...]:
+def validate_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, ...]:
     """The labels, if they can be chosen among; `called` is the argument's name in messages.
 
     Raises:
@@ -56,14 +56,14 @@ def checked_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, 
     return names
 
 
-def position_of(name: str | int, names: Sequence[str], one: str = "label") -> int:
+def label_index(name: str | int, names: Sequence[str], one: str = "label") -> int:
     """The position of a label that is given by its name, or by a position counted from either end.
 
     Raises:
         OptionError: there is no such label.
 
     Example:
-        >>> position_of("rain", ["dog", "rain"]), position_of(-1, ["dog", "rain"])
+        >>> label_index("rain", ["dog", "rain"]), label_index(-1, ["dog", "rain"])
         (1, 1)
     """
     if isinstance(name, str):

@@ -24,7 +24,7 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
 from claprt.tasks.classification import Scores, as_cosines
-from claprt.tasks.labels import position_of
+from claprt.tasks.labels import label_index
 from claprt.tasks.vocabulary import warning
 
 NEUTRAL_PROMPTS = (
@@ -85,7 +85,7 @@ class Tagging:
 
     def above_threshold(self, threshold: float | None = None) -> list[tuple[str, float]]:
         """Tags whose probability reaches a threshold, by default the result's own, with it; the most probable first."""
-        least = self.threshold if threshold is None else checked_threshold(threshold)
+        least = self.threshold if threshold is None else validate_threshold(threshold)
         return [(tag, share) for tag, share in self.top_k(len(self.tags)) if share >= least]
 
     def top_k(self, k: int = 5) -> list[tuple[str, float]]:
@@ -98,7 +98,7 @@ class Tagging:
         Raises:
             OptionError: If there is no such tag.
         """
-        return float(self.probabilities[position_of(tag, self.tags, "tag")])
+        return float(self.probabilities[label_index(tag, self.tags, "tag")])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the most probable tag first."""
@@ -126,7 +126,7 @@ class Tagging:
         return f"<Tagging {shown} (of {len(self.tags)}, from {self.threshold:g})>"
 
 
-def tagging(
+def tag_embedding(
     manifest: Manifest,
     vector: Embedding,
     texts: Embeddings,
@@ -158,7 +158,7 @@ def tagging(
         similarities=similarities,
         logits=logits,
         probabilities=sigmoid(logits),
-        threshold=checked_threshold(threshold),
+        threshold=validate_threshold(threshold),
         calibrated=manifest.tagging is not None,
         audio_embedding=vector,
         model_name=manifest.name,
@@ -186,7 +186,7 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
 
 
-def checked_threshold(threshold: object) -> float:
+def validate_threshold(threshold: object) -> float:
     """The threshold, if it is a probability.
 
     Raises:

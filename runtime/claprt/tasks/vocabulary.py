@@ -43,15 +43,15 @@ def _stem(word: str) -> str:
     return word
 
 
-def foreign(labels: Iterable[str], trained_words: str) -> list[str]:
+def unknown_labels(labels: Iterable[str], trained_words: str) -> list[str]:
     """The labels none of whose words is among those of the training captions, in order.
 
     Args:
         labels: words or sentences.
-        trained_words: as `Source` has them; where there are none nothing is known, and no label is foreign.
+        trained_words: as `Source` has them; where there are none nothing is known, and no label is unknown_labels.
 
     Example:
-        >>> foreign(["speech", "a dog"], "bark dog rain"), foreign(["speech"], "")
+        >>> unknown_labels(["speech", "a dog"], "bark dog rain"), unknown_labels(["speech"], "")
         (['speech'], [])
     """
     known = frozenset(trained_words.split())
@@ -66,7 +66,7 @@ def warning(manifest: Manifest, labels: Sequence[str]) -> str | None:
         labels: all that it is asked to choose among, or tags.
     """
     source = manifest.source
-    if len(foreign(labels, source.trained_words)) < len(labels):
+    if len(unknown_labels(labels, source.trained_words)) < len(labels):
         return None
     return (
         f"None of these words is among those that {manifest.name} was trained on, so this answer means little. "

@@ -20,7 +20,7 @@ import numpy as np
 from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.address import Address, parse_address
 from claprt.bundle.graphs import Precision, Stage
-from claprt.engines.engine import checked_feeds
+from claprt.engines.engine import validate_feeds
 from claprt.engines.triton.errors import ForgottenError, LostError
 from claprt.engines.triton.metadata import AUDIO, TEXT, TOKENIZER, Served, changed, checked_vectors, is_same, read_served
 from claprt.engines.triton.shared_memory import Placed, Regions
@@ -48,7 +48,7 @@ class TritonEngine:
         timeout_s: float = 30.0,
         retry_for_s: float = 15.0,
         shared_memory: bool | None = None,
-        at_once: int = 8,
+        max_concurrency: int = 8,
     ) -> None:
         """Connect, and read the manifest of the served models.
 
@@ -60,7 +60,7 @@ class TritonEngine:
                 A request that timed out or was refused is not repeated.
             shared_memory: Whether tensors go through the machine's shared memory; by default if the server is on this
                 machine and accepts it.
-            at_once: Concurrent requests.
+            max_concurrency: Concurrent requests.
 
         Raises:
             MissingDependencyError: If tritonclient is not installed.
@@ -69,12 +69,12 @@ class TritonEngine:
             ServerError: If it does not serve what `claprt triton` builds.
         """
         self.address: Address = parse_address(url)
-        if timeout_s <= 0 or retry_for_s < 0 or at_once < 1:
-            raise OptionError("timeout_s must be more than 0, retry_for_s at least 0, and at_once at least 1.")
+        if timeout_s <= 0 or retry_for_s < 0 or max_concurrency < 1:
+            raise OptionError("timeout_s must be more than 0, retry_for_s at least 0, and max_concurrency at least 1.")
         if shared_memory and not self.address.local:
             raise OptionError(f"{self.address} is another machine, with which no memory can be shared.")
         self.security = security or Security()
-        self._timeout_s, self._retry_for_s, self._at_once = timeout_s, retry_for_s, at_once
+        self._timeout_s, self._retry_for_s, self._max_concurrency = timeout_s, retry_for_s, max_concurrency
         self._asked_to_share = shared_memory
         self._closed = False
         self._begin()
@@ -87,7 +87,7 @@ class TritonEngine:
         self._regions = Regions(self._transport.register, self._transport.unregister)
         self._at_the_end: Finalize | None = None
         self._share = self.address.local if self._asked_to_share is None else self._asked_to_share
-        self._free = threading.BoundedSemaphore(self._at_once)
+        self._free = threading.BoundedSemaphore(self._max_concurrency)
         self._doubts = ThreadPoolExecutor(1, thread_name_prefix="claprt-triton")
         self._lock = threading.Lock()
         self._life = 0
@@ -105,16 +105,16 @@ class TritonEngine:
         return self.served.precision
 
     @property
-    def at_once(self) -> int:
+    def max_concurrency(self) -> int:
         """Concurrent requests."""
-        return self._at_once
+        return self._max_concurrency
 
     @property
     def sharing(self) -> bool:
         """Whether tensors go through shared memory."""
         return self._share
 
-    def throughput(self) -> TritonEngine:
+    def batch_engine(self) -> TritonEngine:
         """This engine: the server makes the batches."""
         return self
 
@@ -141,7 +141,7 @@ class TritonEngine:
     def _checked(self, stage: Stage, given: dict[str, Array | None]) -> dict[str, Array]:
         """Inputs as the graph takes them, refused here rather than there."""
         precision = self.served.audio_precision if stage is Stage.AUDIO else self.served.text_precision
-        return checked_feeds(self.served.manifest.graph(stage, Precision(precision)), given)
+        return validate_feeds(self.served.manifest.graph(stage, Precision(precision)), given)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, by the server's tokenizer.

@@ -47,7 +47,7 @@ from claprt.serve.schemas import (
     TagRequest,
     decode_json,
 )
-from claprt.tasks.vocabulary import foreign
+from claprt.tasks.vocabulary import unknown_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class HttpApi:
             data = await service.batcher.read(lambda pause: page_data(service.clap, form.audio, service.limits, pause))
             data["sound"]["windows"] = len(outcome.embedding.sound.windows)
             facts = {"mode": zero_shot.mode, "result": outcome.result, "batch": outcome.embedding.batch, **service.facts()}
-            untrained = foreign(zero_shot.labels, service.clap.manifest.source.trained_words)
+            untrained = unknown_labels(zero_shot.labels, service.clap.manifest.source.trained_words)
             return json_response({**data, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
         with service.admission.admit(form.size):

@@ -21,7 +21,7 @@ from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import source_name
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, ProviderError
-from claprt.model.batching import audio_rows
+from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
 from claprt.serve.errors import to_client_error
 from claprt.serve.limits import Limits
@@ -89,10 +89,13 @@ class Batcher:
         facts = self.clap.manifest.audio
         noise = np.random.default_rng(0).normal(-30, 15, (2, facts.views, facts.frames, facts.mel.mels))  # in dB
         self._check_vectors(
-            audio_rows(self.clap.engine, noise.astype(np.float32), np.zeros((2, 1), np.bool_) if facts.fused else None), 2
+            run_audio_batch(
+                self.clap.engine, noise.astype(np.float32), np.zeros((2, 1), np.bool_) if facts.fused else None
+            ),
+            2,
         )
         self._check_vectors(self.clap.embed_text(["ready"]), 1)
-        self._tower.concurrency = max(1, self.clap.engine.throughput().at_once)
+        self._tower.concurrency = max(1, self.clap.engine.batch_engine().max_concurrency)
         self._failures.clear()
         self.prepared = True
 
@@ -112,7 +115,7 @@ class Batcher:
         embedding = job.timed(self.clap.fingerprint)
         if job.cached is None and (key := job.key) is not None:
             with contextlib.suppress(RuntimeError):  # the pool is shut down
-                self._pool.submit(lambda: self.clap.recall.keep(key, embedding.sound))
+                self._pool.submit(lambda: self.clap.embedding_cache.store(key, embedding.sound))
         return embedding
 
     async def read(self, work: Callable[[Callable[[], None]], T]) -> T:
@@ -222,16 +225,16 @@ class Batcher:
         longer = np.array([[view.is_longer] for view in windows]) if self.clap.manifest.audio.fused else None
         log_mels = np.stack([view.log_mels for view in windows])
         with self._noting_failures(Stage.AUDIO):
-            return self._check_vectors(audio_rows(self.clap.engine, log_mels, longer), len(windows))
+            return self._check_vectors(run_audio_batch(self.clap.engine, log_mels, longer), len(windows))
 
     def _find_cached(self, job: AudioJob, audio: AudioInput) -> bool:
         """Whether the audio is in the model's cache, if it has one."""
         if self.clap.cache is None:
             return False
-        recall, source = self.clap.recall, audio.content
+        cache, source = self.clap.embedding_cache, audio.content
         content = source.getvalue() if isinstance(source, io.BytesIO) else source
-        job.key = recall.key(content, audio.sample_rate, self.clap.sample_rate)
-        job.cached = None if job.key is None else recall.sound(job.key, source)
+        job.key = cache.key(content, audio.sample_rate, self.clap.sample_rate)
+        job.cached = None if job.key is None else cache.find(job.key, source)
         return job.cached is not None
 
     def _embed_in_steps(self, texts: list[str]) -> Steps[Embeddings]:

@@ -7,8 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from claprt.arrays import Embedding
-from claprt.model.batching import joined
-from claprt.model.results import EmbeddedSound
+from claprt.model.results import EmbeddedSound, join_windows
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.fair_queue import Client, settle
 
@@ -53,7 +52,7 @@ class AudioJob:
         """Combine the vectors of all windows, and add up the times."""
         wait_s = max(0.0, time.perf_counter() - self.arrived - self.read_s - self.tower_s)
         return TimedEmbedding(
-            sound=self.cached or joined(self.name, self.vectors, self.starts_s, fingerprint),
+            sound=self.cached or join_windows(self.name, self.vectors, self.starts_s, fingerprint),
             read_ms=1000 * self.read_s,
             wait_ms=1000 * wait_s,
             tower_ms=1000 * self.tower_s,

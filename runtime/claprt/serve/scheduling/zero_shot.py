@@ -10,9 +10,9 @@ from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.job import TimedEmbedding
 from claprt.serve.scheduling.service import Service, Times
-from claprt.tasks.functions import classification
-from claprt.tasks.labels import checked_labels, filled_in
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, tagging
+from claprt.tasks.functions import classify_embedding
+from claprt.tasks.labels import apply_template, validate_labels
+from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +52,18 @@ async def answer(service: Service, request: ZeroShotRequest, times: Times) -> Ze
     vector = embedding.sound.vector
     assert vector is not None
     if request.mode == "tag":
-        result: Any = tagging(service.clap.manifest, vector, texts, neutral, names, request.threshold)
+        result: Any = tag_embedding(service.clap.manifest, vector, texts, neutral, names, request.threshold)
     else:
-        result = classification(service.clap, vector, texts, names, request.top_k)
+        result = classify_embedding(service.clap, vector, texts, names, request.top_k)
     return ZeroShotResult(embedding, result.to_dict())
 
 
 def _sentences(request: ZeroShotRequest, called: str, limits: Limits) -> tuple[tuple[str, ...], list[str]]:
     """The labels and their sentences, whose lengths are checked before they are made."""
     check_count(len(request.labels), limits.texts, called)
-    names = checked_labels(request.labels, called)
+    names = validate_labels(request.labels, called)
     longest, template = max(map(len, names)), request.template
     if template is not None:
         longest = max(longest, len(template) + template.count("{}") * (longest - len("{}")))
     check_length(longest, limits)
-    return names, filled_in(template, names)
+    return names, apply_template(template, names)

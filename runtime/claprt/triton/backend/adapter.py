@@ -19,7 +19,7 @@ from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
 from claprt.engines.engine import Engine
 from claprt.engines.graph_cache import default_cache
-from claprt.engines.in_process import InProcessEngine, this_machine
+from claprt.engines.in_process import InProcessEngine, detect_hardware
 from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import ArrayError, ClaprtError, ProviderError
 
@@ -53,7 +53,7 @@ def tower(args: Mapping[str, str], stage: Stage) -> InProcessEngine:
         precision=Precision(parameter(args, "precision")),
         threads=int(parameter(args, "threads")) or None,
     )
-    choice = choose(options, this_machine(), bundle.manifest)
+    choice = choose(options, detect_hardware(), bundle.manifest)
     return InProcessEngine(bundle, choice, cache=default_cache(), preload=(stage,))
 
 

@@ -24,8 +24,9 @@ from claprt.audio.raw_audio import check_samples, raw_source
 from claprt.audio.sound import open_sound
 from claprt.bundle.graphs import Stage
 from claprt.errors import ArrayError, EmptyAudioError, TextError
-from claprt.model.batching import audio_rows, pooled
-from claprt.tasks.classification import fits
+from claprt.model.batching import run_audio_batch
+from claprt.model.results import mean_pool
+from claprt.tasks.classification import score_labels
 from claprt.text.tokenizer import Tokenizer, pad
 from claprt.triton.backend.adapter import (
     Array,
@@ -144,7 +145,7 @@ class AudioTower(Model):
         """Load the engine, also the one for batches, which the first batch would wait for."""
         super().initialize(args)
         self.engine = tower(args, Stage.AUDIO)
-        self.engine.throughput()
+        self.engine.batch_engine()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request, computed together."""
@@ -155,7 +156,7 @@ class AudioTower(Model):
 
         The tower of a fused bundle takes `is_longer` [batch, 1] too.
         """
-        return {"audio_embeddings": audio_rows(self.engine, inputs["log_mels"], inputs.get("is_longer"))}
+        return {"audio_embeddings": run_audio_batch(self.engine, inputs["log_mels"], inputs.get("is_longer"))}
 
 
 class Pooling(EachRequest):
@@ -169,7 +170,7 @@ class Pooling(EachRequest):
         files = np.split(vectors, np.cumsum(windows)[:-1])
         if not all(np.isfinite(file).all() and file.any() for file in files):
             raise ArrayError("window_embeddings must be unit vectors; the rows of a file are 0, or NaN or infinity.")
-        return {"audio_embeddings": np.stack([pooled(file) for file in files])}
+        return {"audio_embeddings": np.stack([mean_pool(file) for file in files])}
 
 
 class TextTokenizer(EachRequest):
@@ -234,6 +235,6 @@ class ZeroShot(EachRequest):
         if not len(sounds) or not len(texts):
             raise ArrayError(f"There are {len(sounds)} sounds and {len(texts)} texts; give at least one of each.")
         check_distinct(texts)
-        rows = [fits(vector, texts, self.scale) for vector in sounds]
+        rows = [score_labels(vector, texts, self.scale) for vector in sounds]
         names = ("similarities", "logits", "probabilities")
         return {name: np.stack([row[place] for row in rows]) for place, name in enumerate(names)}
