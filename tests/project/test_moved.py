@@ -77,7 +77,7 @@ def test_the_warning_names_the_new_place_at_the_import_statement(tmp_path: Path)
 
 def test_what_is_imported_is_the_same_object() -> None:
     assert module("claprt.results").EmbeddedSound is claprt.EmbeddedSound
-    assert module("claprt.many").audio_rows is importlib.import_module("claprt.model.batching").audio_rows
+    assert module("claprt.many").audio_rows is importlib.import_module("claprt.model.batching").run_audio_batch
     assert module("claprt.triton.steps").Steps is importlib.import_module("claprt.triton.backend.adapter").Steps
 
 
