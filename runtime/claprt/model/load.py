@@ -15,7 +15,6 @@ from claprt.audio.preprocess import recipe
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, default_bundle, read_bundle
 from claprt.bundle.graphs import Precision
-from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import FingerprintError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.vector_cache import VectorCache
@@ -23,6 +22,7 @@ from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.engines.in_process import InProcessEngine
+    from claprt.engines.providers import EngineOptions
     from claprt.engines.triton.engine import TritonEngine
 
 
@@ -88,6 +88,8 @@ def load(
             not installed.
     """
     arguments = dict(locals())
+    from claprt.engines.providers import EngineOptions
+
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size} is not possible; give 1 or more.")
@@ -179,6 +181,7 @@ def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
     """The engine that runs the bundle here."""
     from claprt.engines.graph_cache import default_cache
     from claprt.engines.in_process import InProcessEngine, detect_hardware
+    from claprt.engines.providers import choose
 
     choice = choose(options, detect_hardware(), found.manifest)
     cache = default_cache()
@@ -189,6 +192,7 @@ def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
 
 def _served(url: str, precision: str | None, asked: EngineOptions, options: dict[str, Any]) -> TritonEngine:
     """The engine on the server, with its own options; those of an engine in this process must be the defaults."""
+    from claprt.engines.providers import EngineOptions
     from claprt.engines.triton.engine import TritonEngine
 
     for name in ("provider", "threads", "fallback"):
