@@ -1,14 +1,16 @@
-"""The bundle: a folder of graphs, a tokenizer, and the manifest that describes them. Imports `system` and below.
+"""The bundle: a folder of graphs, a tokenizer, and the manifest that describes them.
 
-manifest       every fact about a bundle, as dataclasses that validate themselves
-graphs         the manifest's entries for graphs: stages, precisions, tensors, measured quality
-metadata       source of the weights, calibration of tags, bounds of numbers
-folder         `Bundle`: reading and verifying the folder
-digests        sha256 of files, and whether a file has changed
-onnx_file      whether an ONNX file holds all its weights
-fingerprint    everything that determines a vector, in one word
-published      names of published checkpoints
-address        URL of a Triton server, in place of a folder
+    manifest       every fact about a bundle, as dataclasses that validate themselves
+    graphs         the manifest's entries for graphs: stages, precisions, tensors, measured quality
+    metadata       source of the weights, calibration of tags, bounds of numbers
+    folder         `Bundle`: reading and verifying the folder
+    digests        sha256 of files, and whether a file has changed
+    onnx_file      whether an ONNX file holds all its weights
+    fingerprint    everything that determines a vector, in one word
+    published      names of published checkpoints
+    address        URL of a Triton server, in place of a folder
+
+Imports `system` and below.
 """
 
 from typing import TYPE_CHECKING

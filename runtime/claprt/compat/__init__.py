@@ -1,4 +1,6 @@
-"""Interfaces of other programs: changing an import is all that it takes to switch. Imports `tasks` and below.
+"""Interfaces of other programs: changing an import is all that it takes to switch.
 
-kromosynth    `CLAPExtractor` of kromosynth-evaluate
+    kromosynth    `CLAPExtractor` of kromosynth-evaluate
+
+Imports `tasks` and below.
 """

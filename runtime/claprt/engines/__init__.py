@@ -1,14 +1,16 @@
-"""Engines, which run the towers: in this process, or on a Triton server. Imports `text` and below, not `audio`.
+"""Engines, which run the towers: in this process, or on a Triton server.
 
-engine                 `Engine`: the interface that the model uses
-in_process             the engine of this process
-providers              choice of the execution provider and the precision
-hardware               processors, GPUs, and this process's share of them
-onnxruntime_session    graphs on onnxruntime; the only importer
-openvino_session       graphs on OpenVINO; the only importer
-io_binding             runs whose tensors stay on the device
-tensorrt               shape profiles and engine folders of TensorRT
-graph_cache            prepared graphs, kept for later processes
-projection             embeddings to behaviour descriptors
-triton                 the engine on a Triton server; the only importer of tritonclient beside the lint
+    engine                 `Engine`: the interface that the model uses
+    in_process             the engine of this process
+    providers              choice of the execution provider and the precision
+    hardware               processors, GPUs, and this process's share of them
+    onnxruntime_session    graphs on onnxruntime; the only importer
+    openvino_session       graphs on OpenVINO; the only importer
+    io_binding             runs whose tensors stay on the device
+    tensorrt               shape profiles and engine folders of TensorRT
+    graph_cache            prepared graphs, kept for later processes
+    projection             embeddings to behaviour descriptors
+    triton                 the engine on a Triton server; the only importer of tritonclient beside the lint
+
+Imports `text` and below, not `audio`.
 """

@@ -1,7 +1,9 @@
-"""Measurements of a bundle. Imports `tasks` and below.
+"""Measurements of a bundle.
 
-dataset        labelled sounds on disk
-zero_shot      accuracy of classification, and retrieval
-calibration    calibration of tags
-latency        time of one sound, by stage
+    dataset        labelled sounds on disk
+    zero_shot      accuracy of classification, and retrieval
+    calibration    calibration of tags
+    latency        time of one sound, by stage
+
+Imports `tasks` and below.
 """

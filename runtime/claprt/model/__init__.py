@@ -1,13 +1,16 @@
-"""The model: a bundle on an engine. Imports `checkpoints` and below.
+"""The model: a bundle on an engine.
 
-clap                 `Clap`: sounds and texts to vectors
-load                 `load`: from a path, name or address to a `Clap`
-loaded               life cycle: closing, copies, pickles
-batching             many sounds in order, in bounded memory
-results              `EmbeddedSound`
-embedding_cache      the model's use of a vector cache
-vector_cache         `VectorCache`, in memory and on disk
-vector_cache_file    its part on disk (SQLite)
+    clap                 `Clap`: sounds and texts to vectors
+    load                 `load`: from a path, name or address to a `Clap`
+    loaded               life cycle: closing, copies, pickles
+    batching             many sounds in order, in bounded memory
+    parallel             the same with readers and callers side by side
+    results              `EmbeddedSound`
+    embedding_cache      the model's use of a vector cache
+    vector_cache         `VectorCache`, in memory and on disk
+    vector_cache_file    its part on disk (SQLite)
+
+Imports `checkpoints` and below.
 """
 
 from typing import TYPE_CHECKING

@@ -1,11 +1,13 @@
-"""Tasks: embedding, zero-shot classification, tagging, similarity. Imports `model` and below.
+"""Tasks: embedding, zero-shot classification, tagging, similarity.
 
-functions          `embed`, `classify`, `tag`, `similarity`: one call from sounds to answers
-labels             validation of labels, templates
-classification     scores of labels, `Classification`
-tagging            probability of each tag by itself, `Tagging`
-joint_embedding    `JointEmbedding` of sounds and texts
-vocabulary         whether labels are words that a model was trained on
+    functions          `embed`, `classify`, `tag`, `similarity`: one call from sounds to answers
+    labels             validation of labels, templates
+    classification     scores of labels, `Classification`
+    tagging            probability of each tag by itself, `Tagging`
+    joint_embedding    `JointEmbedding` of sounds and texts
+    vocabulary         whether labels are words that a model was trained on
+
+Imports `model` and below.
 """
 
 from typing import TYPE_CHECKING

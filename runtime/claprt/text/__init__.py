@@ -1,7 +1,9 @@
-"""Texts to token ids. Imports `bundle` and below.
+"""Texts to token ids.
 
-tokenizer         `Tokenizer`, checks of texts, batches of texts of similar length
-tokenizer_file    which `tokenizer.json` files are accepted
+    tokenizer         `Tokenizer`, checks of texts, batches of texts of similar length
+    tokenizer_file    which `tokenizer.json` files are accepted
+
+Imports `bundle` and below.
 """
 
 from typing import TYPE_CHECKING

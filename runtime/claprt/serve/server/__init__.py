@@ -1,7 +1,9 @@
 """The server process: sockets, signals, shutdown, and limits on connections.
 
-run                  `serve`: the application on uvicorn
-uvicorn_protocols    uvicorn's protocols with timeouts for each phase
+    run                  `serve`: the application on uvicorn
+    uvicorn_protocols    uvicorn's protocols with timeouts for each phase
+
+`claprt serve` runs it.
 """
 
 from claprt.serve.server.run import Bounds, is_private, listen, serve, urls

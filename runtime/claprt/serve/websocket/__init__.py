@@ -1,5 +1,7 @@
 """WebSocket protocols.
 
-endpoint      messages in, replies out, for any protocol
-kromosynth    kromosynth's protocol for embeddings
+    endpoint      messages in, replies out, for any protocol
+    kromosynth    kromosynth's protocol for embeddings
+
+kromosynth's protocol for projections is `claprt.serve.projection`, which HTTP uses too.
 """
