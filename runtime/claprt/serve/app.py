@@ -125,7 +125,9 @@ async def _upgrade_required(request: Request) -> JSONResponse:
 
 
 async def _claprt_error(_: Request, error: Exception) -> JSONResponse:
-    return response_to(to_client_error(error))
+    response = response_to(to_client_error(error))
+    error.__traceback__ = None  # Starlette before 1.10 keeps it, and with its frames the request's body
+    return response
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
