@@ -23,7 +23,10 @@ from claprt_export.synthesis.signals import Random, between, coloured, room
 
 __all__ = ["KINDS", "Kind", "synthesise"]
 
-_ROOMS = (tones, instruments, alarms, events, effects)  # importing them fills KINDS
+# Importing the modules fills KINDS. Its order is stated, because ranges of int8 and the data of mini are drawn in it.
+for _module in (effects, events, instruments, alarms, tones):
+    for _name in [name for name, kind in KINDS.items() if kind.make.__module__ == _module.__name__]:
+        KINDS[_name] = KINDS.pop(_name)
 
 
 def synthesise(name: str, random: Random, seconds: float | None = None) -> Waveform:
