@@ -11,8 +11,8 @@ import pytest
 
 import claprt
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import Precision, QualityReport, Stage, TaskReport
-from claprt.bundle.manifest import Manifest
+from claprt.bundle.graphs import PairedTest, Precision, QualityReport, Stage, TaskReport
+from claprt.bundle.manifest import Manifest, parse_manifest
 from claprt.engines import hardware as machines
 from claprt.engines import providers
 from claprt.engines.hardware import Hardware, default_threads
@@ -183,6 +183,35 @@ def test_a_task_can_refuse(manifest: Manifest) -> None:
         both = dataclasses.replace(manifest, graphs=graphs, quality=(row(good, None), row(bad, None)))
         assert not both.accepted(Stage.AUDIO, Precision.INT8)
     assert not dataclasses.replace(manifest, graphs=graphs).accepted(Stage.AUDIO, Precision.INT8)  # never judged
+
+
+def test_a_paired_test_decides(manifest: Manifest) -> None:
+    """The bound of a test counts, not the change; where fp32 is at chance, neither, and a bundle of 0.1.0 has no test."""
+    test = PairedTest(changed=0.01, worst=-0.019, confidence=0.95, chance=0.001, chance_limit=0.01)
+    old = TaskReport(dataset="d", sounds=201, top1=0.89, top1_fp32=0.9, limit=-0.005)
+    passed = dataclasses.replace(old, limit=-0.02, top1_test=test)
+    not_excluded = dataclasses.replace(old, limit=-0.018, top1_test=test)
+    at_chance = dataclasses.replace(old, top1_test=dataclasses.replace(test, chance=0.02))
+    also_lost = dataclasses.replace(passed, recall5_test=dataclasses.replace(test, worst=-0.021))
+    row = QualityReport(
+        graph=Stage.AUDIO, precision=Precision.INT8, engine="e", inputs=1, centred_cosine=1, centred_cosine_min=1,
+        centred_cosine_limit=0.9,
+    )  # fmt: skip
+    found: dict[str, tuple[bool, bool]] = {}
+    for name, task in {"old": old, "passed": passed, "lost": not_excluded, "chance": at_chance, "both": also_lost}.items():
+        judged = dataclasses.replace(row, tasks=(task,))
+        found[name] = (judged.accepted, judged.by_cosine_alone)
+        written = dataclasses.replace(manifest, quality=(judged,))
+        assert parse_manifest(written.to_json().encode(), Path("x")).quality == (judged,)
+    assert found == {
+        "old": (False, False),
+        "passed": (True, False),
+        "lost": (False, False),
+        "chance": (True, True),
+        "both": (False, False),
+    }
+    assert row.by_cosine_alone
+    assert not dataclasses.replace(row, centred_cosine=0.8, tasks=(at_chance,)).accepted
 
 
 @pytest.mark.parametrize("asked", ["cpu", "cuda", "tensorrt"])

@@ -4,6 +4,7 @@
     int8            linear layers of bytes
     fp16            float16 with islands of float32
     quality_gate    whether a lowered graph is good enough
+    paired_test     statistics of the quality gate
     carry_over      lowered graphs and other additions, kept when a bundle is exported again
 
 Imports `graphs`, `synthesis` and below.

@@ -1,4 +1,4 @@
-"""From a tower in fp32 to its lowered graphs: made, run wherever they would run here, and judged."""
+"""Lowered graphs of a tower in fp32: made, run on the engines of this machine, and measured by the quality gate."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ from claprt_export.graphs.onnx_metadata import graph_facts
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
 from claprt_export.precision.quality_gate import (
-    EACH,
     Feeds,
+    Reference,
     Run,
     calibration_sounds,
     calibration_texts,
-    judged,
     labelled_set,
+    measured,
     objection,
-    reference,
     synthesised_set,
 )
 
@@ -56,7 +55,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What lowered precisions are made and judged with, and whether they are kept in any case."""
+    """What lowered precisions are made and measured with, and whether they are kept in any case."""
 
     calibration: Dataset | None
     judged_on: Dataset | None
@@ -71,19 +70,18 @@ def with_lowered(
     material: Material,
     finish: Finish,
 ) -> Manifest:
-    """The manifest with every lowered graph of every tower, written and judged.
+    """The manifest with every lowered graph of every tower, written and measured.
 
     Raises:
-        PrecisionError: the judge refuses one, and that was not forced.
+        PrecisionError: If one does not pass the quality gate, and that was not forced.
     """
     trained, audio, text = manifest.source.trained, manifest.audio, manifest.text
-    labelled = (
-        synthesised_set(audio, EACH if trained else 1)
-        if material.judged_on is None
-        else labelled_set(material.judged_on, audio)
-    )
+    if material.judged_on is not None:
+        labelled = labelled_set(material.judged_on, audio)
+    else:
+        labelled = synthesised_set(audio) if trained else synthesised_set(audio, each=1, at_most=1)
     runs = {stage: on_cpu(tower.path) for stage, tower in towers.items()}
-    measure = reference(
+    reference = Reference(
         labelled, runs[Stage.AUDIO], runs[Stage.TEXT], tokenizer,
         pad_token_id=text.pad_token_id, max_tokens=text.max_tokens, tasks=trained or material.judged_on is not None,
     )  # fmt: skip
@@ -102,7 +100,7 @@ def with_lowered(
                 path = finish(half_graph(tower.graph), stage, precision)
             graphs[stage][precision] = graph_facts(path)
             for engine, run in _engines(tower, path, precision):
-                quality.append(judged(measure, stage, precision, run, engine))
+                quality.append(measured(reference, stage, precision, run, engine))
                 _refuse(quality[-1], forced=material.forced)
     return dataclasses.replace(manifest, graphs=graphs, quality=tuple(quality))
 
@@ -111,8 +109,8 @@ def _refuse(facts: QualityReport, *, forced: bool) -> None:
     refused = objection(facts)
     if refused and not forced:
         raise PrecisionError(
-            f"The judge refuses {refused}. No bundle was written. Leave {facts.precision} out of --precision, or keep it "
-            "with --force-precision; it is marked then, and only runs where it is asked for by name."
+            f"The quality gate refuses {refused}. No bundle was written. Leave {facts.precision} out of --precision, or "
+            "keep it with --force-precision; it is marked then, and only runs where it is asked for by name."
         )
 
 

@@ -98,8 +98,29 @@ class ProjectionInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairedTest:
+    """A paired test of a share of right answers: the same sounds with the lowered graph and in fp32."""
+
+    changed: float
+    """Mean square of the change of a sound's answers, each from 0 to 1; asked once, the share of sounds that changed."""
+    worst: float
+    """Lower confidence bound of the change of the share, lowered minus fp32."""
+    confidence: float
+    """Of that bound, one-sided."""
+    chance: float
+    """p-value of fp32's right answers if they were chance."""
+    chance_limit: float
+    """Largest p-value that is taken for more than chance."""
+
+    @property
+    def signal(self) -> bool:
+        """Whether fp32 is better than chance, so that there is something to lose."""
+        return self.chance <= self.chance_limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
-    """What a labelled set made of a graph in a lowered precision, the other tower in fp32. PrecisionRecall from 0 to 1."""
+    """Results of a labelled set with a graph in a lowered precision, the other tower in fp32. Shares from 0 to 1."""
 
     dataset: str
     sounds: int
@@ -107,16 +128,40 @@ class TaskReport:
     """Zero-shot top-1; None where the set has no classes."""
     top1_fp32: float | None = None
     recall5: float | None = None
-    """Share of texts with a right sound among the first five; None where the set has no captions."""
+    """Share of sounds among the first five for a text of theirs, other right sounds left out; None without texts.
+
+    In bundles of 0.1.0 the share of texts with a right sound among the first five.
+    """
     recall5_fp32: float | None = None
     limit: float
     """Smallest change of either that is accepted."""
+    top1_test: PairedTest | None = None
+    """None in bundles of 0.1.0, where the change itself was compared with the limit."""
+    recall5_test: PairedTest | None = None
+    """The same for `recall5`."""
 
     @property
     def change(self) -> float:
         """The worse of the two changes, lowered minus fp32."""
         pairs = ((self.top1, self.top1_fp32), (self.recall5, self.recall5_fp32))
         return min((low - full for low, full in pairs if low is not None and full is not None), default=0.0)
+
+    @property
+    def signal(self) -> bool:
+        """Whether the set decides: not if fp32 itself is at chance on it."""
+        tests = self._tests
+        return not tests or any(test.signal for test in tests)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a loss above the limit is excluded, for every share in which fp32 is better than chance."""
+        if not self._tests:
+            return self.change >= self.limit
+        return all(test.worst >= self.limit for test in self._tests if test.signal)
+
+    @property
+    def _tests(self) -> list[PairedTest]:
+        return [test for test in (self.top1_test, self.recall5_test) if test is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +180,14 @@ class QualityReport:
     centred_cosine_limit: float
     """Smallest mean that is accepted."""
     tasks: tuple[TaskReport, ...] = ()
-    """Empty where nothing was there to judge by: untrained weights."""
+    """Empty for untrained weights."""
 
     @property
     def accepted(self) -> bool:
         """Whether it is good enough to be chosen without being asked for."""
-        return self.centred_cosine >= self.centred_cosine_limit and all(task.change >= task.limit for task in self.tasks)
+        return self.centred_cosine >= self.centred_cosine_limit and all(task.accepted for task in self.tasks)
+
+    @property
+    def by_cosine_alone(self) -> bool:
+        """Whether the cosine alone decides: no tasks, or fp32 is at chance in all of them."""
+        return not any(task.signal for task in self.tasks)

@@ -8,7 +8,7 @@ from typing import Any
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import ProjectionInfo, QualityReport
+from claprt.bundle.graphs import ProjectionInfo, QualityReport, TaskReport
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
 from claprt.engines.providers import EngineOptions, Provider, choose
@@ -52,18 +52,33 @@ def projection_line(facts: ProjectionInfo) -> str:
 
 
 def quality_line(row: QualityReport) -> str:
-    """The judge's finding on one lowered graph."""
-    parts = [f"{row.graph:5} {row.precision} on {row.engine}: centred cosine {row.centred_cosine:.4f}"]
-    parts.append(f"(worst {row.centred_cosine_min:.4f}, limit {row.centred_cosine_limit})")
-    for task in row.tasks:
-        shares = [
-            f"{name} {100 * low:.1f} % (fp32 {100 * full:.1f} %)"
-            for name, low, full in (("top-1", task.top1, task.top1_fp32), ("R@5", task.recall5, task.recall5_fp32))
-            if low is not None and full is not None
-        ]
-        parts.append(f"{', '.join(shares)} of {task.sounds} {task.dataset}")
-    parts.append("accepted" if row.accepted else "REFUSED and kept by force: never chosen, only run by name")
-    return "; ".join([" ".join(parts[:2]), *parts[2:]])
+    """Describe the quality of one lowered graph, and whether it passed."""
+    cosine = f"{row.centred_cosine:.4f} (worst {row.centred_cosine_min:.4f}, limit {row.centred_cosine_limit})"
+    parts = [f"{row.graph:5} {row.precision} on {row.engine}: centred cosine {cosine}"]
+    parts += [_task_line(task) for task in row.tasks]
+    if row.accepted:
+        parts.append("accepted by the cosine alone" if row.by_cosine_alone else "accepted")
+    else:
+        parts.append("REFUSED and kept by force: never chosen, only run by name")
+    return "; ".join(parts)
+
+
+def _task_line(task: TaskReport) -> str:
+    shares = (
+        ("top-1", task.top1, task.top1_fp32, task.top1_test),
+        ("R@5", task.recall5, task.recall5_fp32, task.recall5_test),
+    )
+    lines: list[str] = []
+    for name, low, full, test in shares:
+        if low is None or full is None:
+            continue
+        finding = ""
+        if test is not None and test.signal:
+            finding = f", at worst {100 * test.worst:+.1f} points"
+        elif test is not None:
+            finding = f", no better than chance: p = {test.chance:.3f}"
+        lines.append(f"{name} {100 * low:.1f} % (fp32 {100 * full:.1f} %{finding})")
+    return f"{', '.join(lines)} of {task.sounds} {task.dataset}"
 
 
 def _facts(manifest: Manifest) -> list[str]:
@@ -105,7 +120,7 @@ def _of_folder(bundle: Bundle) -> list[str]:
         limit = f"(limit {row.max_abs_limit:g})"
         lines.append(f"  {row.graph:8} {row.precision:5} against {row.against}: ≤ {row.max_abs:.2g} {limit}{cosine}")
     if manifest.quality:
-        lines.append("\nlowered precisions, as judged when exported")
+        lines.append("\nlowered precisions, as measured when exported")
         lines += [f"  {quality_line(row)}" for row in manifest.quality]
     return [*lines, "", *_would_choose(bundle)]
 
