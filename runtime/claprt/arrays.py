@@ -50,7 +50,16 @@ BehaviorDescriptors: TypeAlias = NDArray[np.float32]
 
 
 def check_array(name: str, array: NDArray[np.generic], dtype: str, shape: Sequence[int | str]) -> None:
-    """Raises `ArrayError` unless `array` has this dtype and shape; a string stands for an axis of any length.
+    """Check the dtype and shape of an array.
+
+    Args:
+        name: Of the array, for the message.
+        array: Any array.
+        dtype: What it must have.
+        shape: Length of each axis; a string stands for any length.
+
+    Raises:
+        ArrayError: If the dtype or the shape differs.
 
     Example:
         >>> check_array("log_mels", np.zeros((2, 1, 1001, 64), np.float32), "float32", ("batch", 1, 1001, 64))

@@ -18,7 +18,7 @@ def checkpoint_fault(file: Path) -> str | None:
     A checkpoint is a zip archive or a pickle that `torch.save` wrote, or a safetensors file.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: If the file cannot be read.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:

@@ -71,13 +71,13 @@ def exported(checkpoint: Checkpoint, cache: GraphCache | None, *, quiet: bool = 
     """The folder of a checkpoint's bundle, exported now if it has not been.
 
     Args:
-        checkpoint: what is to be exported.
-        cache: where exports are kept; None for a temporary folder.
-        quiet: says nothing on standard error.
+        checkpoint: What is to be exported.
+        cache: Where exports are kept; None for a temporary folder.
+        quiet: Says nothing on standard error.
 
     Raises:
-        BundleError: the export failed; the message says why.
-        MissingDependencyError: it has to be exported, and the packages for that are not installed.
+        BundleError: If the export failed; the message says why.
+        MissingDependencyError: If an export is needed and the packages for it are not installed.
     """
     kept = None if cache is None else cache.folder.absolute() / "exports"
     if kept is not None and _is_trusted(kept) and _is_whole(kept / checkpoint.key, cache):
@@ -185,7 +185,7 @@ def _is_trusted(folder: Path) -> bool:
     """Whether a folder is there in which only this user, or root, can put anything.
 
     Raises:
-        BundleError: it is another user's.
+        BundleError: If the folder belongs to another user.
     """
     try:
         found = folder.stat()
@@ -214,7 +214,7 @@ def temporary_folder() -> Path:
 
 
 def _tidy(folder: Path, place: Path) -> None:
-    """Removes what killed exports of this place left, a damaged one, and exports that were not loaded for long."""
+    """Remove what killed exports of this place left, a damaged one, and exports that were not loaded for long."""
     before = time.time() - _UNUSED_S
     for path in folder.iterdir():
         with contextlib.suppress(OSError):

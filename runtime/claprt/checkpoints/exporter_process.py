@@ -26,12 +26,12 @@ def run_exporter(arguments: list[str], name: str, *, quiet: bool = False) -> Non
     """Runs the exporter and shows its progress on standard error; it ends when this process does.
 
     Args:
-        arguments: of `claprt-export`.
-        name: of what is exported, for messages.
-        quiet: shows no progress.
+        arguments: Of `claprt-export`.
+        name: Of what is exported, for messages.
+        quiet: Shows no progress.
 
     Raises:
-        BundleError: the export failed; the message ends with the exporter's own.
+        BundleError: If the export failed; the message ends with the exporter's own.
     """
     command = [*exporter_command(), *arguments, "--end-with-stdin"]
     try:

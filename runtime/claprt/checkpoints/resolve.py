@@ -36,18 +36,19 @@ _FILES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
 
 
 def find_bundle(named: str | os.PathLike[str], *, precision: str | None = None, quiet: bool = False) -> Path:
-    """The folder of the bundle that a name means.
+    """Find the folder of the bundle that a name means; export a checkpoint if need be.
 
     Args:
-        named: a bundle's folder; a checkpoint, which is exported where it has not been: a `.pt` file, a folder that
+        named: A bundle's folder; a checkpoint, which is exported where it has not been: a `.pt` file, a folder that
             transformers saved, or a published name such as `630k-audioset-best` or `laion/clap-htsat-fused`, which is
             downloaded; or `mini`.
-        precision: one to export beside fp32, where a checkpoint is exported; None, fp32 and `auto` add none.
-        quiet: says nothing on standard error while it exports.
+        precision: One to export beside fp32, where a checkpoint is exported; None, fp32 and `auto` add none.
+        quiet: Says nothing on standard error while it exports.
 
     Raises:
-        BundleError: it is none of them, or the export failed.
-        MissingDependencyError: it is a checkpoint that has to be exported, and the packages for that are not installed.
+        BundleNotFoundError: If the name means none of these, or a file cannot be read.
+        BundleError: If the export failed.
+        MissingDependencyError: If an export is needed and the packages for it are not installed.
     """
     refuse_address(named)
     path = bundle_folder(named)
@@ -61,14 +62,18 @@ def find_bundle(named: str | os.PathLike[str], *, precision: str | None = None, 
         if precision in _LOWERED:
             checkpoint = replace(checkpoint, precision=precision)
         return exported(checkpoint, cache, quiet=quiet)
+    except BundleError:
+        raise
     except OSError as error:
-        if isinstance(error, BundleError):
-            raise
         raise BundleNotFoundError(f"The bundle at {path} cannot be read: {error.strerror or error}.") from error
 
 
 def _found(named: str, path: Path, cache: GraphCache | None) -> Checkpoint:
-    """The checkpoint that is meant, with the digests of what its export depends on."""
+    """The checkpoint that a name means, with the digests of what its export depends on.
+
+    Raises:
+        BundleNotFoundError: If there is none of this name.
+    """
     from claprt.checkpoints.export_cache import Checkpoint
 
     tokenizer = _tokenizer(cache)
@@ -95,7 +100,11 @@ def _found(named: str, path: Path, cache: GraphCache | None) -> Checkpoint:
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:
-    """The files of a folder that transformers saved which an export depends on; the weights come first."""
+    """The files of a transformers folder on which an export depends, weights first.
+
+    Raises:
+        BundleNotFoundError: If there are no weights in one file.
+    """
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise BundleNotFoundError(_no_bundle(folder))
@@ -153,7 +162,11 @@ def _nothing_there(named: str, path: Path) -> str:
 
 
 def _tokenizer(cache: GraphCache | None) -> dict[str, str]:
-    """What the variable's tokenizer adds to the content that an export depends on."""
+    """Digests of the files of the tokenizer that the environment names.
+
+    Raises:
+        BundleNotFoundError: If there is none.
+    """
     named = os.environ.get(TOKENIZER_VARIABLE)
     if not named:
         return {}

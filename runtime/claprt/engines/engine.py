@@ -30,7 +30,7 @@ class Engine(Protocol):
 
     @property
     def max_concurrency(self) -> int:
-        """Calls that run side by side; others wait their turn."""
+        """Call that run side by side; others wait their turn."""
         ...
 
     def batch_engine(self) -> Engine:
@@ -46,7 +46,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what the engine holds; calls after that raise `ClosedError`. Closing again does nothing."""
+        """Give back what the engine holds; calls after that raise `ClosedError`. Closing again does nothing."""
         ...
 
 
@@ -66,10 +66,12 @@ def vectors_fault(vectors: Array | None, rows: int, dim: int) -> str | None:
 
 
 def validate_feeds(facts: GraphInfo, given: dict[str, Array | None]) -> dict[str, Array]:
-    """What a graph takes of what was given, every shape checked, axes of one name equally long.
+    """Select the inputs of a graph and check their shapes, e.g. log-mels [batch, views, frames, mels].
+
+    Axes of one name must be equally long.
 
     Raises:
-        ArrayError: an input is missing, is not taken, or has another shape or dtype than the manifest states.
+        ArrayError: If an input is missing, is not taken, or has another shape or dtype than the manifest states.
     """
     names = [tensor.name for tensor in facts.inputs]
     for name, array in given.items():

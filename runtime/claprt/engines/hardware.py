@@ -123,8 +123,8 @@ def _quota(root: Path, membership: str = "") -> int:
     A group's quota holds for every group in it, so the smallest of this process's group and those around it counts.
 
     Args:
-        root: the folder where cgroups are mounted.
-        membership: the groups of the process, as /proc/self/cgroup says it.
+        root: The folder where cgroups are mounted.
+        membership: The groups of the process, as /proc/self/cgroup says it.
     """
     return min(_quota_of(group) for group in _groups(root, membership))
 

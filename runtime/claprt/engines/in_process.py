@@ -57,19 +57,19 @@ class InProcessEngine:
         max_concurrency: int = 1,
         preload: Iterable[Stage] = (Stage.AUDIO,),
     ) -> None:
-        """Loads the audio tower; the text tower is loaded when it is first used.
+        """Load the audio tower; the text tower is loaded when it is first used.
 
         Args:
-            bundle: what to run.
-            choice: on what, in which precision, with which options.
-            cache: where prepared graphs are kept.
-            max_concurrency: calls that run side by side, sharing the threads.
-            preload: towers to load now.
+            bundle: What to run.
+            choice: On what, in which precision, with which options.
+            cache: Where prepared graphs are kept.
+            max_concurrency: Calls that run side by side, sharing the threads.
+            preload: Towers to load now.
 
         Raises:
-            OptionError: a number of threads below 1.
-            ProviderUnavailableError: the provider cannot be had here.
-            BundleCorruptError: a graph is not what the manifest says.
+            OptionError: If the number of threads is below 1.
+            ProviderUnavailableError: If the provider is not available.
+            BundleCorruptError: If a graph is not what the manifest says.
         """
         threads = choice.options.threads
         if threads is not None and not 1 <= threads <= _MAX_THREADS:
@@ -110,7 +110,7 @@ class InProcessEngine:
 
     @property
     def max_concurrency(self) -> int:
-        """Calls that run side by side."""
+        """Call that run side by side."""
         return self._max_concurrency
 
     def batch_engine(self) -> InProcessEngine:
@@ -130,11 +130,16 @@ class InProcessEngine:
                 )
         return self._batch_engine
 
+    def throughput(self) -> InProcessEngine:
+        """Deprecated name of `batch_engine`, which model repositories of 0.1.0 use."""
+        warnings.warn("InProcessEngine.throughput is now batch_engine.", DeprecationWarning, stacklevel=2)
+        return self.batch_engine()
+
     def audio(self, log_mels: LogMels, is_longer: IsLonger | None) -> Embeddings:
         """Unit vectors [batch, dim] of log-mels [batch, views, frames, mels].
 
         Raises:
-            ArrayError: an input has another shape or dtype than the manifest states.
+            ArrayError: If an input has another shape or dtype than the manifest states.
         """
         feeds: dict[str, Array | None] = {"log_mels": log_mels, "is_longer": is_longer}
         return self._run(Stage.AUDIO, feeds)
@@ -143,7 +148,7 @@ class InProcessEngine:
         """Unit vectors [batch, dim] of token ids and their mask [batch, tokens].
 
         Raises:
-            ArrayError: an input has another shape or dtype than the manifest states.
+            ArrayError: If an input has another shape or dtype than the manifest states.
         """
         return self._run(Stage.TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
 
@@ -189,10 +194,10 @@ class InProcessEngine:
                     raise none_left from (error.__cause__ or error)
 
     def _choose_again(self, stage: Stage) -> None:
-        """Chooses without the providers that have failed, for both towers: they run on the same one.
+        """Choose without the providers that have failed, for both towers: they run on the same one.
 
         Raises:
-            ProviderUnavailableError: nothing else may be chosen, or it would give other vectors than those that this
+            ProviderUnavailableError: If nothing else may be chosen, or it would give other vectors than those that this
                 engine stands for since it was loaded.
         """
         last = self.choice
@@ -240,7 +245,7 @@ class InProcessEngine:
         return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
 
     def close(self) -> None:
-        """Releases the sessions; calls that are running end first, and later ones raise `ClosedError`."""
+        """Release the sessions; calls that are running end first, and later ones raise `ClosedError`."""
         with self._loading:
             self._closed = True
             self._runners = {}
@@ -250,7 +255,7 @@ class InProcessEngine:
         trim_heap()
 
     def forget_after_fork(self) -> None:
-        """Forgets the sessions without ending them, for the child of a fork, where ending them would hang."""
+        """Forget the sessions without ending them, for the child of a fork, where ending them would hang."""
         for runner in self._runners.values():
             runner.forget_after_fork()
         self._runners = {}
@@ -259,7 +264,11 @@ class InProcessEngine:
 
 
 def detect_hardware() -> Hardware:
-    """What this process's runtimes, the processor and the machine's drivers offer."""
+    """Describe the installed runtimes, the processor and the GPUs of this machine.
+
+    Raises:
+        MissingDependencyError: If neither onnxruntime nor OpenVINO is installed.
+    """
     from claprt.engines.openvino_session import openvino_version
 
     openvino = openvino_version()

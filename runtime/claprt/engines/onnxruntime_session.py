@@ -48,7 +48,7 @@ class Runner(Protocol):
         ...
 
     def forget_after_fork(self) -> None:
-        """Forgets what the runtime holds without ending it, for the child of a fork, where ending it would hang."""
+        """Forget what the runtime holds without ending it, for the child of a fork, where ending it would hang."""
         ...
 
 
@@ -68,12 +68,12 @@ class OrtSession:
     """A graph on onnxruntime."""
 
     def __init__(self, load: Load, provider: Provider, providers: ProviderOptions) -> None:
-        """Creates the session in the calling thread, where flush-to-zero stays on: let that be a thread of its own.
+        """Create the session in the calling thread, where flush-to-zero stays on: let that be a thread of its own.
 
         Raises:
-            BundleCorruptError: the graph cannot be loaded on the CPU, is not what the manifest says, or was replaced since
-                it was compared with that.
-            ProviderUnavailableError: the provider cannot be had after all.
+            BundleCorruptError: If the graph cannot be loaded on the CPU, differs from the manifest, or was replaced since it
+                was compared with that.
+            ProviderUnavailableError: If the provider cannot be loaded.
         """
         self._session = self._open(load, provider, providers)
         if (runs := self._session.get_providers()[0]) != ORT_NAMES[provider]:
@@ -108,7 +108,7 @@ class OrtSession:
         return np.asarray(self._session.run(None, dict(feeds))[0])
 
     def forget_after_fork(self) -> None:
-        """Forgets the session without ending it."""
+        """Forget the session without ending it."""
         never_end(self._session, self._bound)
 
 

@@ -36,17 +36,17 @@ class OpenVinoSession:
     """A graph compiled by OpenVINO for the CPU."""
 
     def __init__(self, load: Load, precision: Precision, *, streams: int = 1) -> None:
-        """Compiles the graph, or takes what an earlier process compiled.
+        """Compile the graph, or takes what an earlier process compiled.
 
         Args:
-            load: what to load.
+            load: What to load.
             precision: `fp32`; `bf16` for products of bfloat16; `int8` for what the graph says, the rest in bf16 where the
                 processor can.
-            streams: calls that are computed at the same time, sharing the threads.
+            streams: Calls that are computed at the same time, sharing the threads.
 
         Raises:
-            BundleCorruptError: the graph cannot be loaded, or is not what the manifest says.
-            ProviderError: bf16 was asked for, and OpenVINO does not compute in it; or it was used before a fork.
+            BundleCorruptError: If the graph cannot be loaded, or is not what the manifest says.
+            ProviderError: If OpenVINO does not compute in bf16 here, or was used before a fork.
         """
         lowered = precision is Precision.BF16 or (precision is Precision.INT8 and "bf16" in cpu_features())
         options = {
@@ -80,7 +80,7 @@ class OpenVinoSession:
         return np.array(request.get_output_tensor(0).data)
 
     def forget_after_fork(self) -> None:
-        """Forgets the model without ending it."""
+        """Forget the model without ending it."""
         never_end(self._model, self._requests)
 
 
@@ -89,7 +89,11 @@ _used_by: list[int] = []
 
 
 def _check_not_forked() -> None:
-    """Says what would otherwise be a wait without end: OpenVINO's threads do not survive a fork."""
+    """Refuse OpenVINO in the child of a fork, where it would wait for ever for the parent's threads.
+
+    Raises:
+        ProviderError: If OpenVINO was used before the fork.
+    """
     if not _used_by:
         _used_by.append(os.getpid())
     elif _used_by[0] != os.getpid():

@@ -50,7 +50,7 @@ class Projection:
         """What the manifest says of it.
 
         Raises:
-            OptionError: the bundle has none, or is on a server.
+            OptionError: If the bundle has none, or is on a server.
         """
         bundle, facts = self._bundle, self._bundle.manifest.projection
         if bundle.folder is None:
@@ -66,7 +66,7 @@ class Projection:
         """Descriptors [output_dim] in [0, 1] of one embedding [dim], or [n, output_dim] of n of them [n, dim].
 
         Raises:
-            OptionError: the bundle has no projection, or is on a server.
+            OptionError: If the bundle has no projection, or is on a server.
             ArrayError: `embeddings` has another shape, is not of floats, or holds NaN or infinity.
         """
         facts = self.facts
@@ -106,12 +106,12 @@ class Projection:
         return OrtSession(load, Provider.CPU, [ORT_NAMES[Provider.CPU]])
 
     def close(self) -> None:
-        """Releases the session."""
+        """Release the session."""
         with self._loading:
             self._runner = None
 
     def forget_after_fork(self) -> None:
-        """Forgets the session without ending it, for the child of a fork, where ending it would hang."""
+        """Forget the session without ending it, for the child of a fork, where ending it would hang."""
         if self._runner is not None:
             self._runner.forget_after_fork()
         self._runner = None
@@ -129,7 +129,11 @@ def _has_none(bundle: Bundle) -> str:
 
 
 def _checked(embeddings: Embeddings, dim: int) -> Embeddings:
-    """The same as float32 [n, dim] in a row."""
+    """Embeddings as contiguous float32 [n, dim].
+
+    Raises:
+        ArrayError: If they have another shape, are not of floats, or hold NaN or infinity.
+    """
     if not isinstance(embeddings, np.ndarray):
         raise ArrayError(
             f"embeddings must be a numpy array [n, {dim}] or [{dim}] of floats; got {type(embeddings).__name__}."

@@ -54,16 +54,16 @@ def calibrate(
     """Asks labelled sounds, and says how cosines become probabilities.
 
     Args:
-        clap: the model.
-        dataset: sounds with labels; captions of a sound are further tags that apply to it.
-        templates: sentences with `{}` for the tag.
-        prevalence: share of right tags among those that will be asked; by default the dataset's.
-        progress: shows progress over the sounds, as in `claprt.evaluation.zero_shot.evaluate`.
+        clap: The model.
+        dataset: Sounds with labels; captions of a sound are further tags that apply to it.
+        templates: Sentences with `{}` for the tag.
+        prevalence: Share of right tags among those that will be asked; by default the dataset's.
+        progress: Shows progress over the sounds, as in `claprt.evaluation.zero_shot.evaluate`.
 
     Raises:
-        DatasetError: too few sounds or tags, or cosines that say nothing about them.
-        OptionError: a template without `{}`, or a share that is none.
-        AudioError: a sound cannot be embedded.
+        DatasetError: If there are too few sounds or tags, or cosines are no higher for right tags.
+        OptionError: If a template has no `{}`, or `prevalence` is not between 0 and 1.
+        AudioError: If a sound cannot be embedded.
     """
     names, truth = tags_of(dataset)
     templates = validate_labels(templates, "templates")
@@ -92,7 +92,7 @@ def tags_of(dataset: Dataset) -> tuple[tuple[str, ...], Truth]:
     """All labels and captions of a dataset, sorted, and which of them apply to which sound [sounds, tags].
 
     Raises:
-        DatasetError: too few sounds, or fewer than two tags.
+        DatasetError: If there are too few sounds, or fewer than two tags.
     """
     applying = [{*item.captions, *([item.label] if item.label is not None else [])} for item in dataset.items]
     names = tuple(sorted(set[str]().union(*applying)))
@@ -108,7 +108,7 @@ def fitted(cosines: Cosines, truth: Truth) -> Curve:
     """The logistic curve over cosines under which the truth is most likely, by Newton's method.
 
     Raises:
-        DatasetError: too few pairs are right, or cosines are no higher for right tags than for wrong ones.
+        DatasetError: If too few pairs are right, or cosines are no higher for right tags than for wrong ones.
     """
     right, wrong = int(truth.sum()), int((~truth).sum())
     if min(right, wrong) < _LEAST:

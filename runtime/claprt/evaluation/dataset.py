@@ -46,23 +46,23 @@ def read_dataset(path: str | os.PathLike[str], *, folds: Sequence[str] = ()) -> 
     """Reads a dataset.
 
     Args:
-        path: a CSV file; or a folder with `labels.csv`, with ESC-50's `meta/esc50.csv`, with any one CSV file, or with
+        path: A CSV file; or a folder with `labels.csv`, with ESC-50's `meta/esc50.csv`, with any one CSV file, or with
             one folder of sounds for each class. A CSV has a header and columns for the file (`file`, `filename`, `path`),
             the class (`label`, `category`, `class`), captions (every column whose name begins with `caption`), and
             `fold`; any but the first may be missing.
-        folds: keeps only the sounds of these folds.
+        folds: Keeps only the sounds of these folds.
 
     Raises:
-        DatasetError: there is no such dataset, a column is missing, or nothing is left.
+        DatasetError: If there is no such dataset, a column is missing, or nothing is left.
     """
     if not isinstance(path, str | os.PathLike):
         raise DatasetError(f"A dataset's folder or CSV file was expected, and {path!r} was given.")
     root, folds = Path(path), tuple(map(str, folds))
     try:
         items = tuple(_items(root))
+    except DatasetError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
         raise DatasetError(f"{root} cannot be read: {error}") from error
     if folds:
         known = {item.fold for item in items}

@@ -81,10 +81,10 @@ def measure_latency(
     """Measures one sound of 1 s, one of 10 s, and ten of 10 s in one call.
 
     Args:
-        clap: the model to measure.
-        target_ms: what 95 % of the sounds shall stay below.
-        trials: calls of each case after three that warm up.
-        progress: is told which case is being measured.
+        clap: The model to measure.
+        target_ms: What 95 % of the sounds shall stay below.
+        trials: Calls of each case after three that warm up.
+        progress: Is told which case is being measured.
     """
     cases: list[Case] = []
     for name, seconds, count in (("1 s", 1, 1), ("10 s", 10, 1), ("10 x 10 s", 10, 10)):

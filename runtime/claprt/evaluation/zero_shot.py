@@ -132,16 +132,16 @@ def evaluate(
     """Embeds a dataset and scores it.
 
     Args:
-        clap: the model.
-        dataset: what `read_dataset` gave.
-        labels: the classes to choose among; by default those of the dataset. All of the dataset's must be among them.
-        templates: sentences with `{}` for the label; each is scored by itself.
-        progress: shows progress over the sounds.
+        clap: The model.
+        dataset: What `read_dataset` gave.
+        labels: The classes to choose among; by default those of the dataset. All of the dataset's must be among them.
+        templates: Sentences with `{}` for the label; each is scored by itself.
+        progress: Shows progress over the sounds.
 
     Raises:
-        DatasetError: a sound's class is not among the labels.
-        AudioError: a sound cannot be embedded.
-        OptionError: a template without `{}`.
+        DatasetError: If a sound's class is not among the labels.
+        AudioError: If a sound cannot be embedded.
+        OptionError: If a template has no `{}`.
     """
     names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
     strange = sorted(set(dataset.labels) - set(names)) if labels else []
@@ -180,7 +180,7 @@ def dataset_vectors(clap: Clap, dataset: Dataset, progress: Report = no_progress
     """Embed every sound of a dataset: [sounds, dim], in its order.
 
     Raises:
-        AudioError: if a sound cannot be embedded.
+        AudioError: If a sound cannot be embedded.
     """
     rows: list[NDArray[np.float32]] = []
     for sound in progress(clap.iter_audio([item.path for item in dataset.items]), len(dataset.items)):
@@ -193,7 +193,15 @@ def dataset_vectors(clap: Clap, dataset: Dataset, progress: Report = no_progress
 def zero_shot(
     audio: Embeddings, text: Embeddings, truth: NDArray[np.int64], labels: Sequence[str], template: str
 ) -> ZeroShot:
-    """Scores vectors of sounds [sounds, dim] against those of labels [labels, dim]; `truth` [sounds] numbers the labels."""
+    """Score vectors of sounds against those of labels.
+
+    Args:
+        audio: Of the sounds, [sounds, dim] float32.
+        text: Of the labels, [labels, dim] float32.
+        truth: Position of each sound's label, [sounds] int64.
+        labels: The labels.
+        template: The sentence in which they were embedded.
+    """
     cosines = np.einsum("ad,ld->al", audio, text)
     ranking = np.argsort(-cosines, axis=1, kind="stable")
     confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -227,8 +235,8 @@ def check_picture(path: Path) -> None:
     """Whether a picture could be written there, before the work that it would show is done.
 
     Raises:
-        OptionError: the path ends in none of `PICTURES`.
-        MissingDependencyError: matplotlib is not installed.
+        OptionError: If the path ends in none of `PICTURES`.
+        MissingDependencyError: If matplotlib is not installed.
     """
     if path.suffix.lower() not in PICTURES or path.is_dir():
         raise OptionError(f"{path} is no name for a picture; let it end in {', '.join(PICTURES)}.")
@@ -240,8 +248,8 @@ def confusion_picture(result: ZeroShot, path: Path, title: str) -> None:
     """Writes the confusion matrix as a picture.
 
     Raises:
-        OptionError: the path ends in none of `PICTURES`.
-        MissingDependencyError: matplotlib is not installed.
+        OptionError: If the path ends in none of `PICTURES`.
+        MissingDependencyError: If matplotlib is not installed.
     """
     check_picture(path)
     from matplotlib.figure import Figure

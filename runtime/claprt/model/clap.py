@@ -52,6 +52,18 @@ class Clap(Loaded):
         cache: VectorCache | None = None,
         projection: Bundle | None = None,
     ) -> None:
+        """Put a model together; `claprt.load` does it from names.
+
+        Args:
+            bundle: The bundle; its manifest alone for a server.
+            engine: Runs the towers.
+            recipe: Preprocessing of sounds.
+            long: Treatment of clips longer than a window.
+            batch_size: Windows in one run of the audio tower.
+            tokenizer: By default the bundle's own.
+            cache: Stores vectors of sounds; None for none.
+            projection: Bundle whose projection `project` runs; by default `bundle`.
+        """
         super().__init__(bundle.manifest.name)
         self.bundle = bundle
         self.engine = engine
@@ -269,7 +281,7 @@ class Clap(Loaded):
         return _result(self.label_steps(texts))
 
     def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
-        """`embed_labels`, which can be left between batches, whose size `pace` gives; for services."""
+        """Run `embed_labels` in steps, for services: yields between batches, whose size `pace` sets; ends with [n, dim]."""
         self.check_open()
         cache = self.embedding_cache
         _, texts = split_texts(texts)

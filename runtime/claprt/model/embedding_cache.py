@@ -33,7 +33,7 @@ class EmbeddingCache:
     """The sounds and texts of one fingerprint in a cache."""
 
     def __init__(self, cache: VectorCache, fingerprint: str, dim: int | None = None) -> None:
-        """Takes the cache, the fingerprint of a model, and the length of its vectors, which those found must have."""
+        """Take the cache, the fingerprint of a model, and the length of its vectors, which those found must have."""
         self.cache, self.fingerprint, self._dim = cache, fingerprint, dim
         self._digests: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
@@ -79,12 +79,12 @@ class EmbeddingCache:
         return found
 
     def store(self, key: bytes, sound: EmbeddedSound) -> None:
-        """Stores a result, unless it is an error."""
+        """Store a result, unless it is an error."""
         if sound.vector is not None:
             self.cache.put(key, _packed(sound))
 
     def find_text(self, key: bytes) -> Embedding | None:
-        """The vector of a text that was embedded before; None for any other."""
+        """Vector [dim] float32 of a text that was embedded before; None for any other."""
         value = self.cache.get(key)
         if value is None:
             return None
@@ -97,13 +97,20 @@ class EmbeddingCache:
         return vector
 
     def store_text(self, key: bytes, vector: Embedding) -> None:
-        """Stores a text's vector."""
+        """Store the vector [dim] float32 of a text."""
         self.cache.put(key, vector.astype("<f4").tobytes())
 
     def embed_all(
         self, sources: Iterable[AudioSource], sample_rate: int | None, default_rate: int, embed: Embed
     ) -> Iterator[EmbeddedSound]:
-        """The results of all sources, in order; `embed` computes those that are not in the cache."""
+        """Yield the results of all sources in order.
+
+        Args:
+            sources: What is to be embedded.
+            sample_rate: Rate of arrays in Hz, or None.
+            default_rate: The model's rate, for arrays without one.
+            embed: Computes the results that are not in the cache.
+        """
         remaining = iter(sources)
         while first := list(itertools.islice(remaining, 1)):
             chunk = itertools.chain(first, itertools.islice(remaining, _CHUNK - 1))

@@ -148,18 +148,23 @@ def load_again(arguments: Mapping[str, Any], fingerprint: str) -> Clap:
     """What a pickled or deeply copied model becomes: the same one, loaded where it is unpickled.
 
     Args:
-        arguments: of `load`, without the fingerprint.
-        fingerprint: of the model that was pickled.
+        arguments: Of `load`, without the fingerprint.
+        fingerprint: Of the model that was pickled.
 
     Raises:
-        FingerprintError: what lies at the bundle's path has other vectors.
-        ClaprtError: as `load`.
+        FingerprintError: If the bundle at the path has another fingerprint.
+        ClaprtError: See `load`.
     """
     return load(**arguments, fingerprint=fingerprint)
 
 
 def _projecting(folder: str | os.PathLike[str], model: Bundle) -> Bundle:
-    """The bundle whose projection is run on the model's vectors."""
+    """Read the bundle whose projection is run on the model's vectors.
+
+    Raises:
+        OptionError: If it has no projection.
+        FingerprintError: If it is of another checkpoint.
+    """
     found = read_bundle(folder)
     if found.manifest.projection is None:
         raise OptionError(f"projection={os.fspath(folder)!r}: the bundle there has none.")
@@ -191,7 +196,11 @@ def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
 
 
 def _served(url: str, precision: str | None, asked: EngineOptions, options: dict[str, Any]) -> TritonEngine:
-    """The engine on the server, with its own options; those of an engine in this process must be the defaults."""
+    """Connect to the engine on a server.
+
+    Raises:
+        OptionError: If an option is for an engine in this process, is unknown, or asks for another precision.
+    """
     from claprt.engines.providers import EngineOptions
     from claprt.engines.triton.engine import TritonEngine
 

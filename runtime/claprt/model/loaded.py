@@ -35,7 +35,7 @@ class Loaded(ABC):
 
     @abstractmethod
     def _release(self) -> None:
-        """Gives back what the model holds."""
+        """Give back what the model holds."""
 
     def close(self) -> None:
         """Release the towers, or the connections to a server; using the model afterwards raises `ClosedError`.
@@ -47,7 +47,11 @@ class Loaded(ABC):
             self._release()
 
     def check_open(self) -> None:
-        """Raises `ClosedError` if it was closed."""
+        """Check that the model was not closed.
+
+        Raises:
+            ClosedError: If it was.
+        """
         if self.closed:
             raise ClosedError(f"The model {self._name!r} was closed. Load it again: claprt.load(…).")
 

@@ -143,7 +143,7 @@ class ParallelPipeline:
             yield sound
 
     def _read(self) -> None:
-        """Reads sounds until the block is left."""
+        """Read sounds until the block is left."""
         while not self._stop.is_set():
             try:
                 views, read = self._unread.get(timeout=0.1)
@@ -155,7 +155,7 @@ class ParallelPipeline:
                 read.set_exception(error)
 
     def _sent(self, views: Iterator[AudioFeatures]) -> list[Future[Embedding]]:
-        """Hands a sound's windows to the callers, as fast as they take them."""
+        """Hand a sound's windows to the callers, as fast as they take them."""
         futures: list[Future[Embedding]] = []
         for view in views:
             future: Future[Embedding] = Future()
@@ -169,7 +169,7 @@ class ParallelPipeline:
         return futures
 
     def _call(self) -> None:
-        """Sends windows through the tower until the block is left."""
+        """Send windows through the tower until the block is left."""
         while not self._stop.is_set():
             try:
                 view, future = self._views.get(timeout=0.1)

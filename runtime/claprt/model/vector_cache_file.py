@@ -51,14 +51,14 @@ class VectorFile:
     """Values by key in one file. Connections belong to one thread of one process each; a forked child opens its own."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """Opens the file, or begins it.
+        """Open the file, or begins it.
 
         Args:
-            folder: where it lies; made if it is not there.
-            limit: bytes that the file and what SQLite keeps beside it may take.
+            folder: Where it lies; made if it is not there.
+            limit: Bytes that the file and what SQLite keeps beside it may take.
 
         Raises:
-            OptionError: the folder cannot be made, read or written. A full disk is only warned of.
+            OptionError: If the folder cannot be made, read or written. A full disk is only warned of.
         """
         self.path, self._limit = folder / _FILE, limit
         self._wal = Path(f"{self.path}-wal")
@@ -86,13 +86,13 @@ class VectorFile:
         return self._guarded(lambda database: self._read(database, key))
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Stores a value, if there is room for it."""
+        """Store a value, if there is room for it."""
         if len(value) + _CHECKSUM > self._limit // 8:
             return
         self._guarded(lambda database: self._write(database, key, _checksum(key, value) + value))
 
     def drop(self, key: bytes) -> None:
-        """Forgets a value."""
+        """Forget a value."""
         self._guarded(lambda database: self._delete(database, key))
 
     def _open(self, folder: Path) -> None:
@@ -167,7 +167,7 @@ class VectorFile:
         return None
 
     def _begin_anew(self) -> None:
-        """Sets the file aside, unless another process or thread has done so already."""
+        """Set the file aside, unless another process or thread has done so already."""
         held = getattr(self._local, "inode", None)
         self._disconnect()
         if held is not None and held != _inode(self.path):
@@ -220,7 +220,7 @@ class VectorFile:
                     raise
 
     def _change(self, database: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
-        """Runs a statement if the write-ahead log has room, seen with the lock of writers held. Returns whether it has."""
+        """Run a statement if the write-ahead log has room, seen with the lock of writers held. Returns whether it has."""
         while True:
             database.execute("BEGIN IMMEDIATE")
             if self._wal_bytes() <= self._wal_limit:
@@ -245,14 +245,14 @@ class VectorFile:
             return 0
 
     def _let_go(self, database: sqlite3.Connection) -> bool:
-        """Deletes the thirtieth part of the entries that was not used for longest. Returns whether any could go."""
+        """Delete the thirtieth part of the entries that was not used for longest. Returns whether any could go."""
         (entries,) = database.execute("SELECT COUNT(*) FROM vectors").fetchone()
         oldest = "SELECT key FROM vectors ORDER BY used LIMIT ?"
         delete = f"DELETE FROM vectors WHERE key IN ({oldest})"
         return entries > 0 and self._change(database, delete, (entries // 30 + 1,))
 
     def _shrink(self, database: sqlite3.Connection) -> None:
-        """Brings a file that was written under a larger bound under this one."""
+        """Bring a file that was written under a larger bound under this one."""
         with contextlib.suppress(OSError):
             aside = self.path.with_suffix(".damaged")
             if aside.exists() and aside.stat().st_size + self.path.stat().st_size > self._limit:

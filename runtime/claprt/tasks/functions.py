@@ -163,7 +163,15 @@ def classify(
 def classify_embedding(
     clap: Clap, vector: Embedding, texts: Embeddings, names: tuple[str, ...], top_k: int = 1
 ) -> Classification:
-    """How well labels fit a sound, both already embedded: `vector` [dim], `texts` [labels, dim]."""
+    """Classify a sound that has been embedded.
+
+    Args:
+        clap: The model.
+        vector: Of the sound, [dim] float32.
+        texts: Vectors of the labels, [labels, dim] float32.
+        names: The labels.
+        top_k: Number of labels in `top_k_classes`.
+    """
     similarities, logits, probabilities = score_labels(vector, texts, clap.manifest.logit_scale_a)
     return Classification(
         class_names=names,

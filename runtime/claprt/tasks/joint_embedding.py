@@ -18,7 +18,7 @@ class Vectors(np.ndarray[Any, np.dtype[np.float32]]):
     """An array of numpy that also has `numpy()`, as arrays of mlx and torch do: code that was written for those runs on."""
 
     def numpy(self) -> NDArray[np.float32]:
-        """The same numbers as a bare array, not copied."""
+        """The same array [n, dim] float32 as a plain `numpy.ndarray`, not copied."""
         return self.view(np.ndarray)
 
 
@@ -74,7 +74,7 @@ class JointEmbedding:
         return int(self.vectors.shape[1])
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """`vectors` as a bare array, not copied."""
+        """`vectors` [n, dim] float32 as a plain `numpy.ndarray`, not copied."""
         return self.vectors.numpy()
 
     def best_match(self, top_k: int = 1, *, sound: int = 0) -> str | list[str]:

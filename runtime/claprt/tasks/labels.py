@@ -14,7 +14,7 @@ def apply_template(template: str | None, names: Sequence[str]) -> list[str]:
     """Labels as the sentences that are embedded.
 
     Raises:
-        OptionError: the template has no place for a label.
+        OptionError: If the template has no place for a label.
 
     Example:
         >>> apply_template("This is a sound of {}.", ["rain"])
@@ -28,11 +28,12 @@ def apply_template(template: str | None, names: Sequence[str]) -> list[str]:
 
 
 def validate_labels(labels: Sequence[str], called: str = "labels") -> tuple[str, ...]:
-    """The labels, if they can be chosen among; `called` is the argument's name in messages.
+    """Check labels and return them as a tuple; `called` is the argument's name in messages.
 
     Raises:
-        TextError: a label is empty or not a string.
-        OptionError: no list, none in it, or one twice.
+        TextError: If a label is empty.
+        TextTypeError: If a label is not a string.
+        OptionError: If `labels` is not a list, is empty, or a label occurs twice.
     """
     one = called.removesuffix("s")
     if isinstance(labels, str | bytes):
@@ -60,7 +61,7 @@ def label_index(name: str | int, names: Sequence[str], one: str = "label") -> in
     """The position of a label that is given by its name, or by a position counted from either end.
 
     Raises:
-        OptionError: there is no such label.
+        OptionError: If there is no such label.
 
     Example:
         >>> label_index("rain", ["dog", "rain"]), label_index(-1, ["dog", "rain"])

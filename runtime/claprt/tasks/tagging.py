@@ -137,15 +137,15 @@ def tag_embedding(
     """How probable each tag is of a sound, all of them already embedded.
 
     Args:
-        manifest: the bundle's; its `tagging` says how probabilities come about.
-        vector: the sound, [dim].
-        texts: the tags as they were embedded, [tags, dim].
+        manifest: The bundle's; its `tagging` says how probabilities come about.
+        vector: The sound, [dim].
+        texts: The tags as they were embedded, [tags, dim].
         neutral: `NEUTRAL_PROMPTS`, [prompts, dim]; looked at only where the bundle is not calibrated.
-        names: the tags as they were given.
-        threshold: probability from which a tag applies.
+        names: The tags as they were given.
+        threshold: Probability from which a tag applies.
 
     Raises:
-        OptionError: the threshold is no probability.
+        OptionError: If the threshold is not a number from 0 to 1.
     """
     similarities = as_cosines(np.einsum("td,d->t", texts, vector))
     if manifest.tagging is not None:
@@ -190,7 +190,7 @@ def validate_threshold(threshold: object) -> float:
     """The threshold, if it is a probability.
 
     Raises:
-        OptionError: it is not a number from 0 to 1.
+        OptionError: If it is not a number from 0 to 1.
     """
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.integer | np.floating):
         raise OptionError(f"threshold={threshold!r} is not a probability; give a number from 0 to 1.")

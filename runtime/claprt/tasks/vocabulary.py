@@ -47,8 +47,8 @@ def unknown_labels(labels: Iterable[str], trained_words: str) -> list[str]:
     """The labels none of whose words is among those of the training captions, in order.
 
     Args:
-        labels: words or sentences.
-        trained_words: as `Source` has them; where there are none nothing is known, and no label is unknown_labels.
+        labels: Words or sentences.
+        trained_words: As `Source` has them; where there are none nothing is known, and all labels count as known.
 
     Example:
         >>> unknown_labels(["speech", "a dog"], "bark dog rain"), unknown_labels(["speech"], "")
@@ -62,8 +62,8 @@ def warning(manifest: Manifest, labels: Sequence[str]) -> str | None:
     """What to tell whoever asks a model only for what it was not trained on; None otherwise.
 
     Args:
-        manifest: of the model.
-        labels: all that it is asked to choose among, or tags.
+        manifest: Of the model.
+        labels: All that it is asked to choose among, or tags.
     """
     source = manifest.source
     if len(unknown_labels(labels, source.trained_words)) < len(labels):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.util import Finalize
@@ -49,6 +50,7 @@ class TritonEngine:
         retry_for_s: float = 15.0,
         shared_memory: bool | None = None,
         max_concurrency: int = 8,
+        at_once: int | None = None,
     ) -> None:
         """Connect, and read the manifest of the served models.
 
@@ -61,6 +63,7 @@ class TritonEngine:
             shared_memory: Whether tensors go through the machine's shared memory; by default if the server is on this
                 machine and accepts it.
             max_concurrency: Concurrent requests.
+            at_once: Deprecated name of `max_concurrency`.
 
         Raises:
             MissingDependencyError: If tritonclient is not installed.
@@ -68,6 +71,9 @@ class TritonEngine:
             ServerUnavailableError: If the server cannot be reached.
             ServerError: If it does not serve what `claprt triton` builds.
         """
+        if at_once is not None:
+            warnings.warn("The option at_once is now max_concurrency.", DeprecationWarning, stacklevel=2)
+            max_concurrency = at_once
         self.address: Address = parse_address(url)
         if timeout_s <= 0 or retry_for_s < 0 or max_concurrency < 1:
             raise OptionError("timeout_s must be more than 0, retry_for_s at least 0, and max_concurrency at least 1.")
