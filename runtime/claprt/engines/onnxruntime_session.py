@@ -71,8 +71,8 @@ class OrtSession:
         """Create the session in the calling thread, where flush-to-zero stays on: let that be a thread of its own.
 
         Raises:
-            BundleCorruptError: If the graph cannot be loaded on the CPU, differs from the manifest, or was replaced since it
-                was compared with that.
+            BundleCorruptError: If the graph cannot be loaded on the CPU, differs from the manifest, or was replaced since
+                it was compared with that.
             ProviderUnavailableError: If the provider cannot be loaded.
         """
         self._session = self._open(load, provider, providers)
