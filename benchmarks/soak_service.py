@@ -44,7 +44,7 @@ from websockets.exceptions import WebSocketException  # noqa: E402
 import claprt  # noqa: E402
 from benchmarks.bench import machine  # noqa: E402
 from claprt.audio.synthetic import SOUNDS  # noqa: E402
-from tests.serve import wire  # noqa: E402
+from tests.serve import raw_sockets  # noqa: E402
 from tests.serve.process import Process  # noqa: E402
 
 TOLERANCE = 2e-6
@@ -196,12 +196,12 @@ async def leaver(soak: Soak) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", soak.service.port)
             sound = soak.random.choice(soak.sounds).data
             body = json.dumps({"modality": "audio", "input": base64.b64encode(sound).decode()}).encode()
-            whole = wire.request("POST", "/v1/embeddings", {"Content-Type": "application/json"}, body)
+            whole = raw_sockets.request("POST", "/v1/embeddings", {"Content-Type": "application/json"}, body)
             kind = soak.random.choice(["half", "whole", "junk", "pings"])
             if kind == "junk":
                 whole = soak.random.randbytes(2000)
             elif kind == "pings":
-                whole = wire.upgrade("/clap") + wire.frame(b"", wire.PING) * 20_000
+                whole = raw_sockets.upgrade("/clap") + raw_sockets.frame(b"", raw_sockets.PING) * 20_000
             writer.write(whole[: len(whole) // 2] if kind == "half" else whole)
             soak.counts[f"left: {kind}"] += 1
             with contextlib.suppress(TimeoutError):

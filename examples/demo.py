@@ -50,7 +50,7 @@ def main() -> None:
     for name, result in zip(names, results, strict=True):
         print(f"\n{name}")
         for position in result.ranking[: result.top_k]:
-            share = result.probabilities[position]
+            share = float(result.probabilities[position])
             print(f"{result.class_names[position]:22} {share:6.1%} {'█' * round(30 * share)}".rstrip())
 
     vectors = np.stack([result.audio_embedding for result in results])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from claprt.arrays import Embeddings, LogMel, Waveform
+from claprt.arrays import Array, Embeddings, LogMel, Waveform
 from claprt.audio.decode import check_finite
 from claprt.audio.features import model_inputs
 from claprt.audio.log_mel import log_mel
@@ -29,7 +29,6 @@ from claprt.model.results import mean_pool
 from claprt.tasks.classification import score_labels
 from claprt.text.tokenizer import Tokenizer, pad
 from claprt.triton.backend.adapter import (
-    Array,
     Inputs,
     Steps,
     check_distinct,
