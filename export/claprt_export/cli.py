@@ -14,7 +14,6 @@ from pathlib import Path
 from claprt import __version__
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import Manifest
-from claprt.cli.inspect import quality_line
 from claprt.errors import ClaprtError
 from claprt.system.extras import install_hint
 from claprt.system.terminal import printable
@@ -95,7 +94,7 @@ def _result(out: Path, manifest: Manifest) -> Iterator[str]:
         cosine = "" if row.min_cosine is None else f", minimum cosine {row.min_cosine:.9f}"
         yield f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}"
     for row in manifest.quality:
-        yield f"  {quality_line(row)}"
+        yield f"  {row.summary}"
     if not manifest.source.trained:
         yield "  untrained weights: vectors cost what a checkpoint's do and mean nothing"
 

@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="needs torch: the export extra")
 
 from claprt.arrays import Array  # noqa: E402
 from claprt.bundle.graphs import Precision, QualityReport, Stage  # noqa: E402
-from claprt.cli.inspect import quality_line  # noqa: E402
 from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
 from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
 from claprt_export.pipeline import export_bundle  # noqa: E402
@@ -140,7 +139,7 @@ def test_chance_is_not_decided_on() -> None:
         assert row.by_cosine_alone
         assert objection(row) is None
         assert row.tasks[0].sounds == 201
-        line = quality_line(row)
+        line = row.summary
         assert "no better than chance: p = 0." in line
         assert line.endswith("; accepted by the cosine alone")
 
@@ -166,7 +165,7 @@ def test_a_loss_is_refused() -> None:
     assert not found.accepted
     assert not found.by_cosine_alone
     assert "top-1 on towers changes by -" in str(objection(found))
-    assert "at worst -" in quality_line(found)
+    assert "at worst -" in found.summary
 
 
 def test_more_sounds_where_answers_change() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from claprt._moved import restore
+
 
 class Precision(StrEnum):
     """Arithmetic of a graph. A bundle holds `fp32` and whatever else it was exported with.
@@ -140,6 +142,8 @@ class TaskReport:
     recall5_test: PairedTest | None = None
     """The same for `recall5`."""
 
+    __setstate__ = restore
+
     @property
     def change(self) -> float:
         """The worse of the two changes, lowered minus fp32."""
@@ -158,6 +162,25 @@ class TaskReport:
         if not self._tests:
             return self.change >= self.limit
         return all(test.worst >= self.limit for test in self._tests if test.signal)
+
+    @property
+    def summary(self) -> str:
+        """The shares in one line, with those of fp32."""
+        shares = (
+            ("top-1", self.top1, self.top1_fp32, self.top1_test),
+            ("R@5", self.recall5, self.recall5_fp32, self.recall5_test),
+        )
+        parts: list[str] = []
+        for name, low, full, test in shares:
+            if low is None or full is None:
+                continue
+            finding = ""
+            if test is not None and test.signal:
+                finding = f", at worst {100 * test.worst:+.1f} points"
+            elif test is not None:
+                finding = f", no better than chance: p = {test.chance:.3f}"
+            parts.append(f"{name} {100 * low:.1f} % (fp32 {100 * full:.1f} %{finding})")
+        return f"{', '.join(parts)} of {self.sounds} {self.dataset}"
 
     @property
     def _tests(self) -> list[PairedTest]:
@@ -191,3 +214,15 @@ class QualityReport:
     def by_cosine_alone(self) -> bool:
         """Whether the cosine alone decides: no tasks, or fp32 is at chance in all of them."""
         return not any(task.signal for task in self.tasks)
+
+    @property
+    def summary(self) -> str:
+        """The quality in one line, and whether it is accepted."""
+        cosine = f"{self.centred_cosine:.4f} (worst {self.centred_cosine_min:.4f}, limit {self.centred_cosine_limit})"
+        parts = [f"{self.graph:5} {self.precision} on {self.engine}: centred cosine {cosine}"]
+        parts += [task.summary for task in self.tasks]
+        if self.accepted:
+            parts.append("accepted by the cosine alone" if self.by_cosine_alone else "accepted")
+        else:
+            parts.append("REFUSED and kept by force: never chosen, only run by name")
+        return "; ".join(parts)

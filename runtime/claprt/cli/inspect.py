@@ -8,7 +8,7 @@ from typing import Any
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import ProjectionInfo, QualityReport, TaskReport
+from claprt.bundle.graphs import ProjectionInfo
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
 from claprt.engines.providers import EngineOptions, Provider, choose
@@ -51,36 +51,6 @@ def projection_line(facts: ProjectionInfo) -> str:
     return f"{facts.input_dim} → {facts.output_dim} in [0, 1], {made_from}, within {facts.parity.max_abs:.2g} of torch"
 
 
-def quality_line(row: QualityReport) -> str:
-    """Describe the quality of one lowered graph, and whether it passed."""
-    cosine = f"{row.centred_cosine:.4f} (worst {row.centred_cosine_min:.4f}, limit {row.centred_cosine_limit})"
-    parts = [f"{row.graph:5} {row.precision} on {row.engine}: centred cosine {cosine}"]
-    parts += [_task_line(task) for task in row.tasks]
-    if row.accepted:
-        parts.append("accepted by the cosine alone" if row.by_cosine_alone else "accepted")
-    else:
-        parts.append("REFUSED and kept by force: never chosen, only run by name")
-    return "; ".join(parts)
-
-
-def _task_line(task: TaskReport) -> str:
-    shares = (
-        ("top-1", task.top1, task.top1_fp32, task.top1_test),
-        ("R@5", task.recall5, task.recall5_fp32, task.recall5_test),
-    )
-    lines: list[str] = []
-    for name, low, full, test in shares:
-        if low is None or full is None:
-            continue
-        finding = ""
-        if test is not None and test.signal:
-            finding = f", at worst {100 * test.worst:+.1f} points"
-        elif test is not None:
-            finding = f", no better than chance: p = {test.chance:.3f}"
-        lines.append(f"{name} {100 * low:.1f} % (fp32 {100 * full:.1f} %{finding})")
-    return f"{', '.join(lines)} of {task.sounds} {task.dataset}"
-
-
 def _facts(manifest: Manifest) -> list[str]:
     """The facts that a folder and a server both state."""
     audio, mel, source = manifest.audio, manifest.audio.mel, manifest.source
@@ -121,7 +91,7 @@ def _of_folder(bundle: Bundle) -> list[str]:
         lines.append(f"  {row.graph:8} {row.precision:5} against {row.against}: ≤ {row.max_abs:.2g} {limit}{cosine}")
     if manifest.quality:
         lines.append("\nlowered precisions, as measured when exported")
-        lines += [f"  {quality_line(row)}" for row in manifest.quality]
+        lines += [f"  {row.summary}" for row in manifest.quality]
     return [*lines, "", *_would_choose(bundle)]
 
 
