@@ -70,7 +70,15 @@ def with_lowered(
     material: Material,
     finish: Finish,
 ) -> Manifest:
-    """The manifest with every lowered graph of every tower, written and measured.
+    """Write and measure every lowered graph of every tower, and return the manifest that has them.
+
+    Args:
+        manifest: of the bundle in fp32.
+        towers: what was exported, by stage.
+        precisions: to lower to.
+        tokenizer: of the checkpoint.
+        material: what ranges are drawn from, and what graphs are judged on.
+        finish: writes a graph into the bundle.
 
     Raises:
         PrecisionError: If one does not pass the quality gate, and that was not forced.

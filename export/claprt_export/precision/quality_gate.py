@@ -184,6 +184,13 @@ def measured(reference: Reference, stage: Stage, precision: Precision, run: Run,
 
     More sounds than the fewest are used only if as many answers change among these that a loss above the limit would not be
     excluded. That is decided by the number of changes, not by their direction, so that it does not bias the test.
+
+    Args:
+        reference: everything in fp32.
+        stage: the tower that was lowered.
+        precision: of the lowered graph.
+        run: runs the lowered graph.
+        engine: what runs it, for the report.
     """
     sizes, text = reference.labelled.sizes, reference.text
     if stage is Stage.TEXT:
@@ -231,7 +238,10 @@ def _size(found: TaskReport, sizes: Sequence[int]) -> int:
 
 
 def centred_cosines(low: Array, full: Array) -> Array:
-    """Cosine of each row of `low` with its row of `full`, the mean of `full` subtracted from both. NaN counts as -1."""
+    """Cosines [n] of rows of `low` [n, dim] with those of `full` [n, dim], the mean of `full` subtracted from both.
+
+    NaN counts as -1.
+    """
     mean = full.astype(np.float64).mean(0)
     low, full = low - mean, full - mean
     lengths = np.linalg.norm(low, axis=1) * np.linalg.norm(full, axis=1)
@@ -346,7 +356,11 @@ def _plain(facts: AudioConfig) -> Iterator[Array]:
 
 
 def _feeds(source: Array | Path, facts: AudioConfig) -> Feeds:
-    """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel."""
+    """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel.
+
+    Raises:
+        PrecisionError: If the sound cannot be used.
+    """
     head = LongAudioPolicy(mode=LongMode.HEAD)
     try:
         view = next(audio_features(source, facts, recipe("laion"), head, sample_rate=facts.mel.sample_rate))

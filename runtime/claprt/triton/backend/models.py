@@ -66,7 +66,7 @@ class EachRequest(Model):
 
     @abstractmethod
     def answer(self, inputs: Inputs, wanted: frozenset[str]) -> Mapping[str, Array]:
-        """The outputs by name: at least those that are wanted."""
+        """Outputs [rows, ...] by name, at least those that are wanted."""
 
 
 class AudioDecoder(EachRequest):
@@ -86,6 +86,9 @@ class AudioDecoder(EachRequest):
 
         The rows are `waveforms` [rows, samples] float32 where these are wanted, else `log_mels`
         [rows, views, frames, mels] float32 and `is_longer` [rows, 1]: of a fused bundle there are not as many of each.
+
+        Raises:
+            EmptyAudioError: If no file was given.
         """
         if len(inputs["audio"]) == 0:
             raise EmptyAudioError("audio names no file; give at least one.")
@@ -162,7 +165,11 @@ class Pooling(EachRequest):
     """Embeddings of windows to embeddings of files."""
 
     def answer(self, inputs: Inputs, wanted: frozenset[str]) -> Mapping[str, Array]:
-        """`window_embeddings` [rows, dim] and `windows` [files], their counts, to `audio_embeddings` [files, dim]."""
+        """`window_embeddings` [rows, dim] and `windows` [files], their counts, to `audio_embeddings` [files, dim].
+
+        Raises:
+            ArrayError: If the counts do not add up to the rows, or rows are zero or not finite.
+        """
         vectors, windows = inputs["window_embeddings"], inputs["windows"]
         if windows.size == 0 or windows.min() < 1 or windows.sum() != len(vectors):
             raise ArrayError(f"windows counts {windows.tolist()}, and there are {len(vectors)} rows of window_embeddings.")
@@ -184,7 +191,11 @@ class TextTokenizer(EachRequest):
         self.max_texts = int(parameter(args, "max_texts"))
 
     def answer(self, inputs: Inputs, wanted: frozenset[str]) -> Mapping[str, Array]:
-        """`text` [n] as UTF-8 bytes to `token_ids` and `attention_mask` [n, tokens] int64."""
+        """`text` [n] as UTF-8 bytes to `token_ids` and `attention_mask` [n, tokens] int64.
+
+        Raises:
+            TextError: If there are no texts, too many, or one that is not UTF-8.
+        """
         texts: list[bytes] = list(inputs["text"])
         if not 1 <= len(texts) <= self.max_texts:
             raise TextError(f"This server takes 1 to {self.max_texts} texts in one request; got {len(texts)}.")
@@ -228,6 +239,9 @@ class ZeroShot(EachRequest):
         """`audio_embeddings` [sounds, dim] and `text_embeddings` [texts, dim] to scores [sounds, texts].
 
         The scores are `similarities` (cosines), `logits` (by the checkpoint's scale) and `probabilities` (of the texts).
+
+        Raises:
+            ArrayError: If there are no sounds or no texts.
         """
         sounds: Embeddings = inputs["audio_embeddings"]
         texts: Embeddings = inputs["text_embeddings"]
