@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from claprt.arrays import Array
 from claprt.bundle.address import Address
@@ -46,8 +47,11 @@ class Security:
         return {name.lower(): value for name, value in self.headers.items()} or None
 
 
-class Transport(Protocol):
-    """One way to speak to a server."""
+class Transport(ABC):
+    """One way to speak to a server, through tritonclient's module for a protocol."""
+
+    _module: Any
+    _headers: dict[str, str] | None
 
     def infer(
         self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
@@ -55,39 +59,53 @@ class Transport(Protocol):
         """Send one request.
 
         Args:
-            model: name of the model.
-            version: of the model, empty for the latest.
-            inputs: name to array [...], or to its place in shared memory.
-            outputs: name to a place in shared memory, or None for an array in the reply.
+            model: Name of the model.
+            version: Of the model, empty for the latest.
+            inputs: Name to array [...], or to its place in shared memory.
+            outputs: Name to a place in shared memory, or None for an array in the reply.
 
         Returns:
             The arrays [...] of the reply by name; those in shared memory are left out.
         """
-        ...
+        asked, wanted = requested(self._module, inputs, outputs)
+        result = self._call("infer", model, asked, model_version=version, outputs=wanted, headers=self._headers)
+        return {name: result.as_numpy(name) for name, place in outputs.items() if place is None}
 
     def config(self, model: str) -> dict[str, Any]:
         """The newest configuration of a model, and the `version` that it is served in."""
-        ...
+        return {**self._config(model), "version": newest(self._metadata(model)["versions"])}
 
     def build(self, model: str) -> str:
         """Name of the build that a model is of; empty where it has none."""
-        ...
+        return build_of(self._config(model))
 
     def register(self, name: str, key: str, size: int) -> None:
-        """Tells the server of a shared memory region."""
-        ...
+        """Register a shared memory region with the server."""
+        self._call("register_system_shared_memory", name, key, size, headers=self._headers)
 
     def unregister(self, name: str) -> None:
-        """Lets the server forget it."""
-        ...
+        """Remove a shared memory region from the server."""
+        self._call("unregister_system_shared_memory", name, headers=self._headers)
 
+    @abstractmethod
     def forget_after_fork(self) -> None:
-        """Leaves the connections to the parent, in the child of a fork, which is to have a transport of its own."""
-        ...
+        """Leave the connections to the parent, in the child of a fork, which makes a transport of its own."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Ends the connections."""
-        ...
+        """End the connections."""
+
+    @abstractmethod
+    def _config(self, model: str) -> dict[str, Any]:
+        """Configuration of a model as JSON."""
+
+    @abstractmethod
+    def _metadata(self, model: str) -> dict[str, Any]:
+        """Metadata of a model as JSON."""
+
+    @abstractmethod
+    def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of tritonclient's client."""
 
 
 def connect(address: Address, security: Security, timeout_s: float) -> Transport:
@@ -140,7 +158,7 @@ def requested(
     return asked, wanted
 
 
-class GrpcTransport:
+class GrpcTransport(Transport):
     """gRPC; one channel for all threads."""
 
     _broken: ClassVar[bool] = False
@@ -149,50 +167,13 @@ class GrpcTransport:
     def __init__(self, address: Address, security: Security, timeout_s: float) -> None:
         from tritonclient import grpc
 
-        self._grpc = grpc
+        self._module = grpc
         self._timeout_s = timeout_s
         self._headers = security.metadata
         self._options = grpc_options(address, security)
         self._opening = threading.Lock()
         self._client: Any = None
         self._under_way = 0
-
-    def infer(
-        self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
-    ) -> dict[str, Array]:
-        """Send one request.
-
-        Args:
-            model: name of the model.
-            version: of the model, empty for the latest.
-            inputs: name to array [...], or to its place in shared memory.
-            outputs: name to a place in shared memory, or None for an array in the reply.
-
-        Returns:
-            The arrays [...] of the reply by name; those in shared memory are left out.
-        """
-        asked, wanted = requested(self._grpc, inputs, outputs)
-        options = {"model_version": version, "outputs": wanted, "headers": self._headers}
-        result = self._call("infer", model, asked, **options)
-        return {name: result.as_numpy(name) for name, place in outputs.items() if place is None}
-
-    def config(self, model: str) -> dict[str, Any]:
-        """The newest configuration of a model."""
-        found = self._call("get_model_config", model, as_json=True, headers=self._headers)["config"]
-        metadata = self._call("get_model_metadata", model, as_json=True, headers=self._headers)
-        return {**found, "version": newest(metadata["versions"])}
-
-    def build(self, model: str) -> str:
-        """Name of the build that a model is of."""
-        return build_of(self._call("get_model_config", model, as_json=True, headers=self._headers)["config"])
-
-    def register(self, name: str, key: str, size: int) -> None:
-        """Tells the server of a shared memory region."""
-        self._call("register_system_shared_memory", name, key, size, headers=self._headers)
-
-    def unregister(self, name: str) -> None:
-        """Lets the server forget it."""
-        self._call("unregister_system_shared_memory", name, headers=self._headers)
 
     def forget_after_fork(self) -> None:
         """Leaves the channel to the parent; gRPC's own handlers make it ready for another one, if it was idle."""
@@ -205,6 +186,12 @@ class GrpcTransport:
         if client is not None:
             client.close()
 
+    def _config(self, model: str) -> dict[str, Any]:
+        return self._call("get_model_config", model, as_json=True, headers=self._headers)["config"]
+
+    def _metadata(self, model: str) -> dict[str, Any]:
+        return self._call("get_model_metadata", model, as_json=True, headers=self._headers)
+
     def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
         if GrpcTransport._broken:
             raise ServerUnavailableError(
@@ -213,7 +200,7 @@ class GrpcTransport:
             )
         with self._opening:
             if self._client is None:
-                self._client = self._grpc.InferenceServerClient(**self._options)
+                self._client = self._module.InferenceServerClient(**self._options)
             client = self._client
             self._under_way += 1
         try:
@@ -225,13 +212,13 @@ class GrpcTransport:
                 self._under_way -= 1
 
 
-class HttpTransport:
+class HttpTransport(Transport):
     """HTTP with binary tensors; tritonclient's HTTP client is not for several threads, so each has its own."""
 
     def __init__(self, address: Address, security: Security, timeout_s: float) -> None:
         from tritonclient import http
 
-        self._http = http
+        self._module = http
         self._timeout_s = timeout_s
         self._headers = dict(security.headers) or None
         self._options: dict[str, Any] = {"url": address.netloc, "ssl": address.tls, "connection_timeout": timeout_s}
@@ -240,41 +227,6 @@ class HttpTransport:
             files["certfile"] = security.certificate_chain
             self._options["ssl_options"] = {name: file for name, file in files.items() if file is not None}
         self._of_thread = threading.local()
-
-    def infer(
-        self, model: str, version: str, inputs: Mapping[str, Array | Placed], outputs: Mapping[str, Placed | None]
-    ) -> dict[str, Array]:
-        """Send one request.
-
-        Args:
-            model: name of the model.
-            version: of the model, empty for the latest.
-            inputs: name to array [...], or to its place in shared memory.
-            outputs: name to a place in shared memory, or None for an array in the reply.
-
-        Returns:
-            The arrays [...] of the reply by name; those in shared memory are left out.
-        """
-        asked, wanted = requested(self._http, inputs, outputs)
-        result = self._call("infer", model, asked, model_version=version, outputs=wanted, headers=self._headers)
-        return {name: result.as_numpy(name) for name, place in outputs.items() if place is None}
-
-    def config(self, model: str) -> dict[str, Any]:
-        """The newest configuration of a model."""
-        found = self._call("get_model_config", model, headers=self._headers)
-        return {**found, "version": newest(self._call("get_model_metadata", model, headers=self._headers)["versions"])}
-
-    def build(self, model: str) -> str:
-        """Name of the build that a model is of."""
-        return build_of(self._call("get_model_config", model, headers=self._headers))
-
-    def register(self, name: str, key: str, size: int) -> None:
-        """Tells the server of a shared memory region."""
-        self._call("register_system_shared_memory", name, key, size, headers=self._headers)
-
-    def unregister(self, name: str) -> None:
-        """Lets the server forget it."""
-        self._call("unregister_system_shared_memory", name, headers=self._headers)
 
     def forget_after_fork(self) -> None:
         """Leaves the connections to the parent; gevent, which they run on, would wait for ever without being told."""
@@ -289,10 +241,16 @@ class HttpTransport:
             client.close()
             del self._of_thread.client
 
+    def _config(self, model: str) -> dict[str, Any]:
+        return self._call("get_model_config", model, headers=self._headers)
+
+    def _metadata(self, model: str) -> dict[str, Any]:
+        return self._call("get_model_metadata", model, headers=self._headers)
+
     def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
         client = getattr(self._of_thread, "client", None)
         if client is None:
-            client = self._http.InferenceServerClient(network_timeout=self._timeout_s, **self._options)
+            client = self._module.InferenceServerClient(network_timeout=self._timeout_s, **self._options)
             self._of_thread.client = client
         try:
             return getattr(client, method)(*arguments, **options)
