@@ -84,6 +84,15 @@ class TestFairShares:
         shares.charge(new, 1.0)
         assert shares.least_served([old, new]) is old
 
+    def test_one_that_rests_between_its_requests_keeps_its_place(self) -> None:
+        """Also where, meanwhile, only a client that has used much is ready."""
+        shares, light, heavy, heaviest = FairShares(credit=2.0), Client(), Client(), Client()
+        for client, cost in ((light, 1.0), (heavy, 50.0), (heaviest, 100.0)):
+            shares.charge(client, cost)
+        assert shares.least_served([heaviest]) is heaviest
+        assert shares.usage(light) == 1.0
+        assert shares.least_served([heavy, light]) is light
+
     def test_credit_is_bounded(self) -> None:
         shares, busy, idle = FairShares(credit=2.0), Client(), Client()
         assert shares.usage(idle) == 0.0
@@ -123,7 +132,7 @@ class TestReaders:
         readers.close()
         assert done == 30
         assert held == 0
-        assert 2 < most <= 12
+        assert 2 < most <= 16
 
     def test_a_short_one_does_not_wait_for_long_ones(self) -> None:
         change, order = threading.Condition(threading.RLock()), list[str]()
@@ -142,6 +151,49 @@ class TestReaders:
         add("short", 0.005)
         readers.close()
         assert order.index("short") == 0
+
+    def test_one_gives_way_to_a_client_that_has_used_much_less(self) -> None:
+        """Two that end within their first slice keep both readers busy, of clients that have used a second each."""
+        order = list[str]()
+        readers = Readers(threading.Condition(threading.RLock()), lambda _: True)
+        begun = threading.Barrier(3)
+
+        def add(name: str, seconds: float, client: Client, begin: Callable[[], object] = lambda: None) -> None:
+            def work(reading: ReadTask) -> None:
+                begin()
+                burn(seconds, lambda: readers.pause(reading))
+                order.append(name)
+
+            readers.add(ReadTask(client=client, work=work, is_cancelled=lambda: False, on_error=lambda _: None))
+
+        idle = Client()
+        readers._shares.usage(idle)
+        for name in ("first", "second"):
+            busy = Client()
+            readers._shares.charge(busy, 1.0)
+            add(name, 0.04, busy, begun.wait)
+        begun.wait()
+        add("other", 0.001, idle)
+        readers.close()
+        assert order[0] == "other"
+
+    def test_one_reads_while_windows_wait_for_the_tower(self) -> None:
+        at_once, most, change = 0, 0, threading.Condition(threading.RLock())
+        readers = Readers(change, lambda _: True, lambda: True)
+
+        def work(reading: ReadTask) -> None:
+            nonlocal at_once, most
+            with change:
+                at_once += 1
+                most = max(most, at_once)
+            time.sleep(0.005)
+            with change:
+                at_once -= 1
+
+        for _ in range(12):
+            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
+        readers.close()
+        assert most == 1
 
     def test_one_that_fails_leaves_the_thread_alive(self) -> None:
         readers, failed, done = Readers(threading.Condition(threading.RLock()), lambda _: True), list[str](), list[int]()

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 _WORTH_KEEPING = 24_000_000
 """Bytes from which a prepared graph is kept: below that, preparing takes less than 0.1 s."""
+_SPIN_US = 1000
+"""How long onnxruntime's idle threads wait for work before they sleep. By its default they take 40 ms of a core after each
+run, from whatever runs next; within a run, this is long enough."""
 
 ProviderOptions = list[str | tuple[str, dict[str, str]]]
 
@@ -154,6 +157,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))  # from 1.26
     for name, value in _entries().items():
         options.add_session_config_entry(name, value)
     return options

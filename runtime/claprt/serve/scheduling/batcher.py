@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 _ON_CPU = ("cpu", "openvino")
 """Providers whose runs use all cores of this machine: one at a time, since two at once would both take longer."""
-_TEXT_RUN_S = 0.015
+_TEXT_RUN_S = 0.007
 """Target duration of a run of the text tower, for which audio of another client may wait."""
 _TEXTS_PER_STEP = 32
 """Texts that are tokenized in one step."""
@@ -64,7 +64,7 @@ class Batcher:
         on_cpu = clap.provider in _ON_CPU
         cores = FairLock() if on_cpu else contextlib.nullcontext()
         self._tower = AudioTower(self._change, self._run_windows, cores)
-        self._readers = Readers(self._change, self._tower.has_room)
+        self._readers = Readers(self._change, self._tower.has_room, lambda: on_cpu and self._tower.queued > 0)
         self._text_tower = TextTower(_as_exception, cores)
         self._pace = Pace(_TEXT_RUN_S) if on_cpu else None
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="claprt-work")

@@ -1,13 +1,14 @@
 """Fair queueing among clients that wait for the same resource: a reader, the audio tower, the text tower.
 
 The client that has used the least so far, relative to what it sends, comes next. A new client starts level with the least
-served of those that wait; one that was served before keeps what it has used. So a client with little work is served soon
+served of those that wait or were served within the last second; one that was served before keeps what it has used. So a client with little work is served soon
 after it arrives, whatever others have queued, and no client waits for ever.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, KeysView
@@ -23,6 +24,7 @@ Steps = Generator[None, None, T]
 
 _REFERENCE_BYTES = 1 << 16
 _LEAST, _MOST = 1 / 16, 4.0
+_RECENT_S = 1.0
 
 
 class Client:
@@ -56,10 +58,11 @@ class FairShares:
         """`credit` is how far the usage of a client that was idle may be below that of the others."""
         self._credit = credit
         self._usage: weakref.WeakKeyDictionary[Client, float] = weakref.WeakKeyDictionary()
+        self._served: weakref.WeakKeyDictionary[Client, float] = weakref.WeakKeyDictionary()
         self._least = 0.0
 
     def usage(self, client: Client) -> float:
-        """What a client has used; for a new one, as much as the client that was served last."""
+        """What a client has used; for a new one, the least of the clients that are active."""
         usage = max(self._usage.get(client, self._least), self._least - self._credit)
         self._usage[client] = usage
         return usage
@@ -67,13 +70,21 @@ class FairShares:
     def charge(self, client: Client, cost: float) -> None:
         """Add to what a client has used."""
         self._usage[client] = self.usage(client) + cost / client.weight
+        self._served[client] = time.monotonic()
 
     def least_served(self, clients: Iterable[Client]) -> Client | None:
         """The client that has used the least, the earlier one of equals; None if there are none."""
         client = min(clients, key=self.usage, default=None)
         if client is not None:
-            self._least = max(self._least, self.usage(client))
+            self._least = max(self._least, min(map(self.usage, (client, *self._recently_served()))))
         return client
+
+    def _recently_served(self) -> list[Client]:
+        since = time.monotonic() - _RECENT_S
+        recent = [client for client, served in self._served.items() if served >= since]
+        if len(recent) < len(self._served):
+            self._served = weakref.WeakKeyDictionary({client: self._served[client] for client in recent})
+        return recent
 
 
 class ClientQueues(Generic[T]):

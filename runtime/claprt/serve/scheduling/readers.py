@@ -1,9 +1,11 @@
 """Threads that read audio (decode, resample, log-mel), a slice of each input in turn, so that long ones delay nobody.
 
 An input starts as soon as a reader is free, and most end within their first slice. Longer ones continue beside others of
-their kind, one at a time, the client that has used the least first (`fair_queue`). Only so many inputs are in progress, two
-of one client; one that exceeds its level and finds no room in the next releases what it holds and starts again later. So
-memory is bounded by the number of inputs in progress, whatever clients send.
+their kind, one at a time, the client that has used the least first (`fair_queue`). An input also gives way to one of a
+client that has used much less. While windows wait for the tower, one reader works: it keeps the tower supplied, and two
+would only slow down the run. Only so many inputs are in progress, two of one client; one that exceeds its level and finds
+no room in the next releases what it holds and starts again later. So memory is bounded by the number of inputs in progress,
+whatever clients send.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ _SLICE_S = 0.02
 """Processor time after which a long input gives way to others."""
 
 _CREDIT_S = 0.25
+_MUCH_LESS_S = 0.05
+"""An input gives way at once to one of a client that has used less than its own by this much."""
 _PER_CLIENT = 2
 """Inputs of one client that may be in progress."""
 
@@ -35,7 +39,7 @@ class _Level:
     """Inputs that may be in progress here."""
 
 
-_LEVELS = (_Level(0.05, CONCURRENCY), _Level(1.0, 6), _Level(float("inf"), 4))
+_LEVELS = (_Level(0.05, 6), _Level(1.0, 6), _Level(float("inf"), 4))
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error
@@ -84,21 +88,30 @@ class ReadTask:
 class Readers:
     """The threads and their queue."""
 
-    def __init__(self, change: threading.Condition, has_room: Callable[[Client], bool]) -> None:
+    def __init__(
+        self,
+        change: threading.Condition,
+        has_room: Callable[[Client], bool],
+        has_windows: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepare the queue; threads start as they are needed.
 
         Args:
             change: Guards all state here, and is notified of changes; `reschedule` is called under it.
             has_room: Whether there is room for more windows of a client.
+            has_windows: Whether windows wait for the tower.
         """
-        self._change, self._has_room = change, has_room
+        self._change, self._has_room, self._has_windows = change, has_room, has_windows
         self._shares = FairShares(_CREDIT_S)
         self._queue: ClientQueues[ReadTask] = ClientQueues()
         self._paused: dict[ReadTask, None] = {}
         self._running: set[ReadTask] = set()
         self._at_level = [0] * len(_LEVELS)
         self._of: Counter[Client] = Counter()
+        self._first: ReadTask | None = None
+        """The task whose turn it is."""
         self._next: ReadTask | None = None
+        """The same, if a reader is free for it."""
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._ended = False
@@ -111,7 +124,9 @@ class Readers:
 
     def reschedule(self) -> None:
         """Choose the next task after a change, and wake its thread. The caller holds `change`."""
-        self._next = self._choose()
+        self._first = self._choose()
+        concurrency = 1 if self._has_windows() else CONCURRENCY
+        self._next = self._first if len(self._running) < concurrency else None
         if self._next is not None and self._next not in self._paused and not self._idle:
             self._start_thread()
         self._change.notify_all()
@@ -129,11 +144,12 @@ class Readers:
         if task.is_cancelled():
             raise Cancelled
         over = task.used_s + task.running_s > _LEVELS[task.level].budget_s
-        if not over and (task.level == 0 or task.running_s < _SLICE_S) and not has_window:
+        slice_ended = task.level > 0 and task.running_s >= _SLICE_S
+        if not (over or slice_ended or has_window or self._first is not None):
             return
         with self._change:
             full = has_window and not self._has_room(task.client)
-            if not (full or over or (task.level and task.running_s >= _SLICE_S)):
+            if not (full or over or slice_ended or self._gives_way(task)):
                 return
             self._shares.charge(task.client, task.end_slice())
             try:
@@ -150,6 +166,14 @@ class Readers:
             self.reschedule()
         for thread in self._threads:
             thread.join()
+
+    def _gives_way(self, task: ReadTask) -> bool:
+        """Whether a short task of a client that has used much less waits, and may start."""
+        other = self._first
+        if other is None or other.level or self._at_level[0] >= _LEVELS[0].places:
+            return False
+        usage = self._shares.usage(task.client) + task.running_s / task.client.weight
+        return self._shares.usage(other.client) < usage - _MUCH_LESS_S
 
     def _promote(self, task: ReadTask) -> None:
         """Move a task to the next level.
@@ -176,9 +200,7 @@ class Readers:
             raise Cancelled
 
     def _choose(self) -> ReadTask | None:
-        """The task to run next, if a reader is free."""
-        if len(self._running) >= CONCURRENCY:
-            return None
+        """The task whose turn it is."""
         one_is_long = any(task.level for task in self._running)
         ready: dict[Client, ReadTask] = {}
         for client in list(self._queue.clients()):
@@ -186,11 +208,11 @@ class Readers:
                 self._queue.take(client)
             if self._queue.count(client) and self._of[client] < _PER_CLIENT:
                 task = self._queue.head(client)
-                blocked = task.level and (one_is_long or self._at_level[task.level] >= _LEVELS[task.level].places)
+                blocked = self._at_level[task.level] >= _LEVELS[task.level].places or (task.level and one_is_long)
                 if not blocked and self._has_room(client):
                     ready[client] = task
-        for task in self._paused if not one_is_long else ():
-            if self._has_room(task.client):
+        for task in self._paused:
+            if self._has_room(task.client) and not (task.level and one_is_long):
                 ready[task.client] = task
         client = self._shares.least_served(ready)
         return None if client is None else ready[client]
