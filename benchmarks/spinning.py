@@ -1,4 +1,4 @@
-"""How long onnxruntime's idle threads wait for work in a loop: the time of one run of `mini`'s audio tower, and what it costs.
+"""How long onnxruntime's idle threads wait for work in a loop: the time of a run of `mini`'s audio tower, and its cost.
 
 python benchmarks/spinning.py [GRAPH]
 

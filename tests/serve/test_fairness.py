@@ -153,7 +153,7 @@ class TestReaders:
         assert order.index("short") == 0
 
     def test_one_gives_way_to_a_client_that_has_used_much_less(self) -> None:
-        """Two that end within their first slice keep both readers busy, of clients that have used a second each."""
+        """Two that end within their first slice keep both readers busy; their clients have sent few bytes for that."""
         order = list[str]()
         readers = Readers(threading.Condition(threading.RLock()), lambda _: True)
         begun = threading.Barrier(3)
@@ -166,14 +166,12 @@ class TestReaders:
 
             readers.add(ReadTask(client=client, work=work, is_cancelled=lambda: False, on_error=lambda _: None))
 
-        idle = Client()
-        readers._shares.usage(idle)
         for name in ("first", "second"):
             busy = Client()
-            readers._shares.charge(busy, 1.0)
+            busy.weigh(100)
             add(name, 0.04, busy, begun.wait)
         begun.wait()
-        add("other", 0.001, idle)
+        add("other", 0.001, Client())
         readers.close()
         assert order[0] == "other"
 

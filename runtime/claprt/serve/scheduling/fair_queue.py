@@ -1,8 +1,8 @@
 """Fair queueing among clients that wait for the same resource: a reader, the audio tower, the text tower.
 
 The client that has used the least so far, relative to what it sends, comes next. A new client starts level with the least
-served of those that wait or were served within the last second; one that was served before keeps what it has used. So a client with little work is served soon
-after it arrives, whatever others have queued, and no client waits for ever.
+served of those that wait or were served within the last second; one that was served before keeps what it has used. So a
+client with little work is served soon after it arrives, whatever others have queued, and no client waits for ever.
 """
 
 from __future__ import annotations
