@@ -202,7 +202,7 @@ def patched(content: bytes, at: int, value: int) -> bytes:
 
 BROKEN: dict[str, tuple[bytes, type[AudioError], str]] = {
     "empty": (b"", EmptyAudioError, "empty file|no bytes"),
-    "text": (b"this is no sound, whatever its name says\n" * 9, AudioDecodeError, "a text file"),
+    "text": (b"this is not a sound, whatever its name says\n" * 9, AudioDecodeError, "a text file"),
     "header only": (wav(RAMP)[:20], AudioDecodeError, "cannot be decoded"),
     "no samples": (wav(np.zeros(0)), EmptyAudioError, "no samples"),
     "truncated wav": (wav(RAMP)[:-500], AudioDecodeError, "truncated: its header states 2000 and 1500 are there"),

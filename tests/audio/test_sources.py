@@ -443,7 +443,7 @@ def test_the_same_content_is_found_again_in_any_wrapping(bundle: Path, folder: P
         rate = None if isinstance(same, dict | tuple) else RATE
         assert np.array_equal(clap.embed_audio(same, rate), expected)  # type: ignore[arg-type]
         assert clap.cache.hits == before + 1
-    with pytest.raises(SampleRateError, match="itself"):  # and is no hit
+    with pytest.raises(SampleRateError, match="itself"):  # and is not a hit
         clap.embed_audio((SOUND, RATE), 8_000)
     assert not np.array_equal(clap.embed_audio((SOUND, 2 * RATE)), expected)
     clap.embed_audio({"bytes": wav(), "path": None})

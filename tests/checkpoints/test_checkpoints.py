@@ -552,7 +552,7 @@ def test_the_variables(stand_in: StandIn, file: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(file))
     assert CLAPExtractor().model.bundle.path == CLAPExtractor(checkpoint_path=str(file)).model.bundle.path == found
     monkeypatch.setenv("CLAPRT_BUNDLE", "630k-audiset-best")
-    with pytest.raises(BundleNotFoundError, match="CLAPRT_BUNDLE names 630k-audiset-best, which is no bundle"):
+    with pytest.raises(BundleNotFoundError, match="CLAPRT_BUNDLE names 630k-audiset-best, which is not a bundle"):
         claprt.load()
     assert len(stand_in.calls) == 1
 

@@ -281,7 +281,9 @@ def test_what_failed_to_load_is_passed_over(manifest: Manifest) -> None:
     fallen = choose("cuda", GPU, judged(manifest), precision="auto", fallback=True, failed=failed)
     assert (fallen.provider, fallen.precision, fallen.options.provider) == ("cpu", "int8", "cuda")
     assert "libcudnn" in fallen.reason
-    with pytest.raises(ProviderUnavailableError, match="fp16 on cuda: it could not be loaded"):  # TensorRT is no stand-in
+    with pytest.raises(
+        ProviderUnavailableError, match="fp16 on cuda: it could not be loaded"
+    ):  # TensorRT does not replace it
         choose("auto", GPU, judged(manifest), precision="fp16", failed=failed)
 
 

@@ -468,7 +468,7 @@ def test_the_hub_is_knocked_at_where_it_is(
 
 
 def test_a_download_that_fails_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that can be reached and does not give the file is no missing network."""
+    """A hub that can be reached and does not give the file is not a missing network."""
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 

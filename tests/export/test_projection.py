@@ -100,7 +100,7 @@ def _saved(tmp_path: Path, content: object) -> Path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (torch.zeros(3), "is no checkpoint of a projection: .* is a Tensor"),
+        (torch.zeros(3), "is not a checkpoint of a projection: .* is a Tensor"),
         ({}, "is an empty dict"),
         ({"state_dict": {"a": torch.zeros(1)}}, "is a dict with state_dict.*claprt-export --checkpoint"),
         ({"config": BASE, "model_state_dict": [1]}, "is a dict with config, model_state_dict"),

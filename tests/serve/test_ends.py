@@ -108,7 +108,7 @@ def test_texts_at_the_end(served_bundle: Path, logs: Path) -> None:
 def test_a_token_of_the_environment_that_is_none(
     value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An empty one is what a substitution leaves that failed; to serve without one would be no answer to it."""
+    """An empty one is what a substitution leaves that failed; to serve without one would not be an answer to it."""
     monkeypatch.setenv("CLAPRT_TOKEN", value)
     assert main(["serve", "--port", "0", "--bundle", "mini"]) == 1
     said = capsys.readouterr().err

@@ -156,7 +156,7 @@ def test_an_interrupt_ends_it_too(served_bundle: Path, logs: Path) -> None:
         assert process.ended() == 0
         assert time.monotonic() - started < 10
         held.socket.close()
-    assert process.said().count("\n") == 1  # the environment's bundle is no small model that it would have to name
+    assert process.said().count("\n") == 1  # the environment's bundle is not a small model that it would have to name
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -173,7 +173,7 @@ def test_a_port_in_use(service: Process, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--port", "65536"], "port=65536 is no port"),
+        (["--port", "65536"], "port=65536 is not a port"),
         (["--host", "a..b"], "is not an address"),
         (["--host", "192.0.2.1"], "cannot be opened"),
         (["--bundle", "FILE"], "a file was found there that is neither"),
@@ -201,7 +201,7 @@ def test_what_keeps_it_from_starting(
 
 def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PORT", "many")
-    assert "PORT='many' is no port" in run(capsys=capsys)
+    assert "PORT='many' is not a port" in run(capsys=capsys)
     monkeypatch.setenv("PORT", "0")
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(tmp_path / "nothing"))
     assert "nothing" in run(capsys=capsys)

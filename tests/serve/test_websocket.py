@@ -108,7 +108,7 @@ class TestClapSocket:
     @pytest.mark.parametrize(
         ("message", "sentence"),
         [
-            (b"abc", "no whole number"),
+            (b"abc", "not a whole number"),
             (b"", "no sample"),
             ("", "not JSON"),
             (np.full(9, np.nan, np.float32).tobytes(), "nan"),

@@ -93,8 +93,8 @@ def test_sample_rate_is_heeded(clap: claprt.Clap, sound: Any) -> None:
     [
         ([], OptionError, "labels is empty"),
         ("dog", OptionError, "one string; give a list"),
-        (None, OptionError, "is no list"),
-        (5, OptionError, "is no list"),
+        (None, OptionError, "is not a list"),
+        (5, OptionError, "is not a list"),
         (b"dog", OptionError, "one string"),
         (["dog", "cat", "dog"], OptionError, "'dog' more than once"),
         (["dog", " "], TextError, "label is empty"),
@@ -136,7 +136,7 @@ def test_the_default_may_change(bundle: Path, fused_bundle: Path, monkeypatch: p
         monkeypatch.setenv("CLAPRT_BUNDLE", str(path))
         assert functions.resolve_model().bundle.path == path
     monkeypatch.setenv("CLAPRT_BUNDLE", str(bundle / "nothing"))
-    with pytest.raises(BundleNotFoundError, match=r"CLAPRT_BUNDLE names .*nothing, which is no bundle"):
+    with pytest.raises(BundleNotFoundError, match=r"CLAPRT_BUNDLE names .*nothing, which is not a bundle"):
         functions.resolve_model()
 
 

@@ -44,7 +44,7 @@ BAD: dict[str, tuple[str, Callable[[], Given], str]] = {
     "a file without a sample": ("clap_audio_file", lambda: file(wav(np.zeros(0), 8000)), "no samples"),
     "two hours": ("clap_audio_file", lambda: file(two_hours()), "more sound"),
     "two hours of raw samples": ("clap_audio_file", lambda: file(bytes(28_800_000), 1000), "more sound"),
-    "half a sample": ("clap_audio_file", lambda: file(b"abc", 8000), "no whole number"),
+    "half a sample": ("clap_audio_file", lambda: file(b"abc", 8000), "not a whole number"),
     "16-bit integers as samples": (
         "clap_audio_file", lambda: file(np.arange(-999, 999, dtype="<i2").tobytes(), 8000), "16-bit integers",
     ),

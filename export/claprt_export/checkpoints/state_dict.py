@@ -48,7 +48,7 @@ def read_weights(file: Path) -> Weights:
     """The state dict of a file, under the names it has there.
 
     Raises:
-        CheckpointError: it is no checkpoint, or holds more than tensors and plain values.
+        CheckpointError: it is not a checkpoint, or holds more than tensors and plain values.
     """
     fault = checkpoint_fault(file)
     if fault is not None:
@@ -88,7 +88,7 @@ def read_pickle(file: Path) -> Any:
     """Unpickles tensors and plain values only: nothing in the file is run, and no more is allocated than it has bytes for.
 
     Raises:
-        CheckpointError: it is no checkpoint, or holds more than that.
+        CheckpointError: it is not a checkpoint, or holds more than that.
     """
     try:
         check_pickles(file)
@@ -98,7 +98,7 @@ def read_pickle(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise CheckpointError(
-            f"{file} is not loaded, because it is no checkpoint or holds more than tensors, and unpickling that could "
+            f"{file} is not loaded, because it is not a checkpoint or holds more than tensors, and unpickling that could "
             f"run code: {reason} If you trust it, load it yourself and save its state_dict with torch.save."
         ) from error
     except Exception as error:  # a damaged pickle leads to nearly any

@@ -127,7 +127,7 @@ class Supply:
         weight = torch.from_numpy(np.where(random.random(count) < 0.45, random.beta(0.6, 0.6, count), 1.0)).float()
         weight = torch.maximum(weight, 1 - weight)
         silent = images.amax((1, 2)) < FLOOR_DB + 5
-        weight = torch.where(silent | silent[other], 1.0, weight)  # a mixture with silence is no mixture
+        weight = torch.where(silent | silent[other], 1.0, weight)  # a mixture with silence is not a mixture
         numbers = torch.tensor([self.number(clip.concept) for clip in clips])
         shares = F.one_hot(numbers, len(self.concepts)) * weight[:, None]
         shares = shares + F.one_hot(numbers[other], len(self.concepts)) * (1 - weight)[:, None]

@@ -102,7 +102,7 @@ def read_projection(path: Path, activation: str | None = None) -> StoredProjecti
     content = read_pickle(path)
     if not (isinstance(content, dict) and _is_mapping(content, "config") and _is_mapping(content, "model_state_dict")):
         raise CheckpointError(
-            f"{path} is no checkpoint of a projection: it should be a dict with config and model_state_dict, and is "
+            f"{path} is not a checkpoint of a projection: it should be a dict with config and model_state_dict, and is "
             f"{_described(content)}. (A CLAP checkpoint is exported with `claprt-export --checkpoint {path}`.)"
         )
     stated = content["config"].get("activation")

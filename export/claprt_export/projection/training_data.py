@@ -29,7 +29,7 @@ class Material:
 
     @property
     def distinct(self) -> Rows:
-        """Sounds that are no copies of an earlier one."""
+        """Sounds that are not copies of an earlier one."""
         return np.unique(self.first)
 
 
@@ -37,7 +37,7 @@ def material(embeddings: NDArray[Any], name: str = "the array", fingerprint: str
     """Embeddings that can be trained on, checked; `name` is for the messages.
 
     Raises:
-        DatasetError: they are no embeddings: not [sounds, dim] of floats, NaN or infinite, or without a direction.
+        DatasetError: they are not embeddings: not [sounds, dim] of floats, NaN or infinite, or without a direction.
     """
     if embeddings.ndim != 2 or not embeddings.size or embeddings.dtype.kind != "f":
         shape = ", ".join(map(str, embeddings.shape))

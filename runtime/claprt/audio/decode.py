@@ -54,5 +54,5 @@ def float_samples(data: bytes) -> Waveform:
         [0.0, 0.0]
     """
     if len(data) % 4:
-        raise AudioDecodeError(f"Raw audio is float32 samples; {len(data)} bytes are no whole number of them.")
+        raise AudioDecodeError(f"Raw audio is float32 samples; {len(data)} bytes are not a whole number of them.")
     return np.frombuffer(data, "<f4").astype(np.float32, copy=False)

@@ -32,7 +32,7 @@ LOUD = 100.0
 """Peak of floats from which they are probably integers by their scale."""
 
 _AUDIBLE = 2.0**-16
-"""Peak, relative to full scale, below which samples of 64 bits are no samples of 64 bits: 16 bits would not hold it."""
+"""Peak, relative to full scale, below which samples of 64 bits were made as something else: 16 bits would not hold it."""
 
 
 def mono_samples(name: str, array: NDArray[Any], *, trust_levels: bool = False) -> Samples:
@@ -105,7 +105,7 @@ def _fix(array: NDArray[Any]) -> str:
     """What to do about samples of another kind."""
     if array.dtype.names is not None:
         return " Put its fields beside each other: numpy.stack([array[field] for field in array.dtype.names])."
-    fixes = {"c": " For the real part: array.real.", "b": " A mask is no sound."}
+    fixes = {"c": " For the real part: array.real.", "b": " A mask is not a sound."}
     return fixes.get(array.dtype.kind, "")
 
 

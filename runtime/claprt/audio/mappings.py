@@ -53,7 +53,7 @@ def _first_of_batch(waveform: Any) -> Any:
 
 
 def name_of(sound: Mapping[Any, Any]) -> Any:
-    """What a dictionary is best named by: its path, else what it holds; None where it is no sound."""
+    """What a dictionary is best named by: its path, else what it holds; None where it is not a sound."""
     path = sound.get("path")
     if isinstance(path, str | os.PathLike):
         return cast("Any", path)

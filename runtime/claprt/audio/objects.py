@@ -120,7 +120,7 @@ def as_array(values: Any) -> NDArray[Any]:
     """
     if np.ma.is_masked(values):
         raise AudioTypeError(
-            "A masked array with masked samples is no sound; fill them first, for instance with .filled(0)."
+            "A masked array with masked samples is not a sound; fill them first, for instance with .filled(0)."
         )
     try:
         found = _of_tensor(values) if callable(getattr(values, "detach", None)) else np.asarray(values)

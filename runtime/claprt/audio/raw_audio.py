@@ -60,7 +60,7 @@ def raw_source(data: bytes) -> bytes | Waveform:
         return samples if _is_ordinary(samples, data[:_GLANCE]) else _identified(data, samples)
     if (file := _as_file(data)) is None:
         _identified(data, float_samples(data[: len(data) // 4 * 4]))
-    return file or float_samples(data)  # which says that there is no whole number of them
+    return file or float_samples(data)  # which refuses bytes that are not a multiple of four
 
 
 def check_samples(name: str, samples: Waveform) -> Waveform:

@@ -275,7 +275,7 @@ def _numbers(items: Sequence[Any]) -> NDArray[Any]:
     except Exception as error:  # numpy's own for rows of several lengths, and whatever tensors in a list raise
         lengths = [len(item) if hasattr(item, "__len__") else 1 for item in itertools.islice(cast("Any", items), 4)]
         raise AudioShapeError(
-            f"This {type(items).__name__} of {len(items)} is no array: its rows have {', '.join(map(str, lengths))} "
+            f"This {type(items).__name__} of {len(items)} is not an array: its rows have {', '.join(map(str, lengths))} "
             "elements. Channels of one sound have one length; several sounds go in as a list of arrays."
         ) from error
     if found.dtype.kind not in "fiu":

@@ -86,9 +86,9 @@ def parse_address(url: str) -> Address:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise OptionError(f"{url!r} is no address of a server: {error}.") from error
+        raise OptionError(f"{url!r} is not an address of a server: {error}.") from error
     if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise OptionError(f"{url!r} is no address of a server; it should look like triton://host:8001.")
+        raise OptionError(f"{url!r} is not an address of a server; it should look like triton://host:8001.")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password:
         raise OptionError(f"{url!r} has more than a host and a port; credentials are given as headers.")
     protocol, tls = _SCHEMES[parts.scheme]

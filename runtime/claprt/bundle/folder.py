@@ -72,7 +72,7 @@ class Bundle:
         Raises:
             BundleCorruptError: If a file was altered after the export, or a graph keeps weights in another file.
             BundleNotFoundError: If a file cannot be read.
-        """
+        """  # noqa: DOC501 - raises a BundleError again
         listed = self.manifest.listed_files()
         try:
             if cache is None:
@@ -138,7 +138,7 @@ def default_bundle() -> str | Path:
         if is_address(named) or published_name(named) is not None or os.path.lexists(bundle_folder(named)):
             return named
         raise BundleNotFoundError(
-            f"{BUNDLE_VARIABLE} names {named}, which is no bundle: there is no such folder or file, nor a published "
+            f"{BUNDLE_VARIABLE} names {named}, which is not a bundle: there is no such folder or file, nor a published "
             "checkpoint of that name. Unset it or name another."
         )
     if not _said:
@@ -154,7 +154,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleNotFoundError: If the path, the folder, the manifest or a listed file is missing.
         BundleVersionError: If the manifest follows another schema.
         BundleCorruptError: If the manifest cannot be read, or a file has another size.
-    """
+    """  # noqa: DOC501 - raises a BundleError again
     refuse_address(path)
     folder = bundle_folder(path)
     try:
@@ -175,7 +175,7 @@ def bundle_folder(path: object) -> Path:
         BundleNotFoundError: If it cannot be a path.
     """
     if not isinstance(path, str | os.PathLike) or "\0" in str(path) or not str(path):
-        raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is no path.")
+        raise BundleNotFoundError(f"A bundle's folder was expected, and {path!r} was given, which is not a path.")
     folder = Path(path)
     return _SHIPPED if str(path).casefold() == "mini" and not folder.exists() else folder  # the case of names is free
 

@@ -50,7 +50,7 @@ class GraphInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileInfo:
-    """A file of the bundle that is no graph."""
+    """A file of the bundle that is not a graph."""
 
     sha256: str
     bytes: int

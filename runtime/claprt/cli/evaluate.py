@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         progress=partial(file_progress, quiet=options.quiet),
     )
     if result.trained_on is not None:
-        note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these are no test.")
+        note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these flatter it.")
     print(summary(result) if options.json is None else json.dumps(result.to_dict(), indent=1))
     if options.output is not None:
         options.output.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")

@@ -217,10 +217,10 @@ def _loaded(options: argparse.Namespace) -> Clap:
 def _port(given: int | None) -> int:
     stated = os.environ.get("PORT") or str(_PORT)
     if given is None and not (stated.isascii() and stated.isdigit()):
-        raise OptionError(f"PORT={stated!r} is no port.")
+        raise OptionError(f"PORT={stated!r} is not a port.")
     port = int(stated) if given is None else given
     if not 0 <= port <= 65_535:
-        raise OptionError(f"port={port} is no port; give 1 to 65535, or 0 for any that is free.")
+        raise OptionError(f"port={port} is not a port; give 1 to 65535, or 0 for any that is free.")
     return port
 
 

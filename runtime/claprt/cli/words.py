@@ -99,4 +99,4 @@ def take_files_from_words(options: argparse.Namespace) -> None:
 
 def _is_file(name: str) -> bool:
     folder = any(mark in name for mark in (os.sep, os.altsep) if mark) and os.path.isdir(name)  # noqa: PTH112
-    return name == "-" or is_sound_name(name) or os.path.isfile(name) or folder  # noqa: PTH113 - any label is no error
+    return name == "-" or is_sound_name(name) or os.path.isfile(name) or folder  # noqa: PTH113 - any text may be a label

@@ -173,5 +173,5 @@ def _log_odds_of(share: float) -> float:
 
 def _checked_share(share: object) -> float:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise OptionError(f"prevalence={share!r} is no share of right tags; give a number between 0 and 1.")
+        raise OptionError(f"prevalence={share!r} is not a share of right tags; give a number between 0 and 1.")
     return float(share)

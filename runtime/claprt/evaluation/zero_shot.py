@@ -97,7 +97,7 @@ class Evaluation:
     sounds: int
     fingerprint: str
     trained_on: str | None = None
-    """What the weights have heard, where the manifest says so: figures on that are no test."""
+    """Datasets that the weights were trained on, where the manifest names them; figures on these flatter the model."""
     zero_shot: tuple[ZeroShot, ...] = ()
     text_to_audio: Retrieval | None = None
     audio_to_text: Retrieval | None = None
@@ -239,7 +239,7 @@ def check_picture(path: Path) -> None:
         MissingDependencyError: If matplotlib is not installed.
     """
     if path.suffix.lower() not in PICTURES or path.is_dir():
-        raise OptionError(f"{path} is no name for a picture; let it end in {', '.join(PICTURES)}.")
+        raise OptionError(f"{path} is not a name for a picture; let it end in {', '.join(PICTURES)}.")
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingDependencyError(f"A picture needs matplotlib: {install_hint('evaluate')}.")
 

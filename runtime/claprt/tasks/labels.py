@@ -39,7 +39,7 @@ def validate_labels(labels: Sequence[str], called: str = "labels") -> tuple[str,
     if isinstance(labels, str | bytes):
         raise OptionError(f"{called}={labels!r} is one string; give a list of {called}.")
     if not isinstance(labels, Iterable) or getattr(labels, "shape", None) == ():
-        raise OptionError(f"{called}={labels!r} is no list; give a list of {called}.")
+        raise OptionError(f"{called}={labels!r} is not a list; give a list of {called}.")
     _, names = split_texts(labels)
     if not names:
         raise OptionError(f"{called} is empty; give at least one {one}.")

@@ -42,7 +42,7 @@ class Tokenizer:
         Raises:
             BundleCorruptError: If it is not a tokenizer, has parts that are not supported, is another file than the
                 exported one, or has ids beyond the embeddings of the text tower.
-        """
+        """  # noqa: DOC501 - raises what ends the process again
         import tokenizers
 
         from claprt.text.tokenizer_file import check_tokenizer_file
@@ -61,7 +61,7 @@ class Tokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # plain Exception, or what a panic of the library is, which is no Exception
+        except BaseException as error:  # plain Exception, or what a panic of the library is, which is not an Exception
             raise BundleCorruptError(f"{path} is not a tokenizer: {error}. Export the bundle again.") from error
         entries = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if entries > facts.vocabulary:
@@ -78,7 +78,7 @@ class Tokenizer:
             TextTypeError: If a text is not a string.
             TextError: If a text is empty or cannot be encoded as UTF-8.
             BundleCorruptError: If the tokenizer fails, or gives ids beyond the embeddings of the text tower.
-        """
+        """  # noqa: DOC501 - raises what ends the process again
         validate_texts(texts)
         try:
             found = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]

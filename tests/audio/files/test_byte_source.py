@@ -249,7 +249,7 @@ def test_what_is_read_later() -> None:
         samples(Later())
 
 
-# what is no sound, under any name and in any form
+# what is not a sound, under any name and in any form
 
 WRONG = {
     "text": b"This is a letter, and not a sound.\n" * 50,

@@ -36,7 +36,7 @@ def readable_as(name: str) -> Generator[None]:
 
 
 def _advised(name: str, trouble: str) -> str:
-    """What is said of a name that cannot be opened, with what would be right for what is no name at all."""
+    """What is said of a name that cannot be opened, with what would be right for what is not a name at all."""
     shown = name if len(name) <= _LONG_NAME else f"{name[:40]}… ({len(name)} characters)"
     hint = next((f" {advice}" for pattern, advice in _NO_NAMES if re.match(pattern, name)), "")
     return f"{shown} {trouble}{hint}"
@@ -46,7 +46,7 @@ _LONG_NAME = 1_000
 _NO_NAMES = (
     (r"file://", "Give the path alone, without file://."),
     (r"[A-Za-z][\w+.-]+://", "Addresses are not opened: download it, and give the path or the bytes."),
-    (r"(?i:data:[\w+./-]*[;,])", "A data: URI is no file: give the bytes that it encodes."),
+    (r"(?i:data:[\w+./-]*[;,])", "A data: URI is not a file: give the bytes that it encodes."),
     (r"[A-Za-z0-9+/_-]{200}[A-Za-z0-9+/=_\s-]*\Z", "If it is base64, give the bytes: base64.b64decode(text)."),
     (r"~", "~ is not expanded: give os.path.expanduser(path)."),
     (r".*[*?\[]", "Patterns are not expanded here: give the names, in Python glob.glob(pattern)."),

@@ -28,7 +28,7 @@ _EXTRA_CHUNKS = {  # what follows the samples in files that people have
 }  # fmt: skip
 
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff\x2e\x91", b"FORM", b"caff", b".snd", b"dns.", b"fLaC", b"OggS")
-"""How other files begin, which are no chunks of this one."""
+"""How other files begin: these are not chunks of this one."""
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ def read_served(config: Callable[[str], Mapping[str, Any]], where: str) -> Serve
     """What the models' configurations say.
 
     Raises:
-        ServerError: these are no models that `claprt triton` built.
+        ServerError: these are not models that `claprt triton` built.
     """
     found = {name: config(name) for name in (AUDIO, TEXT, TOKENIZER)}
     facts = {

@@ -121,8 +121,10 @@ def _refuse_foreign(out: Path, models: set[str]) -> None:
     config = out / "audio_tower" / "config.pbtxt"
     ours = config.is_file() and 'key: "build"' in config.read_text(encoding="utf-8", errors="replace")
     if foreign or (entries and not ours):
-        what = f"holds {foreign[0]}, which is no model" if foreign else "holds models that are none"
-        raise OptionError(f"{out} {what} of a repository that `claprt triton` built; name another folder, or empty it.")
+        what = foreign[0] if foreign else "models"
+        raise OptionError(
+            f"{out} holds {what}, not a repository that `claprt triton` built; name another folder, or empty it."
+        )
 
 
 def _copy_model(source: Path, target: Path, wanted: Build) -> None:

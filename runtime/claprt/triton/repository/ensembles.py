@@ -14,7 +14,7 @@ def ensemble(config: Any, models: Mapping[str, Any]) -> Iterator[str]:
     """Every disagreement between an ensemble and the models of its steps."""
     missing = [step.model_name for step in config.ensemble_scheduling.step if step.model_name not in models]
     if missing:
-        yield from (f"step {name} is no model of this repository" for name in missing)
+        yield from (f"step {name} is not a model of this repository" for name in missing)
         return
     yield from _tensors(config, models)
     yield from _queues(config, models)

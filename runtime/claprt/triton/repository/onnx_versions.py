@@ -18,7 +18,7 @@ def onnx_versions(path: Path) -> tuple[int, dict[str, int]]:
     """Version of the file format, and of each set of operators by its domain; "" is ONNX's own.
 
     Raises:
-        ValueError: it is no ONNX file.
+        ValueError: it is not an ONNX file.
     """
     fields: list[tuple[int, int, int]] = []
     try:
@@ -29,7 +29,7 @@ def onnx_versions(path: Path) -> tuple[int, dict[str, int]]:
         raise ValueError(f"{path.name} ends too early for an ONNX file") from error
     ir_version = next((value for number, value, _ in fields if number == _IR_VERSION), 0)
     if not ir_version or not opsets:
-        raise ValueError(f"{path.name} is no ONNX file")
+        raise ValueError(f"{path.name} is not an ONNX file")
     return ir_version, dict(opsets)
 
 

@@ -36,7 +36,7 @@ def check_mp4(name: str, file: BinaryFile) -> None:
 
     Raises:
         AudioDecodeError: If it is cut or damaged, has no header or several, or states more than a sound can have.
-    """
+    """  # noqa: DOC501 - functions that make the error
     headers: list[int] = []
     size = file.size
     tables = _Tables(name, size)

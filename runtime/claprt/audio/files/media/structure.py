@@ -79,7 +79,11 @@ def _allowed(segment: int, cluster: int) -> set[int]:
 
 
 def _element(name: str, head: bytes, at: int, size: int) -> tuple[int, int, int, bool]:
-    """Identifier, where the content begins and ends, and whether its size is left open."""
+    """Identifier, where the content begins and ends, and whether its size is left open.
+
+    Raises:
+        AudioDecodeError: If it is truncated or damaged.
+    """  # noqa: DOC501 - functions that make the error
     width = 9 - head[0].bit_length()
     size_width = 9 - head[width].bit_length() if len(head) > width else 9
     if width > 4 or size_width > 8:
