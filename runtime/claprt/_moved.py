@@ -73,6 +73,7 @@ NAMES: Mapping[str, str] = {
     "claprt.clip.views": "claprt.audio.features.model_inputs",
     "claprt.clip.whole_number": "claprt.validation.whole_number",
     "claprt.clip.waveforms": "claprt.audio.long_audio.audio_windows",
+    "claprt.decode.open_file": "claprt.audio.files.sound_file.open_sound_file",
     "claprt.engine.checked_feeds": "claprt.engines.engine.validate_feeds",
     "claprt.graphs.FileFacts": "claprt.bundle.graphs.FileInfo",
     "claprt.graphs.GraphFacts": "claprt.bundle.graphs.GraphInfo",

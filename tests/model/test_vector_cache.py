@@ -522,6 +522,7 @@ class TestModel:
         assert np.array_equal(vectors[2], vectors[3])
         assert not np.allclose(vectors[0], vectors[2])
 
+    @pytest.mark.slow
     def test_order_with_hits_misses_and_errors(self, counted: tuple[claprt.Clap, list[int]], clap: claprt.Clap) -> None:
         cached, _ = counted
         random = np.random.default_rng(3)

@@ -24,11 +24,11 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioShapeError, ServerUnavailableError
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
-from claprt.serve.admission import AdmissionControl
 from claprt.serve.app import create_app
 from claprt.serve.errors import OverloadedError, ServiceFault, ShuttingDownError
 from claprt.serve.http.request_bodies import while_connected
 from claprt.serve.limits import Limits
+from claprt.serve.scheduling.admission import AdmissionControl
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.features import extract, open_limited

@@ -1,32 +1,12 @@
-"""Bytes to samples: sound files, which `claprt.audio.files.sound_file` opens, and raw float32."""
+"""Raw float32 bytes as samples, and the check that samples are finite."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from claprt.arrays import Waveform
 from claprt.audio.resample import Samples
 from claprt.errors import AudioDecodeError, NonFiniteAudioError
-
-if TYPE_CHECKING:
-    from claprt.audio.files.containers import Opened
-
-
-def open_file(name: str, source: object) -> Opened:
-    """Open a path, the bytes of a file, or a binary file object.
-
-    Args:
-        name: What to call the source in messages.
-        source: See `claprt.audio.files.byte_source.open_binary`.
-
-    Raises:
-        AudioError: If it cannot be read, is not a sound, or is incomplete.
-    """
-    from claprt.audio.files.sound_file import open_sound_file  # the knowledge of formats, for those who have files
-
-    return open_sound_file(name, source)
 
 
 def check_finite(name: str, block: Samples) -> Samples:

@@ -1,17 +1,16 @@
 """From whatever a caller has (a path, bytes, an open file, an array) to blocks of mono samples at their own rate.
 
-What callers may hand in is read by `claprt.audio.sources`, files by `claprt.audio.decode`, arrays by `claprt.audio.levels`.
+What callers may hand in is read by `claprt.audio.sources`, files by `claprt.audio.files`, arrays by `claprt.audio.levels`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from claprt.audio.decode import open_file
 from claprt.audio.levels import MAX_CHANNELS, mono_samples
 from claprt.audio.objects import is_decoded_anew
 from claprt.audio.resample import Samples
@@ -27,6 +26,9 @@ from claprt.audio.sources import (
 )
 from claprt.errors import AssumedRateWarning, AudioError, AudioShapeError
 from claprt.system.advice import warn_once
+
+if TYPE_CHECKING:
+    from claprt.audio.files.containers import Opened
 
 __all__ = [
     "MAX_CHANNELS",
@@ -82,7 +84,7 @@ def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int
 
         return Sound(name, default_rate if plain.rate is None else plain.rate, blocks(), blocks)
     again = _reopened(plain.name, plain.source)
-    opened = open_file(plain.name, plain.source)
+    opened = _open_file(plain.name, plain.source)
     try:
         rate = check_rate(opened.rate, f"{plain.name} states")
         if opened.channels > MAX_CHANNELS:
@@ -93,10 +95,16 @@ def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int
     return Sound(plain.name, rate, opened.blocks, again)
 
 
+def _open_file(name: str, source: object) -> Opened:
+    from claprt.audio.files.sound_file import open_sound_file  # the knowledge of formats, for those who have files
+
+    return open_sound_file(name, source)
+
+
 def _reopened(name: str, source: Any) -> Callable[[], Iterator[Samples]] | None:
     """Open a file a second time; None for what can be read only once."""
     if not hasattr(source, "read"):
-        return lambda: open_file(name, source).blocks
+        return lambda: _open_file(name, source).blocks
     file = cast("IO[bytes]", source)
     try:
         begin = file.tell() if file.seekable() else None
@@ -105,7 +113,7 @@ def _reopened(name: str, source: Any) -> Callable[[], Iterator[Samples]] | None:
 
     def again() -> Iterator[Samples]:
         file.seek(begin or 0)
-        return open_file(name, file).blocks
+        return _open_file(name, file).blocks
 
     return None if begin is None else again
 

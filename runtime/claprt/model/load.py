@@ -128,6 +128,7 @@ def load(
         cache=_vector_cache(cache),
         projection=projecting,
     )
+    clap.load_again = load_again
     clap.loaded_from = _repeatable(arguments, str(named) if served else found, projecting)
     if fingerprint is not None and clap.fingerprint != fingerprint:
         raise FingerprintError(f"Vectors of {fingerprint} were asked for, and these would be of {clap.fingerprint}.")

@@ -9,7 +9,7 @@ all that the model has.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from claprt.errors import ClosedError, OptionError
@@ -25,8 +25,10 @@ class Loaded(ABC):
         self._name = name
         self.closed = False
         """Whether `close` was called."""
-        self.loaded_from: Mapping[str, Any] | None = None
-        """The arguments of `claprt.load` that make this model again, with paths in full; None where it was made by hand."""
+        self.load_again: Callable[[Mapping[str, Any], str], Self] | None = None
+        """Loads it with arguments of `claprt.load` and checks the fingerprint; None where it was made by hand."""
+        self.loaded_from: Mapping[str, Any] = {}
+        """The arguments that it was loaded with, with paths in full."""
 
     @property
     @abstractmethod
@@ -68,11 +70,9 @@ class Loaded(ABC):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from claprt.model.load import load_again
-
         self.check_open()
-        if self.loaded_from is None:
+        if self.load_again is None:
             raise OptionError(
                 "This model was not made by claprt.load, and nothing says how another process could make it. Load it there."
             )
-        return load_again, ({**self.loaded_from, "batch_size": self.batch_size}, self.fingerprint)
+        return self.load_again, ({**self.loaded_from, "batch_size": self.batch_size}, self.fingerprint)

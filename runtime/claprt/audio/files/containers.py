@@ -2,7 +2,7 @@
 
 `recognise` knows containers of sound, containers that may hold sound among other things, and the files that are handed in
 by mistake: web pages, pictures, archives, texts, pointers of git-lfs. What it does not know is headerless samples, an MPEG
-stream behind something else, or noise; `claprt.audio.decode` looks further.
+stream behind something else, or noise; `claprt.audio.files.sound_file` looks further.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve import access
-from claprt.serve.admission import ActiveCounter, AdmissionControl
 from claprt.serve.errors import ShuttingDownError, log
 from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.metrics import Metrics
+from claprt.serve.scheduling.admission import ActiveCounter, AdmissionControl
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.job import TimedEmbedding
