@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,42 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: the export extra")
 
+import onnx  # noqa: E402
+
 from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
 from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
 from claprt_export.checkpoints.random_weights import seeded_checkpoint  # noqa: E402
 from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
+from claprt_export.graphs import to_onnx  # noqa: E402
 
 SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 2, 1, 1), heads=(2, 2, 4, 4))
 SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(2, 2, 4, 4), fused=True)
 SMALL_TEXT = TextArchitecture(vocabulary=261, width=64, layers=2, heads=1, hidden=128, positions=80)
+_SMALL = 5_000_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced() -> Iterator[None]:
+    """Small towers with the same weights are traced once in a run: tracing takes most of an export's time."""
+    trace, graphs = vars(to_onnx)["_traced"], dict[tuple[object, ...], bytes]()
+
+    def once(tower: Any, inputs: Mapping[str, Any], axes: Any, output: str) -> onnx.ModelProto:
+        state: dict[str, Any] = {**dict(tower.named_buffers()), **dict(tower.named_parameters())}
+        if sum(tensor.numel() for tensor in state.values()) > _SMALL:
+            return trace(tower, inputs, axes, output)
+        digest = hashlib.sha256()
+        for name, tensor in sorted(state.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
+        key = (type(tower), repr(getattr(tower, "architecture", tower)), digest.hexdigest(), shapes, output)
+        if key not in graphs:
+            graphs[key] = trace(tower, inputs, axes, output).SerializeToString()
+        return onnx.ModelProto.FromString(graphs[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(to_onnx, "_traced", once)
+        yield
 
 
 @pytest.fixture(scope="session")

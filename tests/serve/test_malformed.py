@@ -18,7 +18,7 @@ COUNT, SEED, GROWTH_MB = 300, 7, 60
 
 
 def test_every_one_is_refused_and_none_does_harm(strict: Process, mini: claprt.Clap, sound: Any) -> None:
-    asyncio.run(ask_all(cases(40, SEED + 1), strict.port))  # what is loaded and kept once
+    asyncio.run(ask_all(cases(COUNT, SEED + 1), strict.port))  # what is loaded and kept once
     before = strict.rss_mb()
     counts, faults = asyncio.run(ask_all(cases(COUNT, SEED), strict.port))
     assert not faults, "\n".join(faults[:10])
