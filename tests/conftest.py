@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 import claprt
 from tests.tiny import write_tiny_bundle
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell that has no job control
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _MARKERS = {"serve": "server", "triton": "server", "browser": "browser", "export": "export"}
 """Markers of all tests in a folder."""
@@ -17,6 +21,7 @@ _ONE_PROCESS = {"triton", "browser", "export"}
 """Folders whose tests share what takes long to make: a server, a browser, exported bundles."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests the marker and the process of their folder, and put those of durations last, when no work is left."""
     for item in items:

@@ -109,7 +109,7 @@ def test_to_dict_is_json_with_the_most_probable_first(calibrated: claprt.Clap, s
 @pytest.mark.parametrize(
     ("tags", "error", "sentence"),
     [([], OptionError, "tags is empty"), ("rain", OptionError, "one string"), (["a", "a"], OptionError, "more than once"),
-     (["a", " "], TextError, "A tag is empty"), (3, OptionError, "no list")],
+     (["a", " "], TextError, "A tag is empty"), (3, OptionError, "is not a list")],
 )  # fmt: skip
 def test_refusals(clap: claprt.Clap, sound: Any, tags: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
@@ -221,7 +221,7 @@ def test_calibration_refuses(labelled: Path, bundle: Path, tmp_path: Path, capsy
 
     assert "part of the installed package" in error("--bundle", "mini")
     assert "Name the folder" in error("--bundle", "triton://localhost:8001")
-    assert "no share of right tags" in error("--bundle", str(bundle), "--prevalence", "1")
+    assert "is not a share of right tags" in error("--bundle", str(bundle), "--prevalence", "1")
     assert "has no {}" in error("--bundle", str(bundle), "--template", "bare")
     read_only = tmp_path / "nothing"
     with pytest.raises(OptionError, match="cannot be changed"):

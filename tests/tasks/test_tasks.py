@@ -142,9 +142,9 @@ def test_the_default_may_change(bundle: Path, fused_bundle: Path, monkeypatch: p
 
 @pytest.mark.parametrize("model", [5, b"bundle", "a\0b", ""])
 def test_models_that_are_no_paths(sound: Any, model: Any) -> None:
-    with pytest.raises(BundleNotFoundError, match="no path"):
+    with pytest.raises(BundleNotFoundError, match="is not a path"):
         classify(sound, labels=LABELS, model=model)
-    with pytest.raises(BundleNotFoundError, match="no path"):
+    with pytest.raises(BundleNotFoundError, match="is not a path"):
         claprt.load(model)
 
 
@@ -214,7 +214,7 @@ def test_command_options_that_cannot_be(bundle: Path, files: list[str], capsys: 
     assert main(["classify", files[0], "--labels", "a,b", "--top-k", "0", "--bundle", str(bundle)]) == 1
     assert "--top-k 0" in capsys.readouterr().err
     assert main(["classify", files[0], "--labels", "a,b", "--bundle", ""]) == 1
-    assert "no path" in capsys.readouterr().err
+    assert "is not a path" in capsys.readouterr().err
 
 
 def test_split_words() -> None:

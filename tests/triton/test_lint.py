@@ -59,7 +59,7 @@ MUTATIONS = {
     "warm-up of another shape": ("audio_tower/configs/cpu.pbtxt", "dims: 1001", "dims: 1000", "warm-up 'one' gives log_mels"),
     "warm-up of another input": ("audio_tower/configs/cpu.pbtxt", 'key: "log_mels"', 'key: "mels"', "warm-up 'one' gives"),
     "warm-up beyond the batch": ("audio_tower/config.pbtxt", "batch_size: 64\n  inputs", "batch_size: 65\n  inputs", "batch of 65"),
-    "a step that is not there": ("clap_text/config.pbtxt", 'model_name: "tokenizer"', 'model_name: "tokeniser"', "no model of this"),
+    "a step that is not there": ("clap_text/config.pbtxt", 'model_name: "tokenizer"', 'model_name: "tokeniser"', "is not a model of this"),
     "an input not wired": (
         "clap_text/config.pbtxt", '      input_map { key: "attention_mask" value: "attention_mask" }\n', "", "not given its input",
     ),

@@ -202,7 +202,7 @@ def test_nothing_of_others_is_deleted(bundle: Path, tmp_path: Path) -> None:
     before = found()
     for out, sentence in (
         (models, "holds resnet"), (tmp_path / "bundle", r"holds \S+, not a repository"), (tmp_path / "file", "is a file"),
-        (alike.parent, "holds models that are none"),
+        (alike.parent, "holds models, not a repository"),
     ):  # fmt: skip
         with pytest.raises(OptionError, match=sentence):
             build(wanted, out)
