@@ -12,8 +12,6 @@ SOURCE := build/source
 VARIANT ?= mini
 BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
-# processes of the tests: more than four would need more memory than a machine for development may have
-PARALLEL ?= --numprocesses auto --maxprocesses 4
 # nothing that is run here reports its use to anybody; programs that import claprt see to it themselves
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -61,11 +59,10 @@ $(BUNDLE)/manifest.json: | $(VENV)/.complete
 
 test: $(VENV)/.complete ## run all tests (offline, no accelerator), on a Triton server too where PyPI has one
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadgroup -m 'not timing'
-	$(BIN)/python -m pytest -m timing
+	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/.complete ## run the quick tests of the rooms below the engines, the tasks and the model, on the toy bundle
-	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not (slow or timing)' $(addprefix tests/,system bundle text audio tasks model)
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 -m 'not (slow or timing)' $(addprefix tests/,system bundle text audio tasks model)
 
 check: $(VENV)/.complete ## format, lint, imports, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .

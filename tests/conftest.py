@@ -17,19 +17,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 _MARKERS = {"serve": "server", "triton": "server", "browser": "browser", "export": "export"}
 """Markers of all tests in a folder."""
-_ONE_PROCESS = {"triton", "browser", "export"}
-"""Folders whose tests share what takes long to make: a server, a browser, exported bundles."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests the marker and the process of their folder, and put those of durations last, when no work is left."""
+    """Give tests the marker of their folder, and put those of durations last, when no work of others is left."""
     for item in items:
         top, folder, *_ = item.nodeid.split("/")
         if top == "tests" and folder in _MARKERS:
             item.add_marker(_MARKERS[folder])
-        if top == "tests" and folder in _ONE_PROCESS:
-            item.add_marker(pytest.mark.xdist_group(folder))
     items.sort(key=lambda item: item.get_closest_marker("timing") is not None)
 
 
