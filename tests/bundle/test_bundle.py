@@ -346,6 +346,18 @@ def test_graph_that_is_none(copy: Path) -> None:
         claprt.load(copy, verify=False)
 
 
+def test_a_graph_whose_names_cannot_be_printed(copy: Path) -> None:
+    """onnxruntime quotes them; the sentence shows them as escapes."""
+    graph = copy / "audio.fp32.onnx"
+    content = graph.read_bytes()
+    assert b"MatMul" in content
+    graph.write_bytes(content.replace(b"MatMul", b"Mat\x1b\x07l"))
+    with pytest.raises(BundleCorruptError, match="cannot be loaded") as refused:
+        claprt.load(copy, verify=False)
+    assert r"Mat\x1b\x07l" in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize("precision", ["int8", "fp16", "bf16"])
 def test_precision_that_is_not_there(bundle: Path, precision: str) -> None:
     with pytest.raises(OptionError, match=f"holds fp32 .* --precision fp32,{precision}|--precision {precision},fp32"):

@@ -17,6 +17,7 @@ from claprt.bundle.manifest import MANIFEST_BYTES, MANIFEST_FILE, TOKENIZER_FILE
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, OptionError, SmallModelWarning
 from claprt.system.advice import frames_to_the_caller
 from claprt.system.cache_folder import CacheFolder
+from claprt.system.foreign_errors import describe_error
 
 SMALL_MODEL = (
     'No bundle was named, so this is mini, the small model that ships with claprt (load("mini") takes it without this '
@@ -106,7 +107,8 @@ class Bundle:
                     check_self_contained(self.path / name)
                 except ValueError as error:
                     raise BundleCorruptError(
-                        f"{self.path / name} is not a graph that is loaded here: {error}. Export the checkpoint again."
+                        f"{self.path / name} is not a graph that is loaded here: {describe_error(error)}. "
+                        "Export the checkpoint again."
                     ) from error
         return digests
 

@@ -17,6 +17,7 @@ import msgspec
 from claprt.bundle.graphs import FileInfo, GraphInfo, ParityReport, Precision, ProjectionInfo, QualityReport, Stage
 from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, escape_controls
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
+from claprt.system.foreign_errors import describe_error
 
 SCHEMA = 1
 """Manifest schema that this release writes and reads."""
@@ -264,7 +265,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     try:
         facts = msgspec.json.decode(content, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleCorruptError(f"{path} is not a manifest: {error}. Export the bundle again.") from error
+        raise BundleCorruptError(f"{path} is not a manifest: {describe_error(error)}. Export the bundle again.") from error
     schema = facts.get("schema")
     if schema != SCHEMA:
         raise BundleVersionError(
@@ -279,7 +280,9 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
-        raise BundleCorruptError(f"{path} is not a valid manifest: {error}. Export the bundle again.") from error
+        raise BundleCorruptError(
+            f"{path} is not a valid manifest: {describe_error(error)}. Export the bundle again."
+        ) from error
     for name in manifest.listed_files():
         if Path(name).name != name:
             raise BundleCorruptError(f"{path} lists the file {name!r}, which is not a plain name inside the bundle.")

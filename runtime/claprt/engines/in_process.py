@@ -38,6 +38,7 @@ from claprt.errors import (
     ProviderError,
     ProviderUnavailableError,
 )
+from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import forget_in_children
 
 _MAX_BATCH = 64
@@ -163,7 +164,9 @@ class InProcessEngine:
             try:
                 vectors = runner(feeds)
             except Exception as error:  # the runtimes' exceptions have no common parent but Exception
-                raise ProviderError(f"{self._facts(stage).file} could not be run on {self.provider}: {error}") from error
+                raise ProviderError(
+                    f"{self._facts(stage).file} could not be run on {self.provider}: {describe_error(error)}"
+                ) from error
         rows, dim = len(next(iter(feeds.values()))), self._bundle.manifest.embedding_dim
         if fault := vectors_fault(vectors, rows, dim):
             raise ProviderError(f"{self._facts(stage).file} on {self.provider} gave {fault}. No such vector is given out.")

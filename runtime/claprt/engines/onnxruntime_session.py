@@ -28,6 +28,7 @@ from claprt.engines.io_binding import IoBindingRunner
 from claprt.engines.providers import ORT_NAMES, Provider
 from claprt.errors import BundleCorruptError, MissingDependencyError, ProviderUnavailableError
 from claprt.system.extras import install_hint
+from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import never_end
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class OrtSession:
             raise
         except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
             if provider is Provider.CPU:
-                raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
-            raise ProviderUnavailableError(f"{error}") from error
+                raise BundleCorruptError(f"{load.path} cannot be loaded: {describe_error(error)}") from error
+            raise ProviderUnavailableError(describe_error(error)) from error
 
     def __call__(self, feeds: Mapping[str, Array]) -> Array:
         """The graph's one output."""

@@ -24,6 +24,7 @@ from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.hardware import cpu_features, cpu_identity
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError, ProviderError
+from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import never_end
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
                     raise
                 return compiled(None)
     except (OSError, RuntimeError) as error:
-        raise BundleCorruptError(f"{load.path} cannot be loaded: {error}") from error
+        raise BundleCorruptError(f"{load.path} cannot be loaded: {describe_error(error)}") from error
 
 
 def openvino_version() -> str | None:

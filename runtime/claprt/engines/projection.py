@@ -20,6 +20,7 @@ from claprt.bundle.digests import sha256_of
 from claprt.bundle.folder import Bundle, is_shipped
 from claprt.bundle.graphs import PROJECTION_INPUT, ProjectionInfo
 from claprt.errors import ArrayError, BundleCorruptError, OptionError, ProviderError
+from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import forget_in_children
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Projection:
         try:
             return runner({PROJECTION_INPUT: rows})
         except Exception as error:  # onnxruntime's exceptions have no common parent but Exception
-            raise ProviderError(f"{self.facts.graph.file} could not be run: {error}") from error
+            raise ProviderError(f"{self.facts.graph.file} could not be run: {describe_error(error)}") from error
 
     def _create(self) -> Runner:
         from claprt.bundle.onnx_file import check_self_contained
@@ -101,7 +102,7 @@ class Projection:
         try:
             check_self_contained(path)
         except ValueError as error:
-            raise BundleCorruptError(f"{path} is not a graph that is loaded here: {error}.") from error
+            raise BundleCorruptError(f"{path} is not a graph that is loaded here: {describe_error(error)}.") from error
         load = Load(path=path, facts=graph, threads=1, cache=None, verified=True)
         return OrtSession(load, Provider.CPU, [ORT_NAMES[Provider.CPU]])
 

@@ -17,6 +17,7 @@ import numpy as np
 from claprt.arrays import AttentionMask, TokenIds
 from claprt.bundle.manifest import TextConfig
 from claprt.errors import BundleCorruptError, TextError, TextTypeError
+from claprt.system.foreign_errors import describe_error
 from claprt.validation import is_missing
 
 
@@ -62,7 +63,9 @@ class Tokenizer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # plain Exception, or what a panic of the library is, which is not an Exception
-            raise BundleCorruptError(f"{path} is not a tokenizer: {error}. Export the bundle again.") from error
+            raise BundleCorruptError(
+                f"{path} is not a tokenizer: {describe_error(error)}. Export the bundle again."
+            ) from error
         entries = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if entries > facts.vocabulary:
             raise BundleCorruptError(
@@ -85,7 +88,9 @@ class Tokenizer:
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # as above
-            raise BundleCorruptError(f"{self._path} fails on a text: {error}. Export the bundle again.") from error
+            raise BundleCorruptError(
+                f"{self._path} fails on a text: {describe_error(error)}. Export the bundle again."
+            ) from error
         for ids in found:
             if not 0 < len(ids) <= self._facts.max_tokens or max(ids) >= self._facts.vocabulary:
                 raise BundleCorruptError(
