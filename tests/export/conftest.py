@@ -26,8 +26,11 @@ _SMALL = 5_000_000
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced() -> Iterator[None]:
-    """Small towers with the same weights are traced once in a run: tracing takes most of an export's time."""
+def traced() -> Iterator[dict[tuple[object, ...], bytes]]:
+    """Small towers with the same weights are traced once in a run: tracing takes most of an export's time.
+
+    A test of the tracing itself clears what was kept.
+    """
     trace, graphs = vars(to_onnx)["_traced"], dict[tuple[object, ...], bytes]()
 
     def once(tower: Any, inputs: Mapping[str, Any], axes: Any, output: str) -> onnx.ModelProto:
@@ -46,7 +49,7 @@ def traced() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(to_onnx, "_traced", once)
-        yield
+        yield graphs
 
 
 @pytest.fixture(scope="session")

@@ -144,9 +144,11 @@ def test_fused_export(small_fused: Checkpoint, tokenizer_file: Path, tmp_path: P
 
 
 def test_the_same_checkpoint_gives_the_same_bundle(
-    exported: Path, laion_file: Path, tokenizer_file: Path, tmp_path: Path
+    exported: Path, laion_file: Path, tokenizer_file: Path, tmp_path: Path, traced: dict[tuple[object, ...], bytes]
 ) -> None:
+    traced.clear()
     export_bundle(tmp_path / "again", checkpoint=laion_file, tokenizer=tokenizer_file)
+    assert traced  # both towers were traced again
     for path in exported.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 

@@ -132,7 +132,7 @@ class TestReaders:
         readers.close()
         assert done == 30
         assert held == 0
-        assert 2 < most <= 16
+        assert 2 < most <= 12
 
     def test_a_short_one_does_not_wait_for_long_ones(self) -> None:
         change, order = threading.Condition(threading.RLock()), list[str]()

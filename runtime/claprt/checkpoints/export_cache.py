@@ -32,6 +32,7 @@ from claprt.engines.graph_cache import GraphCache
 from claprt.errors import BundleError, MissingDependencyError
 from claprt.system.cache_folder import CACHE_VARIABLE
 from claprt.system.extras import install_hint
+from claprt.system.foreign_errors import escape_unprintable
 from claprt.system.locks import waiting_lock
 
 _NEEDED = ("claprt_export", "torch", "onnx", "onnxscript", "safetensors", "huggingface_hub")
@@ -114,9 +115,8 @@ def _announcement(checkpoint: Checkpoint, place: Path, *, kept: bool) -> str:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
         with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
-            sys.stderr.write(f"claprt: {shown}\n")
+            sys.stderr.write(f"claprt: {escape_unprintable(line)}\n")
             sys.stderr.flush()
 
 

@@ -1,4 +1,4 @@
-"""What errors of other libraries say about files that anybody may have made."""
+"""What other libraries and programs say about files that anybody may have made."""
 
 from __future__ import annotations
 
@@ -15,5 +15,15 @@ def describe_error(error: BaseException) -> str:
         'no operator \\x1b[31m\\x00 of version 3'
     """
     words = " ".join(str(error)[: 4 * _LONGEST].split())
-    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in words)
+    shown = escape_unprintable(words)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
+
+def escape_unprintable(text: str) -> str:
+    r"""The text with escapes for all characters that are not printable, line feeds included.
+
+    Example:
+        >>> escape_unprintable("a\x1b[0m\ud800é")
+        'a\\x1b[0m\\ud800é'
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
