@@ -11,7 +11,7 @@ MODULES: Mapping[str, str] = {
     "claprt_export.folder": "claprt_export.atomic",
     "claprt_export.frontend": "claprt_export.graphs.log_mel_graph",
     "claprt_export.half": "claprt_export.precision.fp16",
-    "claprt_export.judge": "claprt_export.precision.quality_gate",
+    "claprt_export.judge": "claprt_export.precision.quality_gate claprt_export.precision.labelled_sets",
     "claprt_export.keep": "claprt_export.precision.carry_over",
     "claprt_export.mini.captions": "claprt_export.synthesis.captions",
     "claprt_export.mini.kinds": "claprt_export.synthesis.classes",

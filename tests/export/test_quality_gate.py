@@ -18,8 +18,9 @@ from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
 from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
 from claprt_export.pipeline import export_bundle  # noqa: E402
 from claprt_export.precision import lower  # noqa: E402
+from claprt_export.precision.labelled_sets import Labelled, synthesised_set  # noqa: E402
 from claprt_export.precision.paired_test import largest_loss, p_of_chance, sounds_needed  # noqa: E402
-from claprt_export.precision.quality_gate import Labelled, Reference, measured, objection, synthesised_set  # noqa: E402
+from claprt_export.precision.quality_gate import Reference, measured, objection  # noqa: E402
 from tests.export.conftest import laion_state  # noqa: E402
 
 CLASSES = 67

@@ -28,17 +28,14 @@ from claprt_export.errors import PrecisionError
 from claprt_export.graphs.onnx_metadata import graph_facts
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
-from claprt_export.precision.quality_gate import (
+from claprt_export.precision.labelled_sets import (
     Feeds,
-    Reference,
-    Run,
     calibration_sounds,
     calibration_texts,
     labelled_set,
-    measured,
-    objection,
     synthesised_set,
 )
+from claprt_export.precision.quality_gate import Reference, Run, measured, objection
 
 Finish = Callable[[onnx.ModelProto, Stage, Precision], Path]
 """Writes a graph of the bundle and gives its path."""

@@ -12,66 +12,23 @@ they say nothing, and the cosine alone decides; so it does for untrained weights
 from __future__ import annotations
 
 import itertools
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import tokenizers
 
 from claprt.arrays import Array
-from claprt.audio.features import audio_features
-from claprt.audio.long_audio import LongAudioPolicy, LongMode
-from claprt.audio.preprocess import recipe
-from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.graphs import PairedTest, Precision, QualityReport, Stage, TaskReport
-from claprt.bundle.manifest import AudioConfig
-from claprt.errors import AudioError
-from claprt.evaluation.dataset import Dataset
-from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
-from claprt.tasks.labels import apply_template
-from claprt.text.tokenizer import pad
-from claprt_export.errors import PrecisionError
+from claprt_export.precision.labelled_sets import Feeds, Labelled, tokenize
 from claprt_export.precision.paired_test import CHANCE_LIMIT, CONFIDENCE, largest_loss, p_of_chance, sounds_needed
-from claprt_export.synthesis.captions import TEMPLATES
-from claprt_export.synthesis.classes import KINDS, synthesise
 
-Feeds = dict[str, Array]
 Run = Callable[[Feeds], Array]
 
 LIMITS = MappingProxyType({Precision.FP16: 0.999, Precision.BF16: 0.985, Precision.INT8: 0.93})
 """Smallest mean centred cosine of each precision."""
 LOSS_LIMIT = 0.02
 """Largest share of right answers that may be lost: two points."""
-SYNTHESISED_SET = "synthesised kinds"
-EACH = 3
-"""Synthesised sounds of each class that every graph is measured on."""
-EACH_AT_MOST = 12
-"""The same where so many answers change that fewer do not exclude a loss above the limit."""
-_WORDINGS = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
-    """A labelled set as inputs of the towers."""
-
-    name: str
-    sounds: Iterable[Feeds]
-    """Inputs of the audio tower, one sound each; made when they are needed."""
-    sizes: tuple[int, ...]
-    """Numbers of sounds, ascending, that a measurement may be made on; always the first ones."""
-    classes: Array
-    """[sounds] int64: number of each sound's class, -1 without one."""
-    labels: tuple[Sequence[str], ...]
-    """Texts of all classes, once in each wording. Top-1 is the mean over wordings."""
-    captions: Sequence[str]
-    caption_groups: Array
-    """[captions] int64: a caption is right for the sounds of the same group."""
-    sound_groups: Array
-    """[sounds] int64: group of each sound, -1 without one."""
 
 
 class Reference:
@@ -100,7 +57,7 @@ class Reference:
     ) -> None:
         texts = dict.fromkeys(itertools.chain(*labelled.labels, labelled.captions))
         self.labelled, self.tasks = labelled, tasks
-        self.tokens = {text: _tokens(text, tokenizer, pad_token_id, max_tokens) for text in texts}
+        self.tokens = {text: tokenize(text, tokenizer, pad_token_id, max_tokens) for text in texts}
         self.text = {text: run_text(feeds)[0] for text, feeds in self.tokens.items()}
         self.sounds: list[Feeds] = []
         self._run, self._rows, self._left = run_audio, list[Array](), iter(labelled.sounds)
@@ -111,72 +68,6 @@ class Reference:
             self.sounds.append(next(self._left))
             self._rows.append(self._run(self.sounds[-1]))
         return np.concatenate(self._rows[:count])
-
-
-def calibration_sounds(facts: AudioConfig, dataset: Dataset | None) -> Iterator[Feeds]:
-    """Sounds to take ranges from: one of each class, those of `claprt.audio.synthetic`, and those of a dataset if given."""
-    synthesised = (_synthesised(name, "calibration", 0) for name in KINDS)
-    for waveform in itertools.chain(synthesised, _plain(facts)):
-        yield _feeds(waveform, facts)
-    for item in dataset.items if dataset is not None else ():
-        yield _feeds(item.path, facts)
-
-
-def calibration_texts(tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_tokens: int) -> Iterator[Feeds]:
-    """Texts to take ranges from: classes in changing templates, and some that fill every token."""
-    templates = itertools.cycle(TEMPLATES)
-    texts = [next(templates).format(kind.held_out[0]) for kind in KINDS.values()]  # wordings that are not measured with
-    texts += [" and then ".join(texts[start : start + 12]) for start in range(0, len(texts), 12)]
-    for text in texts:
-        yield _tokens(text, tokenizer, pad_token_id, max_tokens)
-
-
-def synthesised_set(facts: AudioConfig, *, each: int = EACH, at_most: int = EACH_AT_MOST) -> Labelled:
-    """Classes that this project synthesises, with parameters that neither training nor ranges of int8 have used."""
-    kinds = list(KINDS.values())
-    classes = np.tile(np.arange(len(kinds)), at_most)
-    labels = tuple(
-        apply_template(DEFAULT_TEMPLATE, [kind.wordings[number % len(kind.wordings)] for kind in kinds])
-        for number in range(_WORDINGS)
-    )
-    return Labelled(
-        name=SYNTHESISED_SET,
-        sounds=(_feeds(_synthesised(name, "judge", number), facts) for number in range(at_most) for name in KINDS),
-        sizes=tuple(len(kinds) * number for number in range(each, at_most + 1)),
-        classes=classes,
-        labels=labels,
-        captions=[kind.wordings[number % len(kind.wordings)] for kind in kinds for number in range(2)],
-        caption_groups=np.repeat(np.arange(len(kinds)), 2),
-        sound_groups=classes,
-    )
-
-
-def labelled_set(dataset: Dataset, facts: AudioConfig) -> Labelled:
-    """Prepare a dataset for the towers; of a long clip its beginning.
-
-    Raises:
-        PrecisionError: If it has neither labels nor captions, or if a sound of it cannot be read.
-    """
-    captions = [caption for item in dataset.items for caption in item.captions]
-    if not dataset.labels and not captions:
-        raise PrecisionError(f"{dataset.name} has neither labels nor captions to measure by.")
-    numbers = {label: number for number, label in enumerate(dataset.labels)}
-    classes = np.array([numbers.get(str(item.label), -1) for item in dataset.items], np.int64)
-    labels = (apply_template(DEFAULT_TEMPLATE, dataset.labels),) if dataset.labels else ()
-    caption_groups = np.array([n for n, item in enumerate(dataset.items) for _ in item.captions], np.int64)
-    sound_groups = np.arange(len(dataset.items))
-    if not captions:  # a label is a caption of all its sounds
-        captions, caption_groups, sound_groups = list(itertools.chain(*labels)), np.arange(len(dataset.labels)), classes
-    return Labelled(
-        name=dataset.name,
-        sounds=[_feeds(item.path, facts) for item in dataset.items],
-        sizes=(len(dataset.items),),
-        classes=classes,
-        labels=labels,
-        captions=captions,
-        caption_groups=caption_groups,
-        sound_groups=sound_groups,
-    )
 
 
 def measured(reference: Reference, stage: Stage, precision: Precision, run: Run, engine: str) -> QualityReport:
@@ -343,36 +234,3 @@ def _losses(task: TaskReport) -> Iterator[str]:
         needed = sounds_needed(-task.limit, test.changed)
         undecided = low - full >= task.limit / 2 and needed > task.sounds
         yield f"{text}; to decide takes about {needed} sounds" if undecided else text
-
-
-@lru_cache(maxsize=2 * len(KINDS))
-def _synthesised(name: str, part: str, number: int) -> Array:
-    return synthesise(name, np.random.default_rng(zlib.crc32(f"{name}/{part}/{number}".encode())))
-
-
-def _plain(facts: AudioConfig) -> Iterator[Array]:
-    for make in SOUNDS.values():
-        yield make(facts.window_samples, facts.mel.sample_rate)
-
-
-def _feeds(source: Array | Path, facts: AudioConfig) -> Feeds:
-    """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel.
-
-    Raises:
-        PrecisionError: If the sound cannot be used.
-    """
-    head = LongAudioPolicy(mode=LongMode.HEAD)
-    try:
-        view = next(audio_features(source, facts, recipe("laion"), head, sample_rate=facts.mel.sample_rate))
-    except AudioError as error:
-        raise PrecisionError(f"A sound of the quality gate cannot be used: {error}") from error
-    if not facts.fused:
-        return {"log_mels": view.log_mels[None]}
-    rolled = np.stack([np.roll(mel, 97 * n, axis=0) for n, mel in enumerate(view.log_mels)])
-    longer = bool(zlib.crc32(rolled.tobytes()) % 2)
-    return {"log_mels": rolled[None], "is_longer": np.array([[longer]])}
-
-
-def _tokens(text: str, tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_tokens: int) -> Feeds:
-    token_ids, mask = pad([tokenizer.encode(text).ids[:max_tokens]], pad_token_id)
-    return {"token_ids": token_ids, "attention_mask": mask}
