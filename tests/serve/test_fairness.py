@@ -26,8 +26,7 @@ from claprt.serve.errors import ServiceFault, ShuttingDownError
 from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
-from claprt.serve.scheduling.fair_queue import Client, FairLock, FairShares, set_current_client
-from claprt.serve.scheduling.readers import Readers, ReadTask
+from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from tests.serve.test_batcher import SOUND, Tower, embed, read, until
 
 
@@ -62,156 +61,6 @@ def with_batcher(clap: claprt.Clap, work: Callable[[Batcher], Coroutine[Any, Any
             await asyncio.to_thread(batcher.close)
 
     return asyncio.run(run())
-
-
-class TestFairShares:
-    def test_whoever_has_had_least_comes_first(self) -> None:
-        shares, one, other = FairShares(credit=2.0), Client(), Client()
-        assert shares.least_served([one, other]) is one
-        shares.charge(one, 1.0)
-        assert shares.least_served([one, other]) is other
-        shares.charge(other, 5.0)
-        assert shares.least_served([one, other]) is one
-
-    def test_a_new_client_starts_level(self) -> None:
-        shares, old, new = FairShares(credit=2.0), Client(), Client()
-        shares.charge(old, 100.0)
-        assert shares.least_served([old]) is old
-        shares.charge(old, 1.0)
-        assert shares.usage(new) == 100.0
-        shares.charge(new, 0.5)
-        assert shares.least_served([old, new]) is new
-        shares.charge(new, 1.0)
-        assert shares.least_served([old, new]) is old
-
-    def test_one_that_rests_between_its_requests_keeps_its_place(self) -> None:
-        """Also where, meanwhile, only a client that has used much is ready."""
-        shares, light, heavy, heaviest = FairShares(credit=2.0), Client(), Client(), Client()
-        for client, cost in ((light, 1.0), (heavy, 50.0), (heaviest, 100.0)):
-            shares.charge(client, cost)
-        assert shares.least_served([heaviest]) is heaviest
-        assert shares.usage(light) == 1.0
-        assert shares.least_served([heavy, light]) is light
-
-    def test_credit_is_bounded(self) -> None:
-        shares, busy, idle = FairShares(credit=2.0), Client(), Client()
-        assert shares.usage(idle) == 0.0
-        shares.charge(busy, 50.0)
-        shares.least_served([busy])
-        assert shares.usage(idle) == 48.0
-
-
-def burn(seconds: float, pause: Callable[[], None]) -> None:
-    """Takes so much processor time, with pauses."""
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        sum(range(20_000))
-        pause()
-
-
-class TestReaders:
-    def test_only_so_many_are_in_hand(self) -> None:
-        """Thirty that take longer than a slice: each is read, and no more than the levels have places are held."""
-        change, held, most, done = threading.Condition(threading.RLock()), 0, 0, 0
-        readers = Readers(change, lambda _: True)
-
-        def work(reading: ReadTask) -> None:
-            nonlocal held, most, done
-            with change:
-                held += 1
-                most = max(most, held)
-            try:
-                burn(0.08, lambda: readers.pause(reading))
-            finally:
-                with change:
-                    held -= 1
-            done += 1
-
-        for _ in range(30):
-            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
-        readers.close()
-        assert done == 30
-        assert held == 0
-        assert 2 < most <= 12
-
-    def test_a_short_one_does_not_wait_for_long_ones(self) -> None:
-        change, order = threading.Condition(threading.RLock()), list[str]()
-        readers = Readers(change, lambda _: True)
-
-        def add(name: str, seconds: float) -> None:
-            def work(reading: ReadTask) -> None:
-                burn(seconds, lambda: readers.pause(reading))
-                order.append(name)
-
-            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
-
-        for _ in range(8):
-            add("long", 0.3)
-        time.sleep(0.2)
-        add("short", 0.005)
-        readers.close()
-        assert order.index("short") == 0
-
-    def test_one_gives_way_to_a_client_that_has_used_much_less(self) -> None:
-        """Two that end within their first slice keep both readers busy; their clients have sent few bytes for that."""
-        order = list[str]()
-        readers = Readers(threading.Condition(threading.RLock()), lambda _: True)
-        begun = threading.Barrier(3)
-
-        def add(name: str, seconds: float, client: Client, begin: Callable[[], object] = lambda: None) -> None:
-            def work(reading: ReadTask) -> None:
-                begin()
-                burn(seconds, lambda: readers.pause(reading))
-                order.append(name)
-
-            readers.add(ReadTask(client=client, work=work, is_cancelled=lambda: False, on_error=lambda _: None))
-
-        for name in ("first", "second"):
-            busy = Client()
-            busy.weigh(100)
-            add(name, 0.04, busy, begun.wait)
-        begun.wait()
-        add("other", 0.001, Client())
-        readers.close()
-        assert order[0] == "other"
-
-    def test_one_reads_while_windows_wait_for_the_tower(self) -> None:
-        at_once, most, change = 0, 0, threading.Condition(threading.RLock())
-        readers = Readers(change, lambda _: True, lambda: True)
-
-        def work(reading: ReadTask) -> None:
-            nonlocal at_once, most
-            with change:
-                at_once += 1
-                most = max(most, at_once)
-            time.sleep(0.005)
-            with change:
-                at_once -= 1
-
-        for _ in range(12):
-            readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
-        readers.close()
-        assert most == 1
-
-    def test_one_that_fails_leaves_the_thread_alive(self) -> None:
-        readers, failed, done = Readers(threading.Condition(threading.RLock()), lambda _: True), list[str](), list[int]()
-
-        def fails(_: ReadTask) -> None:
-            raise Panic("rust")
-
-        for _ in range(20):
-            readers.add(
-                ReadTask(
-                    client=Client(),
-                    work=fails,
-                    is_cancelled=lambda: False,
-                    on_error=lambda error: failed.append(str(error)),
-                )
-            )
-        readers.add(ReadTask(Client(), lambda _: done.append(1), lambda: False, lambda _: None))
-        readers.close()
-        assert failed == ["rust"] * 20
-        assert done == [1]
 
 
 @pytest.mark.timing
@@ -293,28 +142,6 @@ def test_what_is_too_long_is_refused_before_it_is_resampled(clap: claprt.Clap, m
     with pytest.raises(AudioShapeError):
         read(clap, AudioInput(file), Limits())
     assert sum(made) <= 31_000
-
-
-def test_a_fair_lock_goes_to_the_thread_that_waited_longest() -> None:
-    lock, order = FairLock(), list[str]()
-    asked = threading.Event()
-
-    def other() -> None:
-        asked.set()
-        with lock:
-            order.append("other")
-
-    with lock:
-        thread = threading.Thread(target=other)
-        thread.start()
-        asked.wait()
-        while lock.waiting == 0:
-            time.sleep(0.001)
-        order.append("first")
-    with lock:  # asks again at once
-        order.append("first again")
-    thread.join()
-    assert order == ["first", "other", "first again"]
 
 
 class SlowTexts:

@@ -124,7 +124,14 @@ def labelled_set(dataset: Dataset, facts: AudioConfig) -> Labelled:
 
 
 def tokenize(text: str, tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_tokens: int) -> Feeds:
-    """One text as inputs of the text tower, `token_ids` and `attention_mask` [1, tokens] int64."""
+    """One text as inputs of the text tower, `token_ids` and `attention_mask` [1, tokens] int64.
+
+    Args:
+        text: what to tokenize.
+        tokenizer: of the checkpoint.
+        pad_token_id: token that fills texts up.
+        max_tokens: tokens that are kept, the marks of beginning and end included.
+    """
     token_ids, mask = pad([tokenizer.encode(text).ids[:max_tokens]], pad_token_id)
     return {"token_ids": token_ids, "attention_mask": mask}
 
