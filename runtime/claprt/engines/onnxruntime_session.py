@@ -38,8 +38,8 @@ _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)":
 _WORTH_KEEPING = 24_000_000
 """Bytes from which a prepared graph is kept: below that, preparing takes less than 0.1 s."""
 _SPIN_US = 1000
-"""How long onnxruntime's idle threads wait for work in a loop before they sleep. By its default they do so long after a run,
-and take a core from whatever runs next."""
+"""How long onnxruntime's idle threads wait for work in a loop before they sleep. By its default they do so long after a
+run, and take a core from whatever runs next."""
 
 ProviderOptions = list[str | tuple[str, dict[str, str]]]
 
