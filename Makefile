@@ -14,6 +14,8 @@ BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
 # nothing that is run here reports its use to anybody; programs that import claprt see to it themselves
 export ORT_DISABLE_TELEMETRY := 1
+# some images set it, and then each of the many processes of a test run compiles every module anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton fuzz soak dist install-check
@@ -57,12 +59,12 @@ export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
-test: $(VENV)/.complete ## run all tests (offline, no accelerator), on a Triton server too where PyPI has one
+test: $(VENV)/.complete ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one (SLOW=1: the slow ones too)
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/run.py $(if $(SLOW),--slow)
 
 test-fast: $(VENV)/.complete ## run the quick tests of the rooms below the engines, the tasks and the model, on the toy bundle
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 -m 'not (slow or timing)' $(addprefix tests/,system bundle text audio tasks model)
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 -m 'not (slow or seconds or timing)' $(addprefix tests/,system bundle text audio tasks model)
 
 check: $(VENV)/.complete ## format, lint, imports, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .

@@ -153,7 +153,7 @@ def test_a_sound_that_changes_between_two_readings_is_refused(long: bytes) -> No
 
 @pytest.mark.parametrize(("rate", "seconds"), [(1_000, 600), (44_101, 100)])
 @pytest.mark.parametrize("name", list(RECIPES))
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_minutes_of_silence_take_little_memory(name: str, rate: int, seconds: int) -> None:
     """Ten of them are 115 MB at the model's rate."""
     file = flac(np.zeros(seconds * rate, np.float32), rate)

@@ -35,15 +35,39 @@ def checkpoint_file(folder: Path, audio: AudioArchitecture, text: TextArchitectu
 
 
 @torch.inference_mode()
-def test_fused_tower(tmp_path: Path, fused_bundle: Path) -> None:
-    """A small fused model in torch; of the long sound the views that laion-clap draws."""
-    file = checkpoint_file(tmp_path, replace(AUDIO, fused=True), replace(TEXT, vocabulary=261))
-    tower = read_checkpoint(file).audio_tower()
-    clap = claprt.load(fused_bundle, seed=SEED)  # for its preparation of sounds alone
-    for sound, expected in zip(sounds().values(), laion()["small-fused/audio"], strict=True):
+@pytest.mark.parametrize(
+    ("architecture", "recorded"),
+    [
+        (replace(AUDIO, fused=True), "small-fused/audio"),
+        (TINY, "tiny/audio"),
+        (replace(TINY, fused=True), "tiny-fused/audio"),
+    ],
+    ids=["small-fused", "tiny", "tiny-fused"],
+)
+def test_audio_towers(
+    architecture: AudioArchitecture, recorded: str, tmp_path: Path, bundle: Path, fused_bundle: Path
+) -> None:
+    """In torch, as the exporter reads them; of the long sound the crop or the views that laion-clap draws."""
+    tower = read_checkpoint(checkpoint_file(tmp_path, architecture, replace(TEXT, vocabulary=261))).audio_tower()
+    # a toy bundle, for its preparation of sounds alone
+    clap = claprt.load(fused_bundle, seed=SEED) if architecture.fused else claprt.load(bundle, long="random", seed=SEED)
+    names = TINY_SOUNDS if recorded.startswith("tiny") else tuple(sounds())
+    for name, expected in zip(names, laion()[recorded], strict=True):
+        sound = sounds()[name]
         (features,) = clap.audio_features(sound, None if isinstance(sound, bytes) else RATE)
-        found = tower(torch.from_numpy(features.log_mels.copy())[None], torch.tensor([[features.is_longer]]))
+        log_mels = torch.from_numpy(features.log_mels.copy())[None]
+        found = tower(log_mels, torch.tensor([[features.is_longer]])) if architecture.fused else tower(log_mels)
         assert_same_vectors(found.numpy(), expected[None])
+
+
+@torch.inference_mode()
+def test_text_tower(tmp_path: Path, bundle: Path) -> None:
+    """RoBERTa-base in torch, each text by itself."""
+    tower = read_checkpoint(checkpoint_file(tmp_path, AUDIO, TextArchitecture())).text_tower()
+    encoded = claprt.load(bundle).tokenizer.encode(TEXTS)  # the same tokenizer
+    ids = [torch.tensor([row]) for row in encoded]
+    found = torch.cat([tower(row, torch.ones_like(row)) for row in ids])
+    assert_same_vectors(found.numpy(), laion()["tiny/text"])
 
 
 def exported(folder: Path, audio: AudioArchitecture, text: TextArchitecture, tokenizer: Path) -> Path:

@@ -38,7 +38,7 @@ def workers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("claprt-read", "claprt-call"))]
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_side_by_side_gives_what_one_by_one_gives(two: claprt.Clap) -> None:
     sounds = waveforms(60)
     expected = np.stack([two.embed_audio(sound) for sound in sounds])

@@ -47,7 +47,7 @@ def test_every_length_gives_a_unit_vector(samples: int, model: str, request: pyt
 
 
 @pytest.mark.parametrize("model", ["clap", "fused_clap"])
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_single_batched_and_permuted_are_the_same(model: str, request: pytest.FixtureRequest) -> None:
     clap: claprt.Clap = request.getfixturevalue(model)
     sounds = [make(samples, RATE) for make, samples in zip(SOUNDS.values(), LENGTHS[1:], strict=True)]
@@ -61,7 +61,7 @@ def test_single_batched_and_permuted_are_the_same(model: str, request: pytest.Fi
 
 @settings(max_examples=20, deadline=None)
 @given(batch=st.integers(1, 9), picks=st.lists(st.sampled_from(LENGTHS[:9]), min_size=1, max_size=6))
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_batch_size_does_not_matter(bundle: Path, batch: int, picks: list[int]) -> None:
     clap = _with_batch(bundle, batch)
     sounds = [sound(samples, name) for samples, name in zip(picks, SOUNDS, strict=False)]
@@ -322,7 +322,7 @@ print(clap.fingerprint, vectors.tobytes().hex())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_every_process_gives_the_same_vectors(fused_bundle: Path) -> None:
     outputs = {
         subprocess.run(

@@ -25,7 +25,7 @@ def test_its_name_has_no_case(named: str) -> None:
     assert read_bundle(named).path == SHIPPED
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_shared_recordings(shared: Path) -> None:
     """Recordings of ESC-10, which the shipped weights were trained on: a check of the wiring, not a figure to quote."""
     from claprt.evaluation.dataset import read_dataset

@@ -351,7 +351,7 @@ class TestDamage:
 
 class TestRoom:
     @pytest.mark.parametrize("disk_mb", [0.3, 1])
-    @pytest.mark.slow
+    @pytest.mark.seconds
     def test_everything_on_disk_stays_below_the_bound(self, tmp_path: Path, disk_mb: float) -> None:
         program = """
 import sys
@@ -522,7 +522,7 @@ class TestModel:
         assert np.array_equal(vectors[2], vectors[3])
         assert not np.allclose(vectors[0], vectors[2])
 
-    @pytest.mark.slow
+    @pytest.mark.seconds
     def test_order_with_hits_misses_and_errors(self, counted: tuple[claprt.Clap, list[int]], clap: claprt.Clap) -> None:
         cached, _ = counted
         random = np.random.default_rng(3)

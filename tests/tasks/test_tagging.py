@@ -191,7 +191,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_the_command_changes_the_manifest_alone(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(read_bundle("mini").path, tmp_path / "mini"))
     before = claprt.load(folder)

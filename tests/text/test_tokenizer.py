@@ -39,7 +39,7 @@ def test_truncation_keeps_the_end_mark(tokenizer: Tokenizer, length: int) -> Non
 
 
 @given(text=st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable()))
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_any_text_is_one_vector(clap: claprt.Clap, text: str) -> None:
     assert clap.embed_text(text).shape == (512,)
 

@@ -258,7 +258,7 @@ def test_orders_of_channels_without_a_name() -> None:
     np.testing.assert_array_equal(decoded(core_audio((2, 1)))[2], np.full(4_800, 0.25, "f4"))
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_damaged_files() -> None:
     container = "__import__('claprt.audio.files.containers', fromlist=['x']).Container('it', 'media', %r)"
     kinds: dict[str, list[tuple[str, str, dict[str, Any]]]] = {

@@ -1,0 +1,73 @@
+"""Run the tests in parts, two at a time, and the tests of durations alone at the end; `make test` starts this.
+
+    python tests/run.py [--slow] [OPTION …]
+
+Every part is a pytest process of its own, which prints what it has to say when it ends. OPTIONs go to each of them. With
+`--slow` the tests marked `slow` run too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 2
+PARTS = (("tests/export",), ("tests/serve", "tests/browser"), ("tests/triton", "tests/project"))
+"""Folders that share what is expensive to make, the longest first; what is in none of them is one part more."""
+
+
+def parts() -> list[tuple[str, ...]]:
+    """Options that name the tests of each part; together they name every test."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    everything: list[str] = project["tool"]["pytest"]["ini_options"]["testpaths"]
+    named = [f"--ignore={folder}" for folders in PARTS for folder in folders]
+    return [*PARTS[:1], (*everything, *named), *PARTS[1:]]
+
+
+def timed_files() -> list[str]:
+    """The files with tests of durations: only these are collected for them."""
+    files = [path for top in ("tests", "benchmarks") for path in sorted((ROOT / top).rglob("test_*.py"))]
+    return [str(path.relative_to(ROOT)) for path in files if "mark.timing" in path.read_text(encoding="utf-8")]
+
+
+def run(title: str, marks: str, arguments: Sequence[str]) -> bool:
+    """Run one part, print its output when it has ended, and return whether it passed."""
+    started = time.monotonic()
+    # parts run side by side: torch gets its half of the processors
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // AT_ONCE)), **os.environ}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marks, *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    took = time.monotonic() - started
+    print(f"== {title}, {took:.0f} s ==\n{done.stdout}", flush=True)
+    return done.returncode == 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run all parts and return 0 if all passed."""
+    chosen = "" if "--slow" in arguments else "not slow"
+    options = [argument for argument in arguments if argument != "--slow"]
+
+    def run_part(names: tuple[str, ...]) -> bool:
+        marks = " and ".join(filter(None, ("not timing", chosen)))
+        title = ", ".join(name for name in names if not name.startswith("--"))
+        return run(title, marks, [*options, *names])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        passed = list(pool.map(run_part, parts()))
+    marks = " and ".join(filter(None, ("timing", chosen)))
+    passed.append(run("tests of durations", marks, [*options, *timed_files()]))
+    print("all parts passed" if all(passed) else "some parts failed: see above", flush=True)
+    return int(not all(passed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
