@@ -153,7 +153,7 @@ def test_table_of_wide_characters() -> None:
 # notes and progress
 
 
-def test_quiet_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_is_silent(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLAPRT_BUNDLE")
     sample = sample_path()
     out = str(tmp_path / "x.npz")
@@ -162,7 +162,7 @@ def test_quiet_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ["classify", sample, "--labels", "rain"],
         ["tag", sample, "--tags", "rain"],
         ["similarity", sample, sample],
-        ["latency", "--trials", "1", "--target-ms", "100000"],
+        ["latency", "--trials", "1", "--target-ms", "100000", "--bundle", str(bundle)],
         ["inspect"],
         ["demo"],
     ):
@@ -188,7 +188,7 @@ def test_the_small_model_is_named_where_it_matters(
     said = capsys.readouterr().err
     assert said.count("note: using mini, the small model") == (command in ("embed", "classify", "tag", "similarity"))
     assert all(len(line) <= 100 for line in said.splitlines())
-    if command not in ("inspect", "demo"):
+    if command not in ("inspect", "demo", "latency"):
         assert main([command, *more.get(command, []), "--bundle", "mini"]) == 0
         assert "using mini" not in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from claprt.audio.log_mel import log_mel
 from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.manifest import MelSpec
 from claprt_export.checkpoints.checkpoint import read_checkpoint
+from claprt_export.checkpoints.variants import variant
 from claprt_export.errors import ExportError
 from claprt_export.graphs.tensorrt import objections
 from claprt_export.mini import augment, dataset, model, sampler, text_finetuning, train
@@ -232,7 +233,7 @@ def trained(store_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     threads = torch.get_num_threads()
     train.train(store_file, folder, PLAN, 1)
-    model.save_checkpoint(folder / "mini.pt", text_finetuning.retrain_text(store_file, folder, PLAN, sounds=64, batch=8))
+    model.save_checkpoint(folder / "mini.pt", text_finetuning.retrain_text(store_file, folder, PLAN, sounds=32, batch=8))
     torch.set_num_threads(threads)
     return folder
 
@@ -248,6 +249,7 @@ def test_training_moves_the_weights(trained: Path, store: Store) -> None:
     assert fresh.keys() - moved <= still | {name for name in fresh if name.endswith(("word_embeddings.weight", "key.bias"))}
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped(trained: Path, store_file: Path, tmp_path: Path) -> None:
     """A run of three steps, stopped after the second, is the run of three steps (the tokenizer's dropout aside)."""
     (tmp_path / "tokenizer.json").write_bytes((trained / "tokenizer.json").read_bytes())
@@ -284,6 +286,7 @@ def test_checkpoint_is_laions_layout(trained: Path) -> None:
     assert (checkpoint.audio, checkpoint.text) == (model.AUDIO, model.TEXT)
 
 
+@pytest.mark.slow
 def test_export_is_compact_and_exact(trained: Path, tmp_path: Path) -> None:
     # three steps of training leave vectors too alike for the gate, so the towers are held against the graphs directly
     from claprt_export.graphs.compress_constants import compact
@@ -310,6 +313,23 @@ def test_the_shipped_graphs_suit_tensorrt() -> None:
         assert not objections(onnx.load(Path(claprt.__file__).parent / "mini" / f"{name}.onnx"))
 
 
+@torch.inference_mode()
+def test_the_shipped_bundle_gives_the_vectors_of_the_shipped_checkpoint() -> None:
+    """Its towers in torch, which are what an export traces."""
+    row = variant("mini")
+    assert row.packaged is not None
+    checkpoint, there = read_checkpoint(row.packaged, "mini"), claprt.load(Path(claprt.__file__).parent / "mini")
+    assert there.manifest.source.sha256 == checkpoint.sha256
+    sound = SOUNDS["drums"](RATE, RATE)
+    (features,) = there.audio_features(sound, RATE)
+    found = checkpoint.audio_tower()(torch.from_numpy(features.log_mels.copy())[None])
+    assert np.abs(found.numpy() - there.embed_audio(sound)).max() < 1e-5
+    ids = torch.tensor(there.tokenizer.encode(["a siren"]))
+    found = checkpoint.text_tower()(ids, torch.ones_like(ids))
+    assert np.abs(found.numpy() - there.embed_text("a siren")).max() < 1e-5
+
+
+@pytest.mark.slow  # `make install-check` runs it for every change
 def test_the_shipped_bundle_is_the_shipped_checkpoint(tmp_path: Path) -> None:
     manifest = export_bundle(tmp_path / "mini", name="mini")
     shipped = claprt.read_bundle(Path(claprt.__file__).parent / "mini").manifest

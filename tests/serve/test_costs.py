@@ -139,7 +139,13 @@ def attacked(served_bundle: Path, logs: Path) -> Iterator[Process]:
         yield running
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+_SLOW = ("twelve of a minute", "a WAV of ten minutes")
+"""Those that ask for many windows; the others are the ones that ask for much memory."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in _SLOW else []) for kind in HOSTILE]
+)
 def test_memory_is_bounded_by_what_is_sent(attacked: Process, kind: str) -> None:
     """Above what the service has: six times the request and 64 MB."""
     body = HOSTILE[kind]()
