@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,16 @@ from onnx import TensorProto, helper, numpy_helper
 import claprt
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, Stage
+from claprt.bundle.manifest import AudioConfig
 from claprt.errors import ProviderUnavailableError
 from claprt.evaluation.dataset import Dataset, Item
 from claprt_export.errors import PrecisionError
 from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
-from claprt_export.precision import quality_gate
+from claprt_export.precision import lower, quality_gate
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
+from claprt_export.precision.labelled_sets import Feeds, Labelled, calibration_sounds, synthesised_set
 from claprt_export.precision.quality_gate import centred_cosines
 
 CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
@@ -140,6 +144,25 @@ def test_centred_cosines() -> None:
     assert plain.min() > 0.99  # which is why the mean is subtracted
     assert abs(centred_cosines(other, full).mean()) < 0.1
     assert centred_cosines(np.full_like(full, np.nan), full).max() == -1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def synthesised_once() -> Iterator[None]:
+    """The sounds that ranges are taken from and graphs are judged on are the same in every export here."""
+    made = cache(lambda facts: list(calibration_sounds(facts, None)))
+    judged = cache(lambda facts: list(synthesised_set(facts, each=1, at_most=1).sounds))
+
+    def calibration(facts: AudioConfig, dataset: Dataset | None) -> list[Feeds]:
+        return made(facts) if dataset is None else list(calibration_sounds(facts, dataset))
+
+    def labelled(facts: AudioConfig, *, each: int, at_most: int) -> Labelled:
+        assert each == at_most == 1  # of untrained weights
+        return dataclasses.replace(synthesised_set(facts, each=1, at_most=1), sounds=iter(judged(facts)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "calibration_sounds", calibration)
+        patch.setattr(lower, "synthesised_set", labelled)
+        yield
 
 
 @pytest.fixture(scope="module")
