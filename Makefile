@@ -37,6 +37,8 @@ $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]' --editable ./export
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorrt-rtx]' \
+	    || echo "TensorRT-RTX cannot be had here: its tests will skip"
 	touch $@
 
 $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-reference.txt

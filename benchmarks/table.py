@@ -233,6 +233,20 @@ def service_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _machine(results)])
 
 
+def tensorrt_rtx_table(results: dict[str, Any]) -> str:
+    """A markdown table of engines that were built, with the size of their graphs."""
+    lines = ["| model | graph | precision | graph, MB | engine, MB | layers | seconds |", "|---|---|---|---|---|---|---|"]
+    for row in results["rows"]:
+        what = f"| {row['model']} | `{row['graph']}` | `{row['precision']}` "
+        if "error" in row:
+            lines.append(f"{what}| | not built: {row['error']} | | |")
+            continue
+        sizes = f"{row['graph_mb']:.1f} | {row['mb']:.1f} | {row['layers']} | {row['seconds']:.1f}"
+        lines.append(f"{what}| {sizes} |")
+    cards = ", ".join(results["cards"])
+    return "\n".join([*lines, "", f"TensorRT-RTX {results['tensorrt_rtx']}, each engine for {cards}."])
+
+
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
     parity, mini, bench, quality, triton, tagging, service = (
@@ -250,6 +264,7 @@ def tables() -> dict[str, str]:
         "service": service_table(service),
         "soak": soak_table(_read("soak")),
         "service: another": service_table(_read("service-another")),
+        "tensorrt-rtx": tensorrt_rtx_table(_read("tensorrt-rtx")),
     }
 
 
@@ -296,7 +311,10 @@ def main() -> int:
     status = 0
     for path in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("parity", "mini", "performance", "triton", "scores", "serve")),
+        *(
+            ROOT / "docs" / f"{name}.md"
+            for name in ("parity", "mini", "performance", "triton", "scores", "serve", "tensorrt")
+        ),
     ):
         document = path.read_text(encoding="utf-8")
         fresh = rendered(document, found)

@@ -52,6 +52,7 @@ EXTRAS = {
                          "tests/cli/test_cli_help.py", *(f"tests/project/test_{name}.py" for name in ("moved", "public"))),
                  (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
     "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
+    "tensorrt-rtx": Extra("cpu,tensorrt-rtx", ("tests/engines/test_tensorrt_rtx.py",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),

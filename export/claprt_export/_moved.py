@@ -36,7 +36,7 @@ MODULES: Mapping[str, str] = {
     "claprt_export.recognise": "claprt_export.checkpoints.detect_architecture",
     "claprt_export.seeded": "claprt_export.checkpoints.random_weights",
     "claprt_export.state_dict": "claprt_export.checkpoints.state_dict",
-    "claprt_export.tensorrt_operators": "claprt_export.graphs.tensorrt_operators",
+    "claprt_export.tensorrt_operators": "claprt_export.graphs.tensorrt",
     "claprt_export.to_onnx": "claprt_export.graphs.to_onnx",
     "claprt_export.to_tensorrt": "claprt_export.graphs.tensorrt",
     "claprt_export.tokenizer": "claprt_export.checkpoints.tokenizer",

@@ -18,13 +18,19 @@ from claprt.errors import ClaprtError
 from claprt.system.extras import install_hint
 from claprt.system.terminal import printable
 from claprt_export.checkpoints.variants import VARIANTS
-from claprt_export.projection.cli import COMMANDS, PARSERS, Report, parse
+from claprt_export.graphs import tensorrt_cli
+from claprt_export.projection import cli as projection_cli
+from claprt_export.projection.cli import Report
+
+PARSERS = {**projection_cli.PARSERS, **tensorrt_cli.PARSERS}
+"""Parsers of the commands, by the word that follows `claprt-export`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit status is 0, or 1 where nothing was written."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given) or _parser().parse_args(given)
+    command = PARSERS.get(given[0]) if given else None
+    options = command().parse_args(given[1:]) if command is not None else _parser().parse_args(given)
     started = time.monotonic()
 
     def report(line: str) -> None:
@@ -57,6 +63,7 @@ def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
     from claprt.evaluation.dataset import read_dataset
     from claprt_export.pipeline import export_bundle
 
+    tensorrt_cli.check_options(options)
     manifest = export_bundle(
         options.out,
         name=options.variant,
@@ -70,6 +77,8 @@ def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
         report=report,
     )
     yield from _result(options.out, manifest)
+    if options.tensorrt is not None:
+        yield from tensorrt_cli.engines_of(options.out, manifest, options.cards, report)
 
 
 def _interrupt(*_: object) -> None:
@@ -117,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="claprt-export",
         usage="claprt-export [VARIANT] [--checkpoint PATH] --out BUNDLE_DIR [options]",
         description="Exports a LAION-CLAP checkpoint to a verified bundle of ONNX graphs.",
-        epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.\n\n{COMMANDS}",
+        epilog=f"variants:\n{rows}\n\nWhat is not at hand is fetched from the Hugging Face hub, once.\n\n"
+        f"{projection_cli.COMMANDS}\n{tensorrt_cli.COMMANDS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = f"claprt-export {__version__}"
@@ -137,8 +147,9 @@ def _parser() -> argparse.ArgumentParser:
         "then roberta-base from the hub",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,int8,bf16,fp16]",
-        help="precisions to have (fp32, which is always there): int8 and bf16 for CPUs, fp16 for GPUs",
+        "--precision", type=_precisions, default=[Precision.FP32], metavar="fp32[,int8,bf16,fp16,int8-symmetric]",
+        help="precisions to have (fp32, which is always there): int8 and bf16 for CPUs, fp16 for GPUs, int8-symmetric for "
+        "TensorRT",
     )  # fmt: skip
     parser.add_argument(
         "--judge-on", metavar="FOLDER|CSV", help="labelled sounds for the quality gate of precisions (synthesised ones)"
@@ -149,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force-precision", action="store_true", help="keep and mark a precision that the quality gate refuses"
     )
+    tensorrt_cli.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE_DIR", help="folder to write the bundle to")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)

@@ -232,7 +232,7 @@ def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
         ("openvino", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
         ("openvino", "int8", OLD, "has no VNNI"),
         ("cpu", "bf16", AMX, "cpu does not run bf16; openvino does"),
-        ("openvino", "fp16", AMX, "openvino does not run fp16; cuda and tensorrt do"),
+        ("openvino", "fp16", AMX, "openvino does not run fp16; cuda, tensorrt and tensorrt-rtx do"),
         ("cuda", "int8", GPU, "cuda does not run int8; cpu and openvino do"),
         ("auto", "fp16", PLAIN, 'precision="fp16" cannot be had here. fp16 on cuda: the installed onnxruntime has no CUDA'),
         ("auto", "bf16", OLD, "neither AVX512-BF16 nor AMX"),

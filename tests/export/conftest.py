@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,17 @@ torch = pytest.importorskip("torch", reason="needs torch: the export extra")
 import onnx  # noqa: E402
 
 from claprt.bundle.digests import sha256_of  # noqa: E402
-from claprt.bundle.graphs import ParityReport  # noqa: E402
+from claprt.bundle.graphs import ParityReport, Precision  # noqa: E402
 from claprt.bundle.manifest import AudioConfig  # noqa: E402
+from claprt.evaluation.dataset import Dataset  # noqa: E402
 from claprt_export import pipeline  # noqa: E402
 from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
 from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
 from claprt_export.checkpoints.random_weights import seeded_checkpoint  # noqa: E402
 from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E402
 from claprt_export.graphs import to_onnx  # noqa: E402
+from claprt_export.precision import lower  # noqa: E402
+from claprt_export.precision.labelled_sets import Feeds, Labelled, calibration_sounds, synthesised_set  # noqa: E402
 
 SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 1, 1, 1), heads=(2, 2, 4, 4))
 SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(2, 2, 4, 4), fused=True)
@@ -127,3 +133,41 @@ def exported(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.Te
     out = tmp_path_factory.mktemp("bundles") / "small"
     pipeline.export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file)
     return out
+
+
+@pytest.fixture(scope="session")
+def many(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with every precision."""
+    out = tmp_path_factory.mktemp("bundles") / "many"
+    with synthesised_once():
+        pipeline.export_bundle(
+            out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=list(Precision), force_precision=True
+        )
+    return out
+
+
+@cache
+def _calibration(facts: AudioConfig) -> list[Feeds]:
+    return list(calibration_sounds(facts, None))
+
+
+@cache
+def _judged(facts: AudioConfig) -> list[Feeds]:
+    return list(synthesised_set(facts, each=1, at_most=1).sounds)
+
+
+@contextmanager
+def synthesised_once() -> Generator[None]:
+    """Exports of untrained weights take their ranges from, and are judged on, the same sounds, made once in a run."""
+
+    def calibration(facts: AudioConfig, dataset: Dataset | None) -> list[Feeds]:
+        return _calibration(facts) if dataset is None else list(calibration_sounds(facts, dataset))
+
+    def labelled(facts: AudioConfig, *, each: int, at_most: int) -> Labelled:
+        assert each == at_most == 1  # of untrained weights
+        return dataclasses.replace(synthesised_set(facts, each=1, at_most=1), sounds=iter(_judged(facts)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "calibration_sounds", calibration)
+        patch.setattr(lower, "synthesised_set", labelled)
+        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 import claprt
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, Stage
-from claprt.bundle.manifest import AudioConfig
 from claprt.errors import ProviderUnavailableError
 from claprt.evaluation.dataset import Dataset, Item
 from claprt_export.errors import PrecisionError
 from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
-from claprt_export.precision import lower, quality_gate
+from claprt_export.precision import quality_gate
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
-from claprt_export.precision.labelled_sets import Feeds, Labelled, calibration_sounds, synthesised_set
 from claprt_export.precision.quality_gate import centred_cosines
+from tests.export.conftest import synthesised_once
 
 CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
 
@@ -73,12 +71,12 @@ def block(*, loud: float = 1.0, shared: bool = False) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
-def lowered(model: onnx.ModelProto, rows: Any) -> onnx.ModelProto:
+def lowered(model: onnx.ModelProto, rows: Any, *, symmetric: bool = False) -> onnx.ModelProto:
     quantiser = Quantiser(model)
     watched = quantiser.watched()
     names = [output.name for output in watched.graph.output]
     quantiser.observe(lambda feeds: dict(zip(names, run(watched, dict(feeds)), strict=True)), [{"x": rows}])
-    return quantiser.lowered()
+    return quantiser.lowered(symmetric=symmetric)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +84,13 @@ def rows() -> Any:
     return np.random.default_rng(0).normal(0, 1, (200, 128)).astype(np.float32)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("loud", [1.0, 40.0])
-def test_int8_is_the_same_function(rows: Any, loud: float, shared: bool) -> None:
+def test_int8_is_the_same_function(rows: Any, loud: float, shared: bool, symmetric: bool) -> None:
     """Even where two channels are forty times as loud as the others, which one scale for all would drown."""
     model = block(loud=loud, shared=shared)
-    result = lowered(model, rows)
+    result = lowered(model, rows, symmetric=symmetric)
     onnx.checker.check_model(result, full_check=True)
     (found,), (expected,) = run(result, {"x": rows}), run(model, {"x": rows})
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
@@ -111,6 +110,56 @@ def test_int8_in_standard_operators_with_fixed_ranges(rows: Any) -> None:
     assert not [t for t in result.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2]
     alone = np.concatenate([run(result, {"x": rows[n : n + 1]})[0] for n in range(20)])
     assert np.array_equal(alone, run(result, {"x": rows})[0][:20])  # a row does not depend on its neighbours
+
+
+def test_symmetric_int8_has_no_zero_point_but_0(rows: Any) -> None:
+    """Signed bytes throughout and biases in float32: what TensorRT's parser takes."""
+    result = lowered(block(loud=40.0), rows, symmetric=True)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    kinds = Counter(node.op_type for node in result.graph.node)
+    assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (2, 4)  # inputs and weights, no bias
+    assert (kinds["Sub"], kinds["Add"]) == (2, 2)
+    for node in result.graph.node:
+        if node.op_type.endswith("tizeLinear"):
+            zero = constants[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+    scales = [constants[node.input[1]] for node in result.graph.node if node.op_type == "QuantizeLinear"]
+    assert [scale.size for scale in scales] == [1, 1]  # one for a tensor
+    assert {constants[name].dtype for name in ("linear0/bias", "linear1/bias")} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_symmetric_int8_loses_nothing(biased: bool) -> None:
+    """Its steps are those of the unsigned bytes, also where a range lies far from 0 and a layer has no bias."""
+    model = block(loud=40.0)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("z0", "z1"):
+            tensor.CopyFrom(numpy_helper.from_array(np.full(128, 5, np.float32), tensor.name))
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and not biased:
+            del node.input[2]
+    random = np.random.default_rng(0).normal(0, 1, (200, 128)).astype(np.float32)
+    (expected,) = run(model, {"x": random})
+    errors = {}
+    for symmetric in (False, True):
+        (found,) = run(lowered(model, random, symmetric=symmetric), {"x": random})
+        errors[symmetric] = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert 1e-4 < errors[False] < 0.02
+    assert errors[True] == pytest.approx(errors[False], rel=0.01)
+
+
+def test_one_quantiser_lowers_both_ways(rows: Any) -> None:
+    """In any order, each as if it were alone."""
+    model = block(loud=40.0)
+    quantiser = Quantiser(model)
+    watched = quantiser.watched()
+    names = [output.name for output in watched.graph.output]
+    quantiser.observe(lambda feeds: dict(zip(names, run(watched, dict(feeds)), strict=True)), [{"x": rows}])
+    found = [quantiser.lowered(symmetric=symmetric).SerializeToString() for symmetric in (True, False, True)]
+    alone = [lowered(model, rows, symmetric=symmetric).SerializeToString() for symmetric in (True, False, True)]
+    assert found == alone
+    assert found[0] != found[1]
 
 
 def test_quantising_leaves_the_graph_it_was_given(rows: Any) -> None:
@@ -147,29 +196,9 @@ def test_centred_cosines() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def synthesised_once() -> Iterator[None]:
-    """The sounds that ranges are taken from and graphs are judged on are the same in every export here."""
-    made = cache(lambda facts: list(calibration_sounds(facts, None)))
-    judged = cache(lambda facts: list(synthesised_set(facts, each=1, at_most=1).sounds))
-
-    def calibration(facts: AudioConfig, dataset: Dataset | None) -> list[Feeds]:
-        return made(facts) if dataset is None else list(calibration_sounds(facts, dataset))
-
-    def labelled(facts: AudioConfig, *, each: int, at_most: int) -> Labelled:
-        assert each == at_most == 1  # of untrained weights
-        return dataclasses.replace(synthesised_set(facts, each=1, at_most=1), sounds=iter(judged(facts)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lower, "calibration_sounds", calibration)
-        patch.setattr(lower, "synthesised_set", labelled)
+def sounds_once() -> Iterator[None]:
+    with synthesised_once():
         yield
-
-
-@pytest.fixture(scope="module")
-def many(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / "many"
-    export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=list(Precision), force_precision=True)
-    return out
 
 
 def test_a_bundle_with_every_precision(many: Path) -> None:
@@ -180,6 +209,7 @@ def test_a_bundle_with_every_precision(many: Path) -> None:
         assert set(graphs) == set(Precision)
         assert graphs[Precision.BF16] == graphs[Precision.FP32]
         assert graphs[Precision.INT8].bytes < graphs[Precision.FP32].bytes
+        assert graphs[Precision.INT8_SYMMETRIC].bytes < graphs[Precision.FP32].bytes
         for precision in Precision:
             interface = {tensor.name for tensor in (*graphs[precision].inputs, *graphs[precision].outputs)}
             assert interface <= CONTRACT
@@ -206,6 +236,9 @@ def test_int8_in_process(many: Path) -> None:
     assert ((low.embed_audio(sounds) * full.embed_audio(sounds)).sum(1)).min() > 0.97
     together = low.embed_audio(sounds)
     assert np.abs(together - np.stack([low.embed_audio(sound) for sound in sounds])).max() < 1e-6
+    symmetric = claprt.load(many, precision="int8-symmetric")
+    assert (symmetric.provider, "/int8-symmetric/" in symmetric.fingerprint) == ("cpu", True)
+    assert ((symmetric.embed_audio(sounds) * full.embed_audio(sounds)).sum(1)).min() > 0.95
     with pytest.raises(ProviderUnavailableError, match="cpu does not run bf16"):
         claprt.load(many, provider="cpu", precision="bf16")
 

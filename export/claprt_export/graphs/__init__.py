@@ -4,8 +4,9 @@
     log_mel_graph         the log-mel front end as a graph
     onnx_metadata         opset, metadata, and facts read from a file
     compress_constants    constants in fewer bytes, restored when a session starts
-    tensorrt              TensorRT engines from a bundle's graphs
-    tensorrt_operators    operators that TensorRT's parser takes
+    tensorrt              TensorRT engines from a bundle's graphs, and what its parser says of them
+    tensorrt_rtx          TensorRT-RTX engines, built without a GPU and put into a bundle
+    tensorrt_cli          the command that does so
 
 Imports `towers` and below.
 """

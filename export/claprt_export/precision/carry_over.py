@@ -9,12 +9,15 @@ from pathlib import Path
 
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.folder import read_bundle
+from claprt.bundle.graphs import EngineInfo
 from claprt.bundle.manifest import Manifest
 from claprt.errors import BundleError
 
 
 def with_additions(manifest: Manifest, before: Path, folder: Path, report: Callable[[str], None]) -> Manifest:
-    """The manifest with the projection and the calibration of tags of the bundle that it replaces.
+    """The manifest with the projection, the calibration of tags and the engines of the bundle that it replaces.
+
+    Engines are kept where their graph is the same file as before.
 
     Args:
         manifest: of the new bundle.
@@ -36,4 +39,17 @@ def with_additions(manifest: Manifest, before: Path, folder: Path, report: Calla
         report("keeping the projection of the bundle that is replaced")
         shutil.copyfile(before / facts.graph.file, folder / facts.graph.file)
         manifest = dataclasses.replace(manifest, projection=facts)
-    return manifest
+    return _with_engines(manifest, old.manifest, before, folder, report)
+
+
+def _with_engines(manifest: Manifest, old: Manifest, before: Path, folder: Path, report: Callable[[str], None]) -> Manifest:
+    kept: list[EngineInfo] = []
+    for engine in old.engines:
+        graph = manifest.graphs[engine.graph].get(engine.precision)
+        if graph is None or graph.sha256 != engine.graph_sha256 or sha256_of(before / engine.file) != engine.sha256:
+            report(f"leaving out {engine.file}, which was built from another graph (claprt-export tensorrt builds it anew)")
+            continue
+        report(f"keeping {engine.file} of the bundle that is replaced")
+        shutil.copyfile(before / engine.file, folder / engine.file)
+        kept.append(engine)
+    return dataclasses.replace(manifest, engines=tuple(kept)) if kept else manifest

@@ -39,6 +39,8 @@ from claprt_export.precision.quality_gate import Reference, Run, measured, objec
 
 Finish = Callable[[onnx.ModelProto, Stage, Precision], Path]
 """Writes a graph of the bundle and gives its path."""
+_SYMMETRIC = {Precision.INT8: False, Precision.INT8_SYMMETRIC: True}
+"""Precisions that a `Quantiser` makes, and how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +99,12 @@ def with_lowered(
     graphs = {stage: dict(of) for stage, of in manifest.graphs.items()}
     quality: list[QualityReport] = []
     for stage, tower in towers.items():
+        quantiser: Quantiser | None = None  # one for both kinds of int8: ranges take a run of the calibration set
         for precision in precisions:
             path = tower.path  # of bf16, which is the fp32 graph run otherwise
-            if precision is Precision.INT8:
-                path = finish(quantised(tower.graph, calibration[stage]), stage, precision)
+            if precision in _SYMMETRIC:
+                quantiser = quantiser or observed(tower.graph, calibration[stage])
+                path = finish(quantiser.lowered(symmetric=_SYMMETRIC[precision]), stage, precision)
             elif precision is Precision.FP16:
                 path = finish(half_graph(tower.graph), stage, precision)
             graphs[stage][precision] = graph_facts(path)
@@ -119,8 +123,13 @@ def _refuse(facts: QualityReport, *, forced: bool) -> None:
         )
 
 
-def quantised(graph: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.ModelProto:
-    """A graph in int8, with ranges taken from the calibration set."""
+def quantised(graph: onnx.ModelProto, calibration: Iterable[Feeds], *, symmetric: bool = False) -> onnx.ModelProto:
+    """A graph in int8, with ranges taken from the calibration set; `symmetric` as `Quantiser.lowered` takes it."""
+    return observed(graph, calibration).lowered(symmetric=symmetric)
+
+
+def observed(graph: onnx.ModelProto, calibration: Iterable[Feeds]) -> Quantiser:
+    """The quantiser of a graph, which has seen the ranges of the calibration set."""
     quantiser = Quantiser(graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -133,7 +142,7 @@ def quantised(graph: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.Mode
         return {name: np.asarray(array) for name, array in zip(names, session.run(None, dict(feeds)), strict=True)}
 
     quantiser.observe(run, calibration)
-    return quantiser.lowered()
+    return quantiser
 
 
 def on_cpu(path: Path) -> Run:

@@ -25,7 +25,9 @@ from claprt_export.precision.paired_test import CHANCE_LIMIT, CONFIDENCE, larges
 
 Run = Callable[[Feeds], Array]
 
-LIMITS = MappingProxyType({Precision.FP16: 0.999, Precision.BF16: 0.985, Precision.INT8: 0.93})
+LIMITS = MappingProxyType(
+    {Precision.FP16: 0.999, Precision.BF16: 0.985, Precision.INT8: 0.93, Precision.INT8_SYMMETRIC: 0.93}
+)
 """Smallest mean centred cosine of each precision."""
 LOSS_LIMIT = 0.02
 """Largest share of right answers that may be lost: two points."""

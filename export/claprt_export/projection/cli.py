@@ -27,13 +27,6 @@ commands (each has --help):
 """For the help of `claprt-export`."""
 
 
-def parse(arguments: list[str]) -> argparse.Namespace | None:
-    """The options of one of the two commands, with what runs them as `run`; None where the arguments name neither."""
-    if not arguments or arguments[0] not in PARSERS:
-        return None
-    return PARSERS[arguments[0]]().parse_args(arguments[1:])
-
-
 def _projection_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claprt-export projection",

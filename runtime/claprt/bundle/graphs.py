@@ -11,13 +11,15 @@ from claprt._moved import restore
 class Precision(StrEnum):
     """Arithmetic of a graph. A bundle holds `fp32` and whatever else it was exported with.
 
-    `int8` and `fp16` are graphs of their own. `bf16` is the fp32 graph, run by a provider that rounds products to bfloat16.
+    `int8`, `int8-symmetric` (with the zero point 0, as TensorRT wants it) and `fp16` are graphs of their own. `bf16` is the
+    fp32 graph, run by a provider that rounds products to bfloat16.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT8_SYMMETRIC = "int8-symmetric"
 
 
 class Stage(StrEnum):
@@ -97,6 +99,40 @@ class ProjectionInfo:
         ]
         if found != stated:
             raise ValueError(f"{self.graph.file} does not take {self.input_dim} numbers and give {self.output_dim}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """An engine of TensorRT-RTX, built ahead of time from a graph of the bundle and put beside it after the export."""
+
+    file: str
+    sha256: str
+    bytes: int
+    graph: Stage
+    precision: Precision
+    graph_sha256: str
+    """Of the graph that it was built from."""
+    cards: tuple[str, ...]
+    """Compute capabilities of the GPUs that it runs on, such as `sm86`."""
+    tensorrt_rtx: str
+    """Version that built it."""
+    profile: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+    """Smallest, usual and largest shape of each input."""
+    probe: str | None = None
+    """What onnxruntime's CPU provider makes of the fixed input of `claprt.engines.tensorrt.probe_feeds`, which the engine
+    has to repeat on its card: vectors [rows, dim] as little-endian float32 in base64. None for the log-mel graph."""
+
+    def check(self, graph: GraphInfo | None) -> None:
+        """Compare the profile with the graph, where there is one.
+
+        Raises:
+            ValueError: If they have other inputs, or a shape is impossible.
+        """
+        axes = {name: len(shapes[0]) for name, shapes in self.profile.items()}
+        if graph is not None and axes != {tensor.name: len(tensor.shape) for tensor in graph.inputs}:
+            raise ValueError(f"{self.file} does not take the inputs of {graph.file}")
+        if any(len(shape) != axes[name] or min(shape, default=0) < 1 for name, of in self.profile.items() for shape in of):
+            raise ValueError(f"{self.file} has impossible shapes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,16 @@ from typing import Literal
 
 import msgspec
 
-from claprt.bundle.graphs import FileInfo, GraphInfo, ParityReport, Precision, ProjectionInfo, QualityReport, Stage
+from claprt.bundle.graphs import (
+    EngineInfo,
+    FileInfo,
+    GraphInfo,
+    ParityReport,
+    Precision,
+    ProjectionInfo,
+    QualityReport,
+    Stage,
+)
 from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, escape_controls
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
 from claprt.system.foreign_errors import describe_error
@@ -163,6 +172,8 @@ class Manifest:
     """How cosines become probabilities of tags; None where nobody has calibrated."""
     projection: ProjectionInfo | None = None
     """Of embeddings to behaviour descriptors; None where none was put in."""
+    engines: tuple[EngineInfo, ...] = ()
+    """Of TensorRT-RTX, one at most for each graph; `claprt-export tensorrt` puts them in."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -186,8 +197,13 @@ class Manifest:
                 for length in tensor.shape:
                     if isinstance(length, int):
                         check_range(f"a length of {tensor.name} in {graph.file}", length, 0, 2**31)
+        self._check_engines()
         if self.projection is not None and self.projection.input_dim != self.embedding_dim:
             raise ValueError(f"{self.projection.graph.file} does not take vectors of {self.embedding_dim}")
+
+    def _check_engines(self) -> None:
+        for engine in self.engines:
+            engine.check(self.graphs[engine.graph].get(engine.precision))
 
     def graph(self, stage: Stage, precision: Precision) -> GraphInfo:
         """The graph of a stage in this precision, or in fp32 for the log-mel, which exists in no other.
@@ -206,6 +222,14 @@ class Manifest:
             )
         return graphs[precision]
 
+    def engine(self, stage: Stage, precision: Precision) -> EngineInfo | None:
+        """The TensorRT-RTX engine that was built from this graph as it is now; None if there is none."""
+        graph = self.graphs[stage].get(precision)
+        for engine in self.engines:
+            if graph is not None and (engine.graph, engine.precision) == (stage, precision):
+                return engine if engine.graph_sha256 == graph.sha256 else None
+        return None
+
     def accepted(self, stage: Stage, precision: Precision) -> bool:
         """Whether the bundle has this graph and the judge accepted it wherever it was run; fp32 is its own measure."""
         rows = self._findings(stage, precision)
@@ -215,20 +239,22 @@ class Manifest:
     def judged_on(self, stage: Stage, precision: Precision, engine: str) -> str | None:
         """What ran this graph for the judge: this engine, or what stood in for it; None if neither did.
 
-        Only bf16 has a stand-in: torch's autocast, where the exporting machine had nothing that computes in it. What
-        another engine made of an int8 or fp16 graph says nothing of this one.
+        bf16 has a stand-in, torch's autocast, where the exporting machine had nothing that computes in it. So has
+        everything on TensorRT-RTX, which no exporting machine needs to have: onnxruntime with the same graph. What another
+        engine made of an int8 or fp16 graph says nothing of the others.
 
         Args:
             stage: Of the graph.
             precision: Of the graph.
-            engine: `openvino` or `onnxruntime`.
+            engine: `openvino`, `onnxruntime` or `tensorrt-rtx`.
 
         Returns:
             Its name and version, as in `QualityReport.engine`.
         """
         engines = [row.engine for row in self._findings(stage, precision)]
         own = [name for name in engines if name.partition(" ")[0] == engine]
-        stand_ins = [name for name in engines if precision is Precision.BF16 and name.startswith("torch ")]
+        other = "onnxruntime " if engine == "tensorrt-rtx" else "torch " if precision is Precision.BF16 else None
+        stand_ins = [name for name in engines if other is not None and name.startswith(other)]
         return next(iter([*own, *stand_ins]), None)
 
     def _findings(self, stage: Stage, precision: Precision) -> list[QualityReport]:
@@ -244,7 +270,9 @@ class Manifest:
     def listed_files(self) -> dict[str, FileInfo]:
         """Every file of the bundle but the manifest itself."""
         graphs = self.graph_files().items()
-        return {**self.files, **{name: FileInfo(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}}
+        files = {name: FileInfo(sha256=graph.sha256, bytes=graph.bytes) for name, graph in graphs}
+        engines = {engine.file: FileInfo(sha256=engine.sha256, bytes=engine.bytes) for engine in self.engines}
+        return {**engines, **self.files, **files}
 
     def to_json(self) -> str:
         """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""

@@ -102,7 +102,7 @@ def _would_choose(bundle: Bundle) -> list[str]:
     try:
         machine = detect_hardware()
         choice = choose(EngineOptions(precision="auto"), machine, bundle.manifest)
-        if choice.provider is Provider.CUDA:
+        if choice.provider in (Provider.CUDA, Provider.TENSORRT_RTX):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FallbackWarning)  # the lines below say it
                 choice = InProcessEngine(bundle, choice).choice

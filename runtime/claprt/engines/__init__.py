@@ -6,8 +6,10 @@
     hardware               processors, GPUs, and this process's share of them
     onnxruntime_session    graphs on onnxruntime; the only importer
     openvino_session       graphs on OpenVINO; the only importer
+    tensorrt_rtx_session   engines of TensorRT-RTX that the bundle holds; the only importer
+    cuda_driver            memory on an NVIDIA GPU, through the driver library
     io_binding             runs whose tensors stay on the device
-    tensorrt               shape profiles and engine folders of TensorRT
+    tensorrt               shape profiles, fixed inputs and engine folders of TensorRT
     graph_cache            prepared graphs, kept for later processes
     projection             embeddings to behaviour descriptors
     triton                 the engine on a Triton server; the only importer of tritonclient beside the lint

@@ -25,6 +25,10 @@ class Hardware:
     """Version of the installed OpenVINO; None where there is none."""
     features: frozenset[str] = frozenset()
     """What the processor has beyond the ordinary, as `cpu_features` names it."""
+    tensorrt_rtx: str | None = None
+    """Version of the installed TensorRT-RTX; None where there is none."""
+    cards: tuple[str, ...] = ()
+    """Compute capability of each GPU of the NVIDIA driver, such as `sm86`; empty too where nothing needs to know."""
 
 
 _FEATURES = {
@@ -82,6 +86,28 @@ def nvidia_gpus() -> int:
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     return 0
+
+
+_MAJOR, _MINOR = 75, 76
+"""The driver's numbers of the attributes that make up a compute capability."""
+
+
+def nvidia_cards() -> tuple[str, ...]:
+    """Compute capability of each GPU that the NVIDIA driver reports, such as `sm86`; empty without a driver."""
+    count = nvidia_gpus()
+    if not count:
+        return ()
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    cards: list[str] = []
+    for index in range(count):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        if (
+            driver.cuDeviceGet(ctypes.byref(device), index) == 0
+            and driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device) == 0
+            and driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device) == 0
+        ):
+            cards.append(f"sm{major.value}{minor.value}")
+    return tuple(cards)
 
 
 def trim_heap() -> None:

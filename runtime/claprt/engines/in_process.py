@@ -13,13 +13,14 @@ import threading
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import GraphInfo, Stage
 from claprt.engines.engine import validate_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
-from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_gpus, trim_heap
+from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_cards, nvidia_gpus, trim_heap
 from claprt.engines.onnxruntime_session import (
     Load,
     OrtSession,
@@ -29,7 +30,7 @@ from claprt.engines.onnxruntime_session import (
     preload_gpu_libraries,
 )
 from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose
-from claprt.engines.tensorrt import engine_cache_options, profile_options, shape_profile
+from claprt.engines.tensorrt import engine_cache_options, probe_feeds, profile_options, shape_profile
 from claprt.errors import (
     ClosedError,
     FallbackWarning,
@@ -101,7 +102,7 @@ class InProcessEngine:
 
     @property
     def provider(self) -> str:
-        """What the towers run on: `cpu`, `openvino`, `cuda` or `tensorrt`."""
+        """What the towers run on: `cpu`, `openvino`, `cuda`, `tensorrt` or `tensorrt-rtx`."""
         return str(self.choice.provider)
 
     @property
@@ -231,9 +232,25 @@ class InProcessEngine:
             from claprt.engines.openvino_session import OpenVinoSession
 
             return OpenVinoSession(load, precision, streams=self._max_concurrency)
+        if self.choice.provider is Provider.TENSORRT_RTX:
+            return self._on_tensorrt_rtx(stage, load)
         if self.choice.provider not in _ON_CPU:
             preload_gpu_libraries()
         return OrtSession(load, self.choice.provider, self._ort_providers(facts))
+
+    def _on_tensorrt_rtx(self, stage: Stage, load: Load) -> Runner:
+        """The engine that was built from a graph.
+
+        Raises:
+            ProviderUnavailableError: If the bundle has none, or it cannot be run here.
+        """
+        from claprt.engines.tensorrt_rtx_session import TensorRtxSession
+
+        engine = self._bundle.manifest.engine(stage, self.choice.of(stage))
+        if engine is None:
+            raise ProviderUnavailableError(f"the bundle has no TensorRT-RTX engine of {load.facts.file}")
+        probe = probe_feeds(load.facts, self._bundle.manifest.text.vocabulary)
+        return TensorRtxSession(replace(load, path=self._bundle.path / engine.file), engine, probe)
 
     def _ort_providers(self, facts: GraphInfo) -> ProviderOptions:
         cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
@@ -270,21 +287,24 @@ def detect_hardware() -> Hardware:
     """Describe the installed runtimes, the processor and the GPUs of this machine.
 
     Raises:
-        MissingDependencyError: If neither onnxruntime nor OpenVINO is installed.
+        MissingDependencyError: If neither onnxruntime nor OpenVINO nor TensorRT-RTX is installed.
     """
     from claprt.engines.openvino_session import openvino_version
+    from claprt.engines.tensorrt_rtx_session import tensorrt_rtx_version
 
-    openvino = openvino_version()
+    openvino, rtx = openvino_version(), tensorrt_rtx_version()
     try:
         providers = ort_providers()
     except MissingDependencyError:
-        if openvino is None:
+        if openvino is None and rtx is None:
             raise
-        providers = frozenset[str]()  # OpenVINO alone will do
+        providers = frozenset[str]()  # either alone will do
     wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
     return Hardware(
         providers=providers,
         nvidia_gpus=nvidia_gpus() if wants_driver else 0,
         openvino=openvino,
         features=cpu_features(),
+        tensorrt_rtx=rtx,
+        cards=nvidia_cards() if rtx is not None else (),
     )

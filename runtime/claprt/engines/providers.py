@@ -2,7 +2,7 @@
 
 What runs is what was asked for. If it cannot be had that is an error, unless the caller allowed a fallback; nothing here
 ever asks onnxruntime for a provider and lets it quietly take another. `tensorrt` is never chosen by `auto`: building its
-engines takes minutes.
+engines takes minutes. `tensorrt-rtx` is, where the bundle has engines for the GPU that is there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Provider(StrEnum):
     CUDA = "cuda"
     TENSORRT = "tensorrt"
     OPENVINO = "openvino"
+    TENSORRT_RTX = "tensorrt-rtx"
 
 
 ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
@@ -36,18 +37,19 @@ ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
         Provider.TENSORRT: "TensorrtExecutionProvider",
     }
 )
-"""The same by the names that onnxruntime uses; OpenVINO is run by its own runtime."""
+"""The same by the names that onnxruntime uses; OpenVINO and TensorRT-RTX are run by their own runtimes."""
 
 AUTO = "auto"
 PRECISIONS: Mapping[Provider, tuple[Precision, ...]] = MappingProxyType(
     {
-        Provider.CPU: (Precision.INT8, Precision.FP32),
+        Provider.CPU: (Precision.INT8, Precision.FP32, Precision.INT8_SYMMETRIC),
         Provider.OPENVINO: (Precision.INT8, Precision.BF16, Precision.FP32),
         Provider.CUDA: (Precision.FP16, Precision.FP32),
         Provider.TENSORRT: (Precision.FP16, Precision.FP32),
+        Provider.TENSORRT_RTX: (Precision.FP16, Precision.FP32, Precision.INT8_SYMMETRIC),
     }
 )
-"""What each provider can run, the fastest for text first."""
+"""What each provider can run, the fastest for text first; behind fp32 what `auto` does not choose."""
 
 _NOTHING: Mapping[Provider, str] = MappingProxyType({})
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
@@ -121,6 +123,7 @@ def choose(
     rejected: list[str] = []
     for candidate in _candidates(provider, precision, machine):
         refused = _load_failure(candidate, failed) or unavailable_reason(candidate, machine)
+        refused = refused or _no_engine(candidate, precision, machine, manifest)
         refused = refused or _audio_objection(candidate, precision, manifest)
         if refused is None:
             return _choice(candidate, options, machine, manifest, rejected)
@@ -171,6 +174,8 @@ def _ranking(machine: Hardware) -> Iterator[Pair]:
     """
     for precision in (Precision.FP16, Precision.FP32):
         yield Provider.CUDA, precision
+    for precision in (Precision.FP16, Precision.FP32):
+        yield Provider.TENSORRT_RTX, precision  # not measured: a GPU at least
     bf16 = (Provider.OPENVINO, Precision.BF16)
     if "amx" in machine.features:
         yield bf16
@@ -182,6 +187,8 @@ def _ranking(machine: Hardware) -> Iterator[Pair]:
     yield Provider.OPENVINO, Precision.FP32
     for precision in (Precision.FP16, Precision.FP32):
         yield Provider.TENSORRT, precision
+    yield Provider.TENSORRT_RTX, Precision.INT8_SYMMETRIC
+    yield Provider.CPU, Precision.INT8_SYMMETRIC  # int8 of another engine: to see what it gives, not to be fast
 
 
 def _choice(pair: Pair, options: EngineOptions, machine: Hardware, manifest: Manifest, rejected: list[str]) -> Choice:
@@ -219,9 +226,10 @@ def _stand_in_note(provider: Provider, towers: tuple[tuple[Stage, Precision], ..
 def _text_precision(provider: Provider, machine: Hardware, manifest: Manifest) -> Precision:
     """The fastest precision that the judge accepted for text; it need not be that of audio."""
     for precision in PRECISIONS[provider]:
-        refused = unavailable_reason((provider, precision), machine) or _quality_objection(
-            (provider, precision), Stage.TEXT, manifest
-        )
+        pair = provider, precision
+        refused = unavailable_reason(pair, machine) or _quality_objection(pair, Stage.TEXT, manifest)
+        if provider is Provider.TENSORRT_RTX and not _has_engine(Stage.TEXT, precision, machine, manifest):
+            continue
         if refused is None:
             return precision
     return Precision.FP32
@@ -231,10 +239,13 @@ def unavailable_reason(pair: Pair, machine: Hardware) -> str | None:
     """Why a pair cannot be had on this machine, ending in what to do; None if it can."""
     provider, precision = pair
     if precision not in PRECISIONS[provider]:
-        able = " and ".join(other for other in Provider if precision in PRECISIONS[other])
-        return f"{provider} does not run {precision}; {able} {'does' if ' ' not in able else 'do'}"
+        *others, last = (other for other in Provider if precision in PRECISIONS[other])
+        able = f"{', '.join(others)} and {last} do" if others else f"{last} does"
+        return f"{provider} does not run {precision}; {able}"
     if provider is Provider.OPENVINO:
         return _openvino_unavailable(precision, machine)
+    if provider is Provider.TENSORRT_RTX:
+        return _tensorrt_rtx_unavailable(machine)
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
@@ -258,6 +269,37 @@ def _openvino_unavailable(precision: Precision, machine: Hardware) -> str | None
     return None
 
 
+def _tensorrt_rtx_unavailable(machine: Hardware) -> str | None:
+    if machine.tensorrt_rtx is None:
+        return f"TensorRT-RTX is not installed: {install_hint('tensorrt-rtx')}"
+    if not machine.cards:
+        return "no NVIDIA GPU with a driver was found (nvidia-smi should list one)"
+    return None
+
+
+def _no_engine(pair: Pair, precision: str, machine: Hardware, manifest: Manifest) -> str | None:
+    """Why the bundle's TensorRT-RTX engines do not serve a pair on the first GPU; None if they do, or are not needed."""
+    provider, audio = pair
+    if provider is not Provider.TENSORRT_RTX:
+        return None
+    card = machine.cards[0]
+    for stage, possible in (
+        (Stage.AUDIO, (audio,)),
+        (Stage.TEXT, PRECISIONS[provider] if precision == AUTO else (audio,)),
+    ):
+        if not any(_has_engine(stage, one, machine, manifest) for one in possible):
+            return (
+                f"the bundle has no TensorRT-RTX engine of its {stage} graph in {' or '.join(possible)} for this GPU "
+                f"({card}); build it: claprt-export tensorrt --bundle FOLDER --cards {card} --precision {audio}"
+            )
+    return None
+
+
+def _has_engine(stage: Stage, precision: Precision, machine: Hardware, manifest: Manifest) -> bool:
+    engine = manifest.engine(stage, precision)
+    return engine is not None and machine.cards[0] in engine.cards
+
+
 def _audio_objection(pair: Pair, precision: str, manifest: Manifest) -> str | None:
     """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
     return None if precision != AUTO else _quality_objection(pair, Stage.AUDIO, manifest)
@@ -278,7 +320,10 @@ def _quality_objection(pair: Pair, stage: Stage, manifest: Manifest) -> str | No
 
 def _engine(provider: Provider) -> str:
     """The runtime of a provider by its own name; in lower case it is the one that the judge writes down."""
-    return "OpenVINO" if provider is Provider.OPENVINO else "onnxruntime"
+    return _OWN_RUNTIMES.get(provider, "onnxruntime")
+
+
+_OWN_RUNTIMES = {Provider.OPENVINO: "OpenVINO", Provider.TENSORRT_RTX: "TensorRT-RTX"}
 
 
 def _load_failure(pair: Pair, failed: Mapping[Provider, str]) -> str | None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+
+from claprt.arrays import Array
 from claprt.bundle.graphs import GraphInfo
 from claprt.engines.graph_cache import GraphCache
 
@@ -78,3 +82,50 @@ def engine_cache_options(cache: GraphCache | None, graph: GraphInfo, profile: Ma
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
     }
+
+
+_PROBE_ROWS = 2
+_FIRST_WORD = 4
+"""Token ids below are the marks of RoBERTa: beginning, padding, end, unknown."""
+
+
+def probe_feeds(graph: GraphInfo, vocabulary: int) -> dict[str, Array]:
+    """Fixed inputs of a tower, two rows that differ: an engine's answer to them shows whether it computes the graph.
+
+    Args:
+        graph: Of the tower.
+        vocabulary: Tokens of the text tower; ids are below.
+
+    Returns:
+        By name: `log_mels` [2, views, frames, mels] float32 between -70 and -10 dB, `is_longer` [2, 1] bool; or
+        `token_ids` and `attention_mask` [2, 16] int64.
+    """
+    sizes = {"batch": _PROBE_ROWS, "tokens": USUAL_TOKENS}
+    feeds: dict[str, Array] = {}
+    for tensor in graph.inputs:
+        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in tensor.shape)
+        numbers = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+        if tensor.dtype == "float32":
+            feeds[tensor.name] = (30 * np.sin(0.1 * (numbers % 6007)) - 40).astype(np.float32)
+        elif tensor.dtype == "bool":
+            feeds[tensor.name] = numbers % 2 == 1
+        elif tensor.name == "attention_mask":
+            feeds[tensor.name] = np.ones(shape, np.int64)
+        else:
+            feeds[tensor.name] = np.minimum(_FIRST_WORD + numbers * 7919 % max(1, vocabulary - _FIRST_WORD), vocabulary - 1)
+    return feeds
+
+
+def error_log(tensorrt: Any) -> Any:
+    """A logger of the module `tensorrt` or `tensorrt_rtx` that prints nothing and keeps errors as a list, `errors`."""
+
+    class Log(tensorrt.ILogger):
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity <= tensorrt.ILogger.ERROR:
+                self.errors.append(" ".join(msg.split()))
+
+    return Log()

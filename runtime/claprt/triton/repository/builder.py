@@ -27,7 +27,8 @@ from claprt.system.atomic import atomic_folder
 from claprt.triton.repository.lint import ENGINE_CACHE, STAGES, RepositoryError, check, config_files
 
 TOWERS = ("audio_tower", "text_tower")
-SERVED = (Precision.FP32, Precision.INT8, Precision.FP16)
+SERVED = (Precision.FP32, Precision.INT8, Precision.FP16, Precision.INT8_SYMMETRIC)
+_INT8 = frozenset({Precision.INT8, Precision.INT8_SYMMETRIC})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +213,9 @@ def _add_facts(path: Path, model: str, wanted: Build) -> None:
 
 def _for_tensorrt(text: str, model: str, wanted: Build) -> str:
     """What TensorRT has to be told of this very graph."""
-    if wanted.precision is Precision.INT8:  # its unsigned bytes are not for TensorRT: onnxruntime's own kernels run it
+    if (
+        wanted.precision in _INT8
+    ):  # onnxruntime's own kernels run them: TensorRT takes no unsigned bytes, and the others as plans
         return re.sub(r"(?ms)^optimization \{.*?^\}\n", "", text)
     digest = wanted.bundle.manifest.graph(STAGES[model], wanted.precision).sha256[:12]
     text = text.replace(f'"{ENGINE_CACHE}"', f'"{ENGINE_CACHE}-{digest}"')
