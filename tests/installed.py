@@ -7,7 +7,8 @@ only another extra brings is missed. The tests are those of this checkout; the p
 skips for want of the extra's own packages is a failure.
 
 The tests are those of what an installation can break: imports, files of the package, commands, and the extra's own library.
-With `--all` they are all that the extra can run.
+Two environments are made and tested at a time; tests of durations run alone, after all others. With `--all` the tests are all
+that the extra can run, one environment after the other.
 
 With `--lowest` what `pyproject.toml` names is installed in the lowest version that it allows, else as in `constraints.txt`;
 all tests run, since old versions can break any.
@@ -23,6 +24,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def check(wheels: Path, name: str, *, lowest: bool, every: bool) -> list[str]:
     extra, folder = EXTRAS[name], CLEAN / name
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([*_UV, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = _python(name)
     versions = _lowest(extra, folder, python) if lowest else ROOT / "constraints.txt"
     install = [*_UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--constraint", versions]
     (wheel,) = wheels.glob("claprt-*.whl")
@@ -86,18 +88,36 @@ def check(wheels: Path, name: str, *, lowest: bool, every: bool) -> list[str]:
         subprocess.run([python, "-c", without], check=True)
     subprocess.run([python, "-m", "claprt", "inspect", "mini"], check=True, cwd=folder, capture_output=True)
     subprocess.run([*install, *_TEST_PACKAGES, *extra.needs], check=True)
-    tests = extra.all or extra.tests if every or lowest else extra.tests
     # an old package may use what a newer one, which it did not know, deprecates
     warnings = ("-W", "ignore::DeprecationWarning") if lowest else ()
+    if every or lowest:
+        return _tested(name, *warnings, *(extra.all or extra.tests))
+    return _tested(name, "-m", "not timing", *extra.tests)
+
+
+def check_durations(name: str) -> list[str]:
+    """Run the tests of durations of one extra, where nothing else runs; what went wrong, in words."""
+    files = [ROOT / test.partition("::")[0] for test in EXTRAS[name].tests]
+    files = [file for path in files for file in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
+    timed = [str(file.relative_to(ROOT)) for file in files if "mark.timing" in file.read_text(encoding="utf-8")]
+    return _tested(name, "-m", "timing", *timed) if timed else []
+
+
+def _tested(name: str, *arguments: str) -> list[str]:
+    """Run pytest in the environment of an extra, print its output and return what went wrong, in words."""
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *warnings, *tests],
+        [_python(name), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    print(done.stdout, flush=True)
+    print(f"== the wheel with {EXTRAS[name].install} ==\n{done.stdout}", flush=True)
     own = "|".join(re.escape(words) for words in (f"claprt[{name}]", f"the {name} extra"))
     missed = re.findall(rf"^SKIPPED.*(?:{own}).*$", done.stdout, re.MULTILINE)
     wrong = [f"{name}: a test of the extra skipped: {line}" for line in missed]
     return wrong + ([f"{name}: the tests ended with {done.returncode}"] if done.returncode else [])
+
+
+def _python(name: str) -> Path:
+    return CLEAN / name / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 
 
 def _lowest(extra: Extra, folder: Path, python: Path) -> Path:
@@ -126,10 +146,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"some of {', '.join(EXTRAS)}")
     options = parser.parse_args(arguments)
     os.environ.pop("PYTHONPATH", None)
-    wrong: list[str] = []
-    for name in options.extras or [name for name in EXTRAS if not (options.lowest and name == "export")]:
-        print(f"== the wheel with {EXTRAS[name].install}{', lowest versions' if options.lowest else ''} ==", flush=True)
-        wrong += check(options.wheels.resolve(), name, lowest=options.lowest, every=options.all)
+    names = options.extras or [name for name in EXTRAS if not (options.lowest and name == "export")]
+    # all tests include those of durations, beside which nothing else may run; others run in two environments at a time
+    with ThreadPoolExecutor(1 if options.all or options.lowest else 2) as pool:
+        checks = [
+            pool.submit(check, options.wheels.resolve(), name, lowest=options.lowest, every=options.all)
+            for name in sorted(names, key=lambda name: name != "export")  # which takes longest
+        ]
+        wrong = [fault for one in checks for fault in one.result()]
+    if not (options.all or options.lowest):
+        wrong += [fault for name in names for fault in check_durations(name)]
     print("\n".join(wrong) or "every extra passes its tests from the wheels")
     return int(bool(wrong))
 
