@@ -7,8 +7,8 @@ only another extra brings is missed. The tests are those of this checkout; the p
 skips for want of the extra's own packages is a failure.
 
 The tests are those of what an installation can break: imports, files of the package, commands, and the extra's own library.
-Two environments are made and tested at a time; tests of durations run alone, after all others. With `--all` the tests are all
-that the extra can run, one environment after the other.
+Two environments are made and tested at a time; tests of durations run alone, after all others. With `--all` the tests are
+all that the extra can run, one environment after the other.
 
 With `--lowest` what `pyproject.toml` names is installed in the lowest version that it allows, else as in `constraints.txt`;
 all tests run, since old versions can break any.

@@ -39,13 +39,15 @@ def timed_files() -> list[str]:
 
 def run(title: str, marks: str, arguments: Sequence[str]) -> bool:
     """Run one part, print its output when it has ended, and return whether it passed."""
+    print(f"== {title}: begun ==", flush=True)
     started = time.monotonic()
     # parts run side by side: torch gets its half of the processors
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // AT_ONCE)), **os.environ}
     command = [sys.executable, "-m", "pytest", "-q", "-m", marks, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
     took = time.monotonic() - started
     print(f"== {title}, {took:.0f} s ==\n{done.stdout}", flush=True)
     return done.returncode == 0
