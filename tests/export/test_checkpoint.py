@@ -288,7 +288,7 @@ def test_constants_that_follow_from_the_architecture(small: Checkpoint, tmp_path
         ("layers.0.blocks.1.attn_mask", lambda mask: mask * 0.01, "an attention mask of its own"),
         ("layers.0.blocks.1.attn_mask", lambda mask: mask.flip(0), "an attention mask of its own"),
         ("layers.0.blocks.1.attn_mask", lambda mask: mask[:4], r"layers.0.blocks.1.attn_mask \(4, 64, 64\)"),
-        ("layers.1.blocks.1.attn_mask", lambda mask: mask + float("nan"), "an attention mask of its own"),
+        ("layers.0.blocks.1.attn_mask", lambda mask: mask + float("nan"), "an attention mask of its own"),
         ("layers.0.blocks.0.attn_mask", lambda _: torch.full((64, 64, 64), -100.0), "an attention mask of its own"),
         ("layers.2.blocks.0.attn.relative_position_index", lambda index: index.T, "positions in its attention"),
         ("layers.3.blocks.0.attn.relative_position_index", lambda index: index + 1, "positions in its attention"),
