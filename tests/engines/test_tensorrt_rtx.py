@@ -25,7 +25,8 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import EngineInfo, Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
-from claprt.engines import cuda_driver, in_process, tensorrt_rtx_session
+from claprt.cli import main
+from claprt.engines import cuda_driver, hardware, in_process, tensorrt_rtx_session
 from claprt.engines.cuda_driver import CudaDriver
 from claprt.engines.hardware import Hardware
 from claprt.engines.providers import EngineOptions, choose
@@ -184,7 +185,6 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setattr(cuda_driver, "_library", lambda: found)
     monkeypatch.setattr(tensorrt_rtx_session, "_tensorrt_rtx", lambda: runtime)
     monkeypatch.setattr(in_process, "detect_hardware", lambda: CARD)
-    monkeypatch.setattr("claprt.cli.inspect.detect_hardware", lambda: CARD, raising=False)
     return found
 
 
@@ -286,11 +286,11 @@ def test_auto_takes_it_where_a_card_and_an_engine_are_there(prepared: Path, bund
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named(prepared: Path, machine: dict[str, Any], words: str) -> None:
-    manifest, hardware = read_bundle(prepared).manifest, dataclasses.replace(CARD, **machine)
+    manifest, here = read_bundle(prepared).manifest, dataclasses.replace(CARD, **machine)
     with pytest.raises(ProviderUnavailableError, match=words):
-        choose(EngineOptions(provider="tensorrt-rtx"), hardware, manifest)
-    assert choose(EngineOptions(provider="tensorrt-rtx", fallback=True), hardware, manifest).provider == "cpu"
-    choice = choose(EngineOptions(), hardware, manifest)
+        choose(EngineOptions(provider="tensorrt-rtx"), here, manifest)
+    assert choose(EngineOptions(provider="tensorrt-rtx", fallback=True), here, manifest).provider == "cpu"
+    choice = choose(EngineOptions(), here, manifest)
     assert choice.provider == "cpu"
     assert any("fp32 on tensorrt-rtx" in line for line in choice.rejected)
 
@@ -337,6 +337,17 @@ def test_a_graph_that_has_changed_since(prepared: Path) -> None:
     assert read_bundle(prepared).manifest.engine(Stage.AUDIO, Precision.FP32) is None
     with pytest.raises(ProviderUnavailableError, match="no TensorRT-RTX engine of its audio graph"):
         claprt.load(prepared, provider="tensorrt-rtx")
+
+
+def test_inspect_shows_engines(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(prepared)]) == 0
+    line = "text.fp32.rtx for sm86, sm89, TensorRT-RTX 1.7.1.116, batches of 1 to 3 (best at 1), 3 to 77 tokens\n"
+    said = capsys.readouterr().out
+    assert line in said
+    assert "NOT USED" not in said
+    change(prepared, graph_sha256="0" * 64)
+    assert main(["inspect", str(prepared)]) == 0
+    assert "(best at 1); NOT USED: built from another graph\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("library")
@@ -411,6 +422,40 @@ def test_nvidias_own_runtime(prepared: Path, library: Library, monkeypatch: pyte
     ) as told:
         claprt.load(prepared, provider="tensorrt-rtx")
     assert "its log says nothing" not in str(told.value)
+
+
+def test_cards_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cards, of which the driver says 8.6 and 12.0; none where a question fails, or without a driver."""
+
+    class Driver:
+        status = 0
+
+        def cuInit(self, flags: int) -> int:  # noqa: N802
+            return 0
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 2
+            return 0
+
+        def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+            device._obj.value = index
+            return 0
+
+        def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+            value._obj.value = {75: (8, 12), 76: (6, 0)}[attribute][device.value]
+            return self.status
+
+    driver = Driver()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    assert hardware.nvidia_cards() == ("sm86", "sm120")
+    driver.status = 1
+    assert hardware.nvidia_cards() == ()
+
+    def missing(name: str) -> Any:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert hardware.nvidia_cards() == ()
 
 
 def test_without_the_driver_here() -> None:

@@ -253,8 +253,8 @@ def test_the_command(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["tensorrt", "--bundle", str(copy), "--cards", "sm86,sm89", "--max-batch", "2"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr()
-    assert "audio.fp32.rtx: " in printed.out
-    assert "MB for sm86, sm89, batches of 1 to 2 (best at 1), 3 to 77 tokens" in printed.out
+    assert "MB  audio.fp32.rtx for sm86, sm89, TensorRT-RTX 1." in printed.out
+    assert "batches of 1 to 2 (best at 1), 3 to 77 tokens" in printed.out
     assert "building text.fp32.rtx for sm86, sm89" in printed.err
     assert cli.main(arguments) == 1
     assert "already; add --force" in capsys.readouterr().err
@@ -277,7 +277,7 @@ def test_an_export_with_engines(
         assert words in capsys.readouterr().err
         assert not out.exists()
     assert cli.main([*arguments, "--tensorrt", "rtx", "--cards", "sm120"]) == 0
-    assert "log_mel.rtx: " in capsys.readouterr().out
+    assert "log_mel.rtx for sm120" in capsys.readouterr().out
     assert {engine.cards for engine in read_bundle(out).manifest.engines} == {("sm120",)}
 
 

@@ -97,20 +97,13 @@ def _put(options: argparse.Namespace, report: Report) -> Iterator[str]:
         force=options.force,
         report=report,
     )
-    yield f"{options.bundle}: engines of TensorRT-RTX {engines[0].tensorrt_rtx}"
+    yield f"{options.bundle}: {len(engines)} engines"
     yield from _about(engines)
 
 
 def _about(engines: Sequence[EngineInfo]) -> Iterator[str]:
     for engine in engines:
-        yield f"  {engine.file}: {engine.bytes / 1e6:.1f} MB for {', '.join(engine.cards)}, {_profile(engine)}"
-
-
-def _profile(engine: EngineInfo) -> str:
-    """The batches of an engine, and its tokens if it has such an axis."""
-    low, usual, high = next(iter(engine.profile.values()))
-    tokens = f", {low[1]} to {high[1]} tokens" if engine.graph is Stage.TEXT else ""
-    return f"batches of {low[0]} to {high[0]} (best at {usual[0]}){tokens}"
+        yield f"  {engine.bytes / 1e6:7.1f} MB  {engine.summary}"
 
 
 def _words(value: str) -> tuple[str, ...]:

@@ -122,6 +122,14 @@ class EngineInfo:
     """What onnxruntime's CPU provider makes of the fixed input of `claprt.engines.tensorrt.probe_feeds`, which the engine
     has to repeat on its card: vectors [rows, dim] as little-endian float32 in base64. None for the log-mel graph."""
 
+    @property
+    def summary(self) -> str:
+        """The engine in one line: its cards, what built it, and the shapes that it takes."""
+        low, usual, high = next(iter(self.profile.values()))
+        tokens = f", {low[1]} to {high[1]} tokens" if self.graph is Stage.TEXT else ""
+        batches = f"batches of {low[0]} to {high[0]} (best at {usual[0]})"
+        return f"{self.file} for {', '.join(self.cards)}, TensorRT-RTX {self.tensorrt_rtx}, {batches}{tokens}"
+
     def check(self, graph: GraphInfo | None) -> None:
         """Compare the profile with the graph, where there is one.
 
@@ -129,6 +137,8 @@ class EngineInfo:
             ValueError: If they have other inputs, or a shape is impossible.
         """
         axes = {name: len(shapes[0]) for name, shapes in self.profile.items()}
+        if not axes:
+            raise ValueError(f"{self.file} does not take any input")
         if graph is not None and axes != {tensor.name: len(tensor.shape) for tensor in graph.inputs}:
             raise ValueError(f"{self.file} does not take the inputs of {graph.file}")
         if any(len(shape) != axes[name] or min(shape, default=0) < 1 for name, of in self.profile.items() for shape in of):

@@ -8,7 +8,7 @@ from typing import Any
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import ProjectionInfo
+from claprt.bundle.graphs import EngineInfo, ProjectionInfo
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
 from claprt.engines.providers import EngineOptions, Provider, choose
@@ -84,6 +84,9 @@ def _of_folder(bundle: Bundle) -> list[str]:
     lines = ["\nfiles, each compared with its sha256"]
     for name, facts in manifest.listed_files().items():
         lines.append(f"  {name:22} {facts.bytes / 1e6:9.1f} MB  {facts.sha256[:16]}…")
+    if manifest.engines:
+        lines.append("\nengines of TensorRT-RTX, built ahead of time and never run at the export")
+        lines += [f"  {engine.summary}{_outdated(engine, manifest)}" for engine in manifest.engines]
     lines.append("\nparity when exported")
     for row in manifest.parity:
         cosine = "" if row.min_cosine is None else f", cosine ≥ {row.min_cosine:.9f} (limit {row.min_cosine_limit})"
@@ -93,6 +96,11 @@ def _of_folder(bundle: Bundle) -> list[str]:
         lines.append("\nlowered precisions, as measured when exported")
         lines += [f"  {row.summary}" for row in manifest.quality]
     return [*lines, "", *_would_choose(bundle)]
+
+
+def _outdated(engine: EngineInfo, manifest: Manifest) -> str:
+    """What to add where an engine is not used, because its graph is another one now."""
+    return "" if manifest.engine(engine.graph, engine.precision) == engine else "; NOT USED: built from another graph"
 
 
 def _would_choose(bundle: Bundle) -> list[str]:
