@@ -2,9 +2,10 @@
 
 python benchmarks/gpu.py [--sizes tiny base] [--batches 1 8 64] [--out FILE]
 
-For a machine with a GPU, torch with CUDA and onnxruntime-gpu (TensorRT where it is installed). `--device cpu` goes through
-the same steps on the CPU, to see that they work. Seeded weights of the true sizes; torch runs our own towers, whose vectors
-are LAION's. What is timed is the audio tower from log-mels in the machine's memory to vectors in the machine's memory.
+For a machine with a GPU, torch with CUDA and onnxruntime-gpu; TensorRT and TensorRT-RTX where they are installed, the
+latter with engines that are built for the card that is there. `--device cpu` goes through the same steps on the CPU, to see
+that they work. Seeded weights of the true sizes; torch runs our own towers, whose vectors are LAION's. What is timed is the
+audio tower from log-mels in the machine's memory to vectors in the machine's memory.
 
 Every vector of a batch is compared with that of `cpu fp32`. A pair of ours below its limit makes the exit status 1, and so
 does a run without a single pair of ours. What an engine raises is recorded, and the others go on. The file is written after
@@ -33,10 +34,14 @@ import torch  # noqa: E402
 import claprt  # noqa: E402
 from benchmarks.cases import RATE, sounds  # noqa: E402
 from claprt.audio.log_mel import log_mel  # noqa: E402
+from claprt.bundle.folder import read_bundle  # noqa: E402
 from claprt.bundle.manifest import Manifest, MelSpec  # noqa: E402
+from claprt.engines.hardware import nvidia_cards  # noqa: E402
 from claprt.engines.onnxruntime_session import onnxruntime_version  # noqa: E402
+from claprt.errors import ClaprtError  # noqa: E402
 from claprt_export.architecture import TextArchitecture  # noqa: E402
 from claprt_export.checkpoints.random_weights import ARCHITECTURES, seeded_checkpoint  # noqa: E402
+from claprt_export.graphs.tensorrt_rtx import put_engines  # noqa: E402
 
 
 class Pair(NamedTuple):
@@ -57,10 +62,13 @@ PAIRS = {
         Pair("cuda", "fp16"),
         Pair("tensorrt", "fp32"),
         Pair("tensorrt", "fp16"),
+        Pair("tensorrt-rtx", "fp32"),
+        Pair("tensorrt-rtx", "fp16"),
+        Pair("tensorrt-rtx", "int8-symmetric"),
     ),
     "cpu": (Pair("cpu", "fp32"), Pair("openvino", "fp32")),
 }
-LIMITS = {"fp32": 0.999999, "fp16": 0.999}
+LIMITS = {"fp32": 0.999999, "fp16": 0.999, "int8-symmetric": 0.99}
 """Smallest cosine of each precision with `cpu fp32`."""
 WARM_UPS = 3
 """Calls before any is timed."""
@@ -117,10 +125,24 @@ def bundle_of(size: str, options: argparse.Namespace) -> Path:
     """The bundle of a size, exported if it is not there."""
     bundle: Path = options.work / f"gpu-{size}-{options.device}"
     if not bundle.exists():
-        precisions = "fp32,fp16" if options.device == "cuda" else "fp32"
+        precisions = "fp32,fp16,int8-symmetric" if options.device == "cuda" else "fp32"
         export = [str(Path(sys.executable).with_name("claprt-export")), f"untrained-{size}", "--precision", precisions]
         subprocess.run([*export, "--out", str(bundle)], check=True)
+    if options.device == "cuda":
+        add_engines(bundle)
     return bundle
+
+
+def add_engines(bundle: Path) -> None:
+    """Put TensorRT-RTX engines for the first GPU into the bundle; where that fails, say why, and go on without them."""
+    cards = nvidia_cards()[:1]
+    engines = read_bundle(bundle).manifest.engines
+    if engines and all({*cards} <= {*engine.cards} for engine in engines):
+        return
+    try:
+        put_engines(bundle, cards, force=True)
+    except ClaprtError as error:
+        print(f"no engines of TensorRT-RTX: {error}", file=sys.stderr)
 
 
 def tower_of(size: str, manifest: Manifest) -> Any:

@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("torch", reason="needs torch: the export extra")
 
 from benchmarks import gpu
+from claprt.bundle.folder import read_bundle
+from tests.tiny import write_tiny_bundle
 
 EXPECTED: Any = np.eye(4, 512)
 MELS: Any = np.zeros((4, 1, 2, 2), np.float32)
@@ -63,3 +65,20 @@ def test_an_engine_that_fails_does_not_end_the_run(tmp_path: Path, capsys: pytes
     assert not gpu.compared("tiny", "claprt cuda fp32", tiring, MELS, EXPECTED, found)
     assert found.ours() == 0
     assert "out of memory" in capsys.readouterr().err
+
+
+def test_engines_are_built_for_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once; a card that TensorRT-RTX does not know is named, and the run goes on."""
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: the tensorrt-rtx extra")
+    copy = write_tiny_bundle(tmp_path / "copy")
+    monkeypatch.setattr(gpu, "nvidia_cards", lambda: ("sm90", "sm86"))
+    gpu.add_engines(copy)
+    assert "no engines of TensorRT-RTX: Engines for sm90 were asked for" in capsys.readouterr().err
+    monkeypatch.setattr(gpu, "nvidia_cards", lambda: ("sm86",))
+    gpu.add_engines(copy)
+    engines = read_bundle(copy).manifest.engines
+    assert {engine.cards for engine in engines} == {("sm86",)}
+    monkeypatch.setattr(gpu, "put_engines", lambda *_, **__: pytest.fail("built again"))
+    gpu.add_engines(copy)
