@@ -276,7 +276,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""
-        return json.dumps(escape_controls(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
+        facts = dataclasses.asdict(self)
+        if not self.engines:
+            del facts["engines"]  # as bundles have it to which none were added
+        return json.dumps(escape_controls(facts), indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:

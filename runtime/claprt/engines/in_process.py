@@ -287,16 +287,17 @@ def detect_hardware() -> Hardware:
     """Describe the installed runtimes, the processor and the GPUs of this machine.
 
     Raises:
-        MissingDependencyError: If neither onnxruntime nor OpenVINO nor TensorRT-RTX is installed.
+        MissingDependencyError: If neither onnxruntime nor OpenVINO is installed, nor TensorRT-RTX where there is a GPU.
     """
     from claprt.engines.openvino_session import openvino_version
     from claprt.engines.tensorrt_rtx_session import tensorrt_rtx_version
 
     openvino, rtx = openvino_version(), tensorrt_rtx_version()
+    cards = nvidia_cards() if rtx is not None else ()
     try:
         providers = ort_providers()
     except MissingDependencyError:
-        if openvino is None and rtx is None:
+        if openvino is None and not cards:
             raise
         providers = frozenset[str]()  # either alone will do
     wants_driver = {ORT_NAMES[Provider.CUDA], ORT_NAMES[Provider.TENSORRT]} & providers
@@ -306,5 +307,5 @@ def detect_hardware() -> Hardware:
         openvino=openvino,
         features=cpu_features(),
         tensorrt_rtx=rtx,
-        cards=nvidia_cards() if rtx is not None else (),
+        cards=cards,
     )
