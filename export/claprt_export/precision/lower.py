@@ -16,10 +16,14 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 
-from claprt.bundle.graphs import Precision, QualityReport, Stage
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.graphs import FileInfo, Precision, QualityReport, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import default_threads
 from claprt.engines.in_process import detect_hardware
+from claprt.engines.native.library import native_unavailable, native_version
+from claprt.engines.native.packing import PackingError, pack_tower
+from claprt.engines.native.session import NATIVE_FILE, NativeSession
 from claprt.engines.onnxruntime_session import Load, OrtSession
 from claprt.engines.openvino_session import OpenVinoSession
 from claprt.engines.providers import ORT_NAMES, Provider, unavailable_reason
@@ -97,6 +101,7 @@ def with_lowered(
         Stage.TEXT: calibration_texts(tokenizer, text.pad_token_id, text.max_tokens),
     }
     graphs = {stage: dict(of) for stage, of in manifest.graphs.items()}
+    files = dict(manifest.files)
     quality: list[QualityReport] = []
     for stage, tower in towers.items():
         quantiser: Quantiser | None = None  # one for both kinds of int8: ranges take a run of the calibration set
@@ -105,13 +110,26 @@ def with_lowered(
             if precision in _SYMMETRIC:
                 quantiser = quantiser or observed(tower.graph, calibration[stage])
                 path = finish(quantiser.lowered(symmetric=_SYMMETRIC[precision]), stage, precision)
+                if precision is Precision.INT8 and stage is Stage.AUDIO:
+                    files |= _packed(path)
             elif precision is Precision.FP16:
                 path = finish(half_graph(tower.graph), stage, precision)
             graphs[stage][precision] = graph_facts(path)
-            for engine, run in _engines(tower, path, precision):
+            for engine, run in _engines(tower, path, stage, precision):
                 quality.append(measured(reference, stage, precision, run, engine))
                 _refuse(quality[-1], forced=material.forced)
-    return dataclasses.replace(manifest, graphs=graphs, quality=tuple(quality))
+    return dataclasses.replace(manifest, graphs=graphs, files=files, quality=tuple(quality))
+
+
+def _packed(graph: Path) -> dict[str, FileInfo]:
+    """Write the packed weights of the native engine beside an audio tower in int8, where it runs that tower."""
+    try:
+        content = pack_tower(graph.read_bytes(), sha256_of(graph))
+    except PackingError:
+        return {}
+    path = graph.with_name(NATIVE_FILE)
+    path.write_bytes(content)
+    return {NATIVE_FILE: FileInfo(sha256=sha256_of(path), bytes=len(content))}
 
 
 def _refuse(facts: QualityReport, *, forced: bool) -> None:
@@ -150,8 +168,12 @@ def on_cpu(path: Path) -> Run:
     return OrtSession(_load(path), Provider.CPU, [ORT_NAMES[Provider.CPU]])
 
 
-def _engines(tower: Exported, path: Path, precision: Precision) -> Iterator[tuple[str, Run]]:
+def _engines(tower: Exported, path: Path, stage: Stage, precision: Precision) -> Iterator[tuple[str, Run]]:
     """Whatever of this machine would run the graph, and stands for the others that would."""
+    packed = path.with_name(NATIVE_FILE)
+    if precision is Precision.INT8 and stage is Stage.AUDIO and packed.exists() and native_unavailable() is None:
+        facts = FileInfo(sha256=sha256_of(packed), bytes=packed.stat().st_size)
+        yield f"native {native_version()}", NativeSession(_load(path), (packed, facts))
     if precision is not Precision.BF16:
         yield f"onnxruntime {onnxruntime.__version__}", on_cpu(path)
     if precision is not Precision.FP16 and unavailable_reason((Provider.OPENVINO, precision), detect_hardware()) is None:

@@ -55,9 +55,9 @@ def _walk(content: mmap.mmap) -> None:
             fields += 1
             if fields > _MOST_FIELDS:
                 raise ValueError(f"it has more than {_MOST_FIELDS} fields")
-            tag, place = _varint(content, place, end)
+            tag, place = read_varint(content, place, end)
             number, kind = tag >> 3, tag & 7
-            start, value, place = _field(content, place, end, kind)
+            start, value, place = read_field(content, place, end, kind)
             lead = leads.get(number)
             if lead == 0 and (kind == 2 or value):
                 raise ValueError("it keeps weights in another file, which nothing would compare with what was exported")
@@ -65,7 +65,7 @@ def _walk(content: mmap.mmap) -> None:
                 todo.append((start, place, lead, depth + 1))
 
 
-def _field(content: mmap.mmap, place: int, end: int, kind: int) -> tuple[int, int, int]:
+def read_field(content: mmap.mmap | bytes, place: int, end: int, kind: int) -> tuple[int, int, int]:
     """Where the content of a field begins, its value if it is a number, and where it ends.
 
     Raises:
@@ -74,9 +74,9 @@ def _field(content: mmap.mmap, place: int, end: int, kind: int) -> tuple[int, in
     value = 0
     if kind == 0:
         start = place
-        value, place = _varint(content, place, end)
+        value, place = read_varint(content, place, end)
     elif kind == 2:
-        size, start = _varint(content, place, end)
+        size, start = read_varint(content, place, end)
         place = start + size
     elif kind in (1, 5):
         start, place = place, place + (8 if kind == 1 else 4)
@@ -87,7 +87,7 @@ def _field(content: mmap.mmap, place: int, end: int, kind: int) -> tuple[int, in
     return start, value, place
 
 
-def _varint(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
+def read_varint(content: mmap.mmap | bytes, place: int, end: int) -> tuple[int, int]:
     """A number of up to ten bytes of seven bits, and where it ends.
 
     Raises:

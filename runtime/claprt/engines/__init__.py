@@ -6,6 +6,7 @@
     hardware               processors, GPUs, and this process's share of them
     onnxruntime_session    graphs on onnxruntime; the only importer
     openvino_session       graphs on OpenVINO; the only importer
+    native                 the audio tower in int8, by the library of claprt-native
     tensorrt_rtx_session   engines of TensorRT-RTX that the bundle holds; the only importer
     cuda_driver            memory on an NVIDIA GPU, through the driver library
     io_binding             runs whose tensors stay on the device

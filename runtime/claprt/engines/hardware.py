@@ -23,6 +23,8 @@ class Hardware:
     """GPUs that the NVIDIA driver reports; 0 where there is no driver."""
     openvino: str | None = None
     """Version of the installed OpenVINO; None where there is none."""
+    no_native: str | None = "claprt-native is not installed"
+    """Why the native engine cannot run here, ending in what to do; None if it can."""
     features: frozenset[str] = frozenset()
     """What the processor has beyond the ordinary, as `cpu_features` names it."""
     tensorrt_rtx: str | None = None

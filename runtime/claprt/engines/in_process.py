@@ -29,7 +29,7 @@ from claprt.engines.onnxruntime_session import (
     ort_providers,
     preload_gpu_libraries,
 )
-from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose
+from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose, provider_of
 from claprt.engines.tensorrt import engine_cache_options, probe_feeds, profile_options, shape_profile
 from claprt.errors import (
     ClosedError,
@@ -44,7 +44,7 @@ from claprt.system.forks import forget_in_children
 
 _MAX_BATCH = 64
 _MAX_THREADS = 4096
-_ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO})
+_ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO, Provider.NATIVE})
 
 
 class InProcessEngine:
@@ -102,7 +102,7 @@ class InProcessEngine:
 
     @property
     def provider(self) -> str:
-        """What the towers run on: `cpu`, `openvino`, `cuda`, `tensorrt` or `tensorrt-rtx`."""
+        """What the towers run on: `cpu`, `openvino`, `native`, `cuda`, `tensorrt` or `tensorrt-rtx`."""
         return str(self.choice.provider)
 
     @property
@@ -232,11 +232,21 @@ class InProcessEngine:
             from claprt.engines.openvino_session import OpenVinoSession
 
             return OpenVinoSession(load, precision, streams=self._max_concurrency)
-        if self.choice.provider is Provider.TENSORRT_RTX:
+        provider = provider_of(self.choice.provider, stage)
+        if provider is Provider.NATIVE:
+            return self._on_native(load)
+        if provider is Provider.TENSORRT_RTX:
             return self._on_tensorrt_rtx(stage, load)
-        if self.choice.provider not in _ON_CPU:
+        if provider not in _ON_CPU:
             preload_gpu_libraries()
-        return OrtSession(load, self.choice.provider, self._ort_providers(facts))
+        return OrtSession(load, provider, self._ort_providers(provider, facts))
+
+    def _on_native(self, load: Load) -> Runner:
+        """The audio tower, from the bundle's packed weights if it has them."""
+        from claprt.engines.native.session import NATIVE_FILE, NativeSession
+
+        stated = self._bundle.manifest.files.get(NATIVE_FILE)
+        return NativeSession(load, None if stated is None else (self._bundle.path / NATIVE_FILE, stated))
 
     def _on_tensorrt_rtx(self, stage: Stage, load: Load) -> Runner:
         """The engine that was built from a graph.
@@ -252,11 +262,11 @@ class InProcessEngine:
         probe = probe_feeds(load.facts, self._bundle.manifest.text.vocabulary)
         return TensorRtxSession(replace(load, path=self._bundle.path / engine.file), engine, probe)
 
-    def _ort_providers(self, facts: GraphInfo) -> ProviderOptions:
-        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[self.choice.provider]
-        if self.choice.provider is Provider.CPU:
+    def _ort_providers(self, provider: Provider, facts: GraphInfo) -> ProviderOptions:
+        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[provider]
+        if provider is Provider.CPU:
             return [cpu]
-        if self.choice.provider is Provider.TENSORRT:
+        if provider is Provider.TENSORRT:
             max_batch = max(self.choice.options.max_batch, _MAX_BATCH)
             max_tokens = self._bundle.manifest.text.max_tokens
             profile = profile_options(shape_profile(facts, max_batch=max_batch, max_tokens=max_tokens))
@@ -289,6 +299,7 @@ def detect_hardware() -> Hardware:
     Raises:
         MissingDependencyError: If neither onnxruntime nor OpenVINO is installed, nor TensorRT-RTX where there is a GPU.
     """
+    from claprt.engines.native.library import native_unavailable
     from claprt.engines.openvino_session import openvino_version
     from claprt.engines.tensorrt_rtx_session import tensorrt_rtx_version
 
@@ -305,6 +316,7 @@ def detect_hardware() -> Hardware:
         providers=providers,
         nvidia_gpus=nvidia_gpus() if wants_driver else 0,
         openvino=openvino,
+        no_native=native_unavailable(),
         features=cpu_features(),
         tensorrt_rtx=rtx,
         cards=cards,

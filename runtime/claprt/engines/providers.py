@@ -27,6 +27,7 @@ class Provider(StrEnum):
     CUDA = "cuda"
     TENSORRT = "tensorrt"
     OPENVINO = "openvino"
+    NATIVE = "native"
     TENSORRT_RTX = "tensorrt-rtx"
 
 
@@ -37,19 +38,26 @@ ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
         Provider.TENSORRT: "TensorrtExecutionProvider",
     }
 )
-"""The same by the names that onnxruntime uses; OpenVINO and TensorRT-RTX are run by their own runtimes."""
+"""The same by the names that onnxruntime uses; the others are run by runtimes of their own."""
 
 AUTO = "auto"
 PRECISIONS: Mapping[Provider, tuple[Precision, ...]] = MappingProxyType(
     {
         Provider.CPU: (Precision.INT8, Precision.FP32, Precision.INT8_SYMMETRIC),
         Provider.OPENVINO: (Precision.INT8, Precision.BF16, Precision.FP32),
+        Provider.NATIVE: (Precision.INT8,),
         Provider.CUDA: (Precision.FP16, Precision.FP32),
         Provider.TENSORRT: (Precision.FP16, Precision.FP32),
         Provider.TENSORRT_RTX: (Precision.FP16, Precision.FP32, Precision.INT8_SYMMETRIC),
     }
 )
 """What each provider can run, the fastest for text first; behind fp32 what `auto` does not choose."""
+
+
+def provider_of(provider: Provider, stage: Stage) -> Provider:
+    """What runs a stage: the provider itself, but for text beside the native engine, which has the audio tower alone."""
+    return Provider.CPU if provider is Provider.NATIVE and stage is Stage.TEXT else provider
+
 
 _NOTHING: Mapping[Provider, str] = MappingProxyType({})
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
@@ -179,6 +187,7 @@ def _ranking(machine: Hardware) -> Iterator[Pair]:
     bf16 = (Provider.OPENVINO, Precision.BF16)
     if "amx" in machine.features:
         yield bf16
+    yield Provider.NATIVE, Precision.INT8
     yield Provider.OPENVINO, Precision.INT8
     yield Provider.CPU, Precision.INT8
     if "amx" not in machine.features:
@@ -215,16 +224,18 @@ def _choice(pair: Pair, options: EngineOptions, machine: Hardware, manifest: Man
 def _stand_in_note(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
     """What to add to a reason where the judge had no more than a stand-in for the engine."""
     found = {
-        f"; {precision} was judged by {judge}, which stood in for {_engine(provider)}"
+        f"; {precision} was judged by {judge}, which stood in for {engine}"
         for stage, precision in towers
-        if (judge := manifest.judged_on(stage, precision, _engine(provider).lower()))
-        and not judge.startswith(_engine(provider).lower())
+        if (engine := _engine(provider_of(provider, stage)))
+        and (judge := manifest.judged_on(stage, precision, engine.lower()))
+        and not judge.startswith(engine.lower())
     }
     return "".join(sorted(found))
 
 
 def _text_precision(provider: Provider, machine: Hardware, manifest: Manifest) -> Precision:
     """The fastest precision that the judge accepted for text; it need not be that of audio."""
+    provider = provider_of(provider, Stage.TEXT)
     for precision in PRECISIONS[provider]:
         pair = provider, precision
         refused = unavailable_reason(pair, machine) or _quality_objection(pair, Stage.TEXT, manifest)
@@ -246,6 +257,8 @@ def unavailable_reason(pair: Pair, machine: Hardware) -> str | None:
         return _openvino_unavailable(precision, machine)
     if provider is Provider.TENSORRT_RTX:
         return _tensorrt_rtx_unavailable(machine)
+    if provider is Provider.NATIVE:
+        return machine.no_native or unavailable_reason((Provider.CPU, precision), machine)
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
@@ -323,7 +336,7 @@ def _engine(provider: Provider) -> str:
     return _OWN_RUNTIMES.get(provider, "onnxruntime")
 
 
-_OWN_RUNTIMES = {Provider.OPENVINO: "OpenVINO", Provider.TENSORRT_RTX: "TensorRT-RTX"}
+_OWN_RUNTIMES = {Provider.OPENVINO: "OpenVINO", Provider.NATIVE: "native", Provider.TENSORRT_RTX: "TensorRT-RTX"}
 
 
 def _load_failure(pair: Pair, failed: Mapping[Provider, str]) -> str | None:

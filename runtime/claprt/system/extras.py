@@ -41,6 +41,8 @@ def install_hint(*extras: str) -> str:
                     path / "export" if path.is_dir() else path.with_name(path.name.replace("claprt-", "claprt_export-", 1))
                 )
                 what += [str(beside)] if beside.exists() else []
+            if "native" in extras and path.is_dir():
+                what, before = [str(path / "native")], ""
     elif url:
         scheme = f"{found['vcs_info'].get('vcs', 'git')}+" if "vcs_info" in found else ""
         what = [f"{_NAME}{chosen} @ {scheme}{url}"]

@@ -36,7 +36,7 @@ from claprt.text.tokenizer import Pace
 
 T = TypeVar("T")
 
-_ON_CPU = ("cpu", "openvino")
+_ON_CPU = ("cpu", "openvino", "native")
 """Providers whose runs use all cores of this machine: one at a time, since two at once would both take longer."""
 _TEXT_RUN_S = 0.007
 """Target duration of a run of the text tower, for which audio of another client may wait."""

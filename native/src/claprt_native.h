@@ -1,0 +1,76 @@
+/* The C interface of the native engine: HTSAT's audio tower on one processor, from packed weights.
+ *
+ * All functions may be called from several threads. A tower that is being closed must have no call running.
+ */
+#ifndef CLAPRT_NATIVE_H
+#define CLAPRT_NATIVE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define CLAPRT_API __declspec(dllexport)
+#else
+#define CLAPRT_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CLAPRT_NATIVE_ABI 1
+
+enum {
+  CLAPRT_OK = 0,
+  CLAPRT_NOT_FINITE = 1, /* a log-mel is NaN, infinite, or beyond 1e6 dB */
+  CLAPRT_NO_MEMORY = 2,
+  CLAPRT_NO_THREADS = 3, /* the system gives no thread */
+  CLAPRT_BAD_CALL = 4    /* a null pointer, or a batch below 0 */
+};
+
+typedef struct claprt_tower claprt_tower;
+
+/* CLAPRT_NATIVE_ABI of the library. */
+CLAPRT_API int claprt_native_abi(void);
+
+/* Version of the packed files that the library reads. */
+CLAPRT_API int claprt_native_format(void);
+
+/* Instruction sets that this processor and this library have, separated by commas, the fastest first. */
+CLAPRT_API const char* claprt_native_sets(void);
+
+/* Sums of products of one layer in bytes, for tests: sums[outputs][64] of weight[outputs / 4][inputs / 4][4][4], input[inputs
+ * / 4][64][4] and start[outputs], by one of claprt_native_sets. Returns one of the codes above. */
+CLAPRT_API int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* start, const uint8_t* input, int inputs,
+                                 int outputs, int32_t* sums);
+
+/* Opens a tower.
+ *
+ * packed: the content of a packed file, aligned to 64 bytes; it must outlive the tower and stay as it is.
+ * threads: of one call; the calling thread is one of them. 1 to 4096, of which at most 16 are used.
+ * set: one of claprt_native_sets, or NULL for the fastest.
+ * message: receives a sentence of at most message_bytes, ended by 0, if NULL is returned.
+ */
+CLAPRT_API claprt_tower* claprt_tower_open(const void* packed, uint64_t bytes, int threads, const char* set, char* message,
+                                           int message_bytes);
+
+/* Length of an embedding, views of a sound (1, or 4 of a fused tower), and frames of a log-mel. */
+CLAPRT_API int claprt_tower_dim(const claprt_tower* tower);
+CLAPRT_API int claprt_tower_views(const claprt_tower* tower);
+CLAPRT_API int claprt_tower_frames(const claprt_tower* tower);
+
+/* Unit vectors [batch, dim] of log-mels [batch, views, frames, 64] in dB.
+ *
+ * is_longer: [batch] of 0 or 1, for fused towers; NULL otherwise.
+ * Returns one of the codes above.
+ */
+CLAPRT_API int claprt_tower_run(claprt_tower* tower, const float* log_mels, const uint8_t* is_longer, int64_t batch,
+                                float* embeddings);
+
+/* Closes a tower and ends its threads. Not in the child of a fork, which has none of them. */
+CLAPRT_API void claprt_tower_close(claprt_tower* tower);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,15 @@
+// The tower for one instruction set; CMakeLists.txt gives this file its compiler flags.
+#define CLAPRT_BF16 1
+#include "set.h"
+
+namespace claprt {
+namespace {
+#include "vectors_avx512.h"
+
+#include "kernels.h"
+}  // namespace
+
+extern const InstructionSet k_avx512_bf16;
+const InstructionSet k_avx512_bf16{"avx512_bf16", run, sum_bytes};
+
+}  // namespace claprt

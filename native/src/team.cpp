@@ -1,0 +1,191 @@
+#include "team.h"
+
+#include <chrono>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace claprt {
+namespace {
+
+constexpr int64_t kIdleSpinNs = 50'000;      // a helper waits for the next call in a loop for so long, then sleeps
+constexpr int64_t kPhaseSpinNs = 50'000;     // and for the next phase; then it gives its core to whoever wants it
+constexpr int64_t kPhaseWaitNs = 5'000'000;  // and after that it leaves the run to the caller
+constexpr int64_t kLeastPatienceNs = 20'000;
+
+void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+int64_t Team::now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Team::Team(int threads, RunTower run, void* argument) : threads_(threads), run_(run), argument_(argument) {
+  for (auto& state : state_) state.store(0, std::memory_order_relaxed);
+  for (auto& when : claimed_) when.store(0, std::memory_order_relaxed);
+  try {
+    for (; helping_ < threads_ - 1; ++helping_) helpers_[helping_] = std::thread(&Team::help, this, helping_ + 1);
+  } catch (...) {
+    end();
+    throw;
+  }
+}
+
+Team::~Team() { end(); }
+
+void Team::end() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_.store(true);
+  }
+  wake_.notify_all();
+  for (int i = 0; i < helping_; ++i) helpers_[i].join();
+  helping_ = 0;
+}
+
+Team::Member Team::member(int worker) const {
+  const uint64_t started = started_.load(std::memory_order_acquire);
+  return {const_cast<Team*>(this), worker, started, (started & kFlag) != 0, false};
+}
+
+void Team::call(bool flag) {
+  const uint64_t run = (started_.load() | (kPhases - 1)) + 1;
+  const uint64_t start = run + (flag ? kFlag : 0);
+  if (helping_ != 0) {
+    steer();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      started_.store(start);
+    }
+    if (asleep_.load() != 0) wake_.notify_all();
+  } else {
+    started_.store(start);
+  }
+  run_(argument_, 0);
+  claims_.store((run + kPhases - 1) << 16, std::memory_order_release);  // every phase of this run is over
+}
+
+// The scheduler likes to wake a thread on the core of the thread that wakes it, where a helper helps nobody: helpers may run
+// everywhere but there. Only helpers are moved, the caller never is.
+void Team::steer() {
+#if defined(__linux__)
+  const int cpu = sched_getcpu();
+  if (cpu < 0 || cpu == cpu_) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  if (CPU_COUNT(&allowed) < 2 || !CPU_ISSET(cpu, &allowed)) return;
+  CPU_CLR(cpu, &allowed);
+  for (int i = 0; i < helping_; ++i) pthread_setaffinity_np(helpers_[i].native_handle(), sizeof allowed, &allowed);
+  cpu_ = cpu;
+#endif
+}
+
+void Team::help(int worker) {
+  uint64_t seen = 0;
+  for (;;) {
+    const int64_t since = now_ns();
+    while (started_.load(std::memory_order_acquire) == seen && !stop_.load(std::memory_order_relaxed)) {
+      for (int i = 0; i < 32; ++i) pause();
+      if (now_ns() - since < kIdleSpinNs) continue;
+      std::unique_lock<std::mutex> lock(mutex_);
+      ++asleep_;
+      wake_.wait(lock, [&] { return started_.load() != seen || stop_.load(); });
+      --asleep_;
+    }
+    if (stop_.load()) return;
+    seen = started_.load(std::memory_order_acquire);
+    run_(argument_, worker);
+  }
+}
+
+void Team::open(Member& caller) {
+  Team& team = *caller.team;
+  team.opened_.store(now_ns(), std::memory_order_relaxed);
+  team.claims_.store(++caller.phase << 16, std::memory_order_release);
+}
+
+bool Team::wait_until_open(Member& helper) {
+  Team& team = *helper.team;
+  ++helper.phase;
+  if (helper.gone) return false;
+  int64_t since = 0;
+  for (int turn = 0;; ++turn) {
+    const uint64_t phase = team.claims_.load(std::memory_order_acquire) >> 16;
+    if (phase >= helper.phase) return phase == helper.phase;
+    pause();
+    if (turn % 64 != 63) continue;
+    const int64_t now = now_ns();
+    if (since == 0) since = now;
+    if (now - since > kPhaseSpinNs) std::this_thread::yield();
+    if (now - since > kPhaseWaitNs || team.stop_.load(std::memory_order_relaxed)) {
+      helper.gone = true;
+      return false;
+    }
+  }
+}
+
+int Team::claim(const Member& member, int tasks) {
+  Team& team = *member.team;
+  uint64_t claims = team.claims_.load(std::memory_order_acquire);
+  for (;;) {
+    const int task = static_cast<int>(claims & 0xffff);
+    if (claims >> 16 != member.phase || task >= tasks) return -1;
+    if (!team.claims_.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel)) continue;
+    if (member.worker != 0) team.claimed_[task].store(now_ns(), std::memory_order_relaxed);
+    return task;
+  }
+}
+
+void Team::complete(const Member& member, int task) {
+  member.team->state_[task].store(member.phase << 2 | kComplete, std::memory_order_release);
+}
+
+bool Team::may_publish(const Member& helper, int task) {
+  std::atomic<uint64_t>& state = helper.team->state_[task];
+  uint64_t found = state.load(std::memory_order_acquire);
+  // every task of a phase that is over has been completed in it, so an older phase here means that this one is not over
+  return found >> 2 < helper.phase &&
+         state.compare_exchange_strong(found, helper.phase << 2 | kPublishing, std::memory_order_acq_rel);
+}
+
+int Team::unfinished(const Member& caller, int tasks, int64_t own_ns, int own_tasks) {
+  Team& team = *caller.team;
+  const uint64_t done = caller.phase << 2 | kComplete, publishing = caller.phase << 2 | kPublishing;
+  const int64_t opened = team.opened_.load(std::memory_order_relaxed);
+  int64_t patience = own_tasks != 0 ? own_ns * 3 / 2 / own_tasks : (now_ns() - opened) * 3;
+  if (patience < kLeastPatienceNs) patience = kLeastPatienceNs;
+  for (int task = 0, turn = 0; task < tasks;) {
+    std::atomic<uint64_t>& state = team.state_[task];
+    uint64_t found = state.load(std::memory_order_acquire);
+    if (found == done) {
+      ++task;
+      continue;
+    }
+    pause();
+    if (++turn % 16 != 0) continue;
+    if (found == publishing) {
+      if (turn % 4096 == 0) std::this_thread::yield();
+      continue;
+    }
+    int64_t since = team.claimed_[task].load(std::memory_order_relaxed);
+    if (since < opened) since = opened;
+    if (now_ns() - since < patience) continue;
+    // marked as complete before it is done: nobody but the caller looks for that, and a helper publishes no more
+    if (state.compare_exchange_strong(found, done, std::memory_order_acq_rel)) return task;
+  }
+  return -1;
+}
+
+}  // namespace claprt

@@ -1,0 +1,80 @@
+// Threads that share the tasks of one call.
+//
+// A run is a row of phases, a phase a set of tasks that do not depend on each other. All threads execute the same code; the
+// caller (worker 0) opens a phase when the one before is complete, and everybody claims tasks. The caller never depends on a
+// helper: a helper computes into memory of its own and publishes the result only if the caller has not done that task in the
+// meantime, which it does when a helper takes longer than such a task should (its core was given to somebody else). So a
+// result does not depend on who computed it, and a helper that comes back late, even in a later run, changes nothing.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "tower.h"
+
+namespace claprt {
+
+class Team {
+ public:
+  static constexpr int kMostTasks = 64;
+
+  explicit Team(int threads, RunTower run, void* argument);  // throws std::system_error where no thread can be had
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  // Runs on all threads and returns when the caller's part is complete. All members of the run see the flag.
+  void call(bool flag);
+
+  // One thread's way through a run.
+  struct Member {
+    Team* team;
+    int worker;
+    uint64_t phase;
+    bool flag;
+    bool gone;
+  };
+  Member member(int worker) const;
+
+  // All of these are for the phase that the member is in.
+  static void open(Member& caller);
+  static bool wait_until_open(Member& helper);  // false if the phase is over, or the run
+  static int claim(const Member& member, int tasks);  // -1 if none is left
+  static void complete(const Member& member, int task);
+  static bool may_publish(const Member& helper, int task);
+  // The caller's wait: -1 if all are complete, else a task to do (again) that a helper holds for too long.
+  static int unfinished(const Member& caller, int tasks, int64_t own_ns, int own_tasks);
+
+  static int64_t now_ns();
+
+ private:
+  // The phase before the first of a run is a multiple of kPhases, plus kFlag: so a helper that is late cannot take one
+  // run's flag for another's. A run has fewer than kFlag phases.
+  static constexpr uint64_t kPhases = 1024, kFlag = 512;
+  enum State : uint64_t { kPublishing = 1, kComplete = 2 };
+
+  void end();
+  void help(int worker);
+  void steer();
+
+  const int threads_;
+  const RunTower run_;
+  void* const argument_;
+  alignas(64) std::atomic<uint64_t> started_{0};  // the phase before the first of the newest run
+  alignas(64) std::atomic<uint64_t> claims_{0};   // phase << 16 | next task
+  alignas(64) std::atomic<uint64_t> state_[kMostTasks];  // phase << 2 | State, of the last phase that had the task
+  std::atomic<int64_t> claimed_[kMostTasks];      // when a helper claimed it
+  std::atomic<int64_t> opened_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<int> asleep_{0};
+  std::atomic<bool> stop_{false};
+  std::thread helpers_[kMostThreads];
+  int helping_ = 0;
+  int cpu_ = -1;
+};
+
+}  // namespace claprt

@@ -1,0 +1,76 @@
+// Sixteen numbers at a time on AVX-512. What each function does is said by vectors_scalar.h, which gives the same bits.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define CLAPRT_INLINE static inline __attribute__((always_inline))
+
+using Floats = __m512;
+using Ints = __m512i;
+
+CLAPRT_INLINE Floats load(const float* p) { return _mm512_loadu_ps(p); }
+CLAPRT_INLINE void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+CLAPRT_INLINE Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+CLAPRT_INLINE void store_ints(void* p, Ints x) { _mm512_storeu_si512(p, x); }
+CLAPRT_INLINE Floats all(float x) { return _mm512_set1_ps(x); }
+CLAPRT_INLINE Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
+CLAPRT_INLINE Floats zero() { return _mm512_setzero_ps(); }
+CLAPRT_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+CLAPRT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+CLAPRT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+CLAPRT_INLINE Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+CLAPRT_INLINE Floats root(Floats a) { return _mm512_sqrt_ps(a); }
+CLAPRT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+CLAPRT_INLINE Floats fms(Floats a, Floats b, Floats c) { return _mm512_fmsub_ps(a, b, c); }
+CLAPRT_INLINE Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+CLAPRT_INLINE Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+CLAPRT_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+CLAPRT_INLINE Ints rounded(Floats a) { return _mm512_cvtps_epi32(a); }
+CLAPRT_INLINE Ints bits(Floats a) { return _mm512_castps_si512(a); }
+CLAPRT_INLINE Floats times_power_of_two(Floats a, Ints n) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
+}
+// In assembler, since g++ copies the accumulators of the intrinsic.
+CLAPRT_INLINE void dot_bytes(Ints& sum, Ints unsigned_bytes, int32_t signed_bytes) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_bytes), "v"(_mm512_set1_epi32(signed_bytes)));
+}
+CLAPRT_INLINE Ints bytes_of_four(Ints a, Ints b, Ints c, Ints d) {
+  const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  return _mm512_shuffle_epi8(_mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)), order);
+}
+CLAPRT_INLINE Floats pick(Floats a, Ints index, Floats b) { return _mm512_permutex2var_ps(a, index, b); }
+CLAPRT_INLINE Floats low_half_and_high_half(Floats a, Floats b) { return _mm512_mask_blend_ps(0xff00, a, b); }
+CLAPRT_INLINE float sum_of(Floats a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+CLAPRT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+CLAPRT_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+
+#if CLAPRT_BF16
+CLAPRT_INLINE void dot_bf16(Floats& sum, Ints pairs, Ints other) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(pairs), "v"(other));
+}
+// For each lane the bfloat16 of both, the first in the low half.
+CLAPRT_INLINE Ints bf16_pairs(Floats low, Floats high) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                         4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+// The bfloat16 of the first, then those of the second.
+CLAPRT_INLINE Ints bf16_row(Floats first, Floats second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+#endif
+
+// Denormal numbers are zero and rounding is to the nearest, whatever the calling thread has set.
+class Arithmetic {
+ public:
+  Arithmetic() : before_(_mm_getcsr()) { _mm_setcsr(0x1f80 | 0x8040); }
+  ~Arithmetic() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+};

@@ -1,0 +1,8 @@
+"""The native engine: the audio tower in int8 on the CPU, by the library of the package claprt-native.
+
+    library     the C interface; the only importer of claprt_native
+    packing     a graph in int8 to the packed weights that the library maps
+    session     the tower, as the engine in process runs it
+
+The text tower stays on onnxruntime.
+"""

@@ -1,0 +1,208 @@
+"""The audio tower on the native engine.
+
+Its packed weights are a file that is mapped, so that processes share it and nothing is read twice: the one that the bundle
+has, else one that is packed when the graph is first loaded, and kept in the cache folder. Before it is kept, one log-mel is
+run through it and through the graph on onnxruntime, and the two vectors are compared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from claprt.arrays import Array
+from claprt.bundle.digests import unchanged_file
+from claprt.bundle.graphs import FileInfo
+from claprt.engines.native.library import NativeLibrary, native_library, native_unavailable
+from claprt.engines.native.packing import FORMAT, PackingError, pack_tower
+from claprt.engines.onnxruntime_session import Load, OrtSession
+from claprt.engines.providers import ORT_NAMES, Provider
+from claprt.errors import BundleCorruptError, ProviderUnavailableError
+from claprt.system.foreign_errors import describe_error
+from claprt.system.forks import never_end
+
+NATIVE_FILE = "audio.int8.native"
+"""Name of the packed weights in a bundle, and in an entry of the graph cache."""
+_LEAST_COSINE = 0.99
+"""Between a vector of the packed tower and one of its graph: they differ by rounding, a wrong tower by far more."""
+_ALIGNMENT = 64
+
+
+class NativeSession:
+    """The audio tower in int8."""
+
+    def __init__(
+        self, load: Load, packed: tuple[Path, FileInfo] | None = None, *, instruction_set: str | None = None
+    ) -> None:
+        """Map the packed weights, or pack those of the graph.
+
+        Args:
+            load: The graph in int8, and how to load it.
+            packed: The bundle's own packed weights, and what the manifest says of them.
+            instruction_set: To compute with; None for the fastest that the processor has.
+
+        Raises:
+            BundleCorruptError: If the graph cannot be read, or packed weights are not what they should be.
+            ProviderUnavailableError: If the native engine cannot run here, or not this graph.
+        """
+        refused = native_unavailable() if instruction_set is None else None
+        if refused is not None:
+            raise ProviderUnavailableError(refused)
+        self._library = native_library()
+        content = None if packed is None else self._of_bundle(load, *packed)
+        if content is None:
+            content = self._of_cache(load)
+        self._tower = _Tower(self._library, content, load, instruction_set)
+
+    def _of_bundle(self, load: Load, path: Path, facts: FileInfo) -> Array | None:
+        """The bundle's packed weights; None where they have another format than the library reads.
+
+        Raises:
+            BundleCorruptError: If they are not those of the graph, or not what the manifest says.
+        """
+        try:
+            with unchanged_file(path, facts.sha256 if load.verified else None):
+                content = _mapped(path)
+        except (OSError, ValueError) as error:
+            raise BundleCorruptError(f"{path} cannot be mapped: {describe_error(error)}") from error
+        header = _header(content)
+        if header is not None and header[0] != self._library.format:
+            return None
+        if header is None or header[1] != load.facts.sha256:
+            raise BundleCorruptError(
+                f"{path} does not hold the packed weights of {load.facts.file}. Export the checkpoint again."
+            )
+        return content
+
+    def _of_cache(self, load: Load) -> Array:
+        """Packed weights from the cache folder, or from memory where none can be kept.
+
+        Raises:
+            ProviderUnavailableError: If the library reads another format than is written here.
+        """
+        if self._library.format != FORMAT:
+            raise ProviderUnavailableError(
+                f"claprt-native reads packed weights of format {self._library.format}, and this claprt writes {FORMAT}; "
+                "install the two in the same version"
+            )
+
+        def prepare(folder: Path) -> None:
+            (folder / NATIVE_FILE).write_bytes(self._packed(load))
+
+        key = {"graph": load.facts.sha256, "runtime": f"native format {FORMAT}"}
+        entry = None if load.cache is None else load.cache.entry(key, prepare)
+        if entry is not None:
+            try:
+                content = _mapped(entry / NATIVE_FILE)
+            except (OSError, ValueError):
+                content = None
+            if content is not None and _header(content) == (FORMAT, load.facts.sha256):
+                return content
+        return _aligned(self._packed(load))
+
+    def _packed(self, load: Load) -> bytes:
+        """Packed weights, after one vector of theirs was compared with the graph's.
+
+        Raises:
+            BundleCorruptError: If the graph is not what the manifest says.
+            ProviderUnavailableError: If the graph is not one that the engine runs.
+        """
+        try:
+            with unchanged_file(load.path, load.facts.sha256) as name:
+                graph = Path(name).read_bytes()
+        except OSError as error:
+            raise BundleCorruptError(f"{load.path} cannot be read: {describe_error(error)}") from error
+        try:
+            packed = pack_tower(graph, load.facts.sha256)
+        except PackingError as error:
+            raise ProviderUnavailableError(f"the native engine does not run {load.facts.file}: {error}") from error
+        self._compare(packed, load)
+        return packed
+
+    def _compare(self, packed: bytes, load: Load) -> None:
+        """Run one log-mel through both.
+
+        Raises:
+            ProviderUnavailableError: If the vectors differ.
+        """
+        tower = _Tower(self._library, _aligned(packed), load, None)
+        shape = [1 if isinstance(length, str) else length for length in load.facts.inputs[0].shape]
+        noise = np.random.default_rng(0).normal(-40, 15, shape).astype(np.float32)
+        feeds: dict[str, Array] = {"log_mels": noise}
+        if len(load.facts.inputs) > 1:
+            feeds["is_longer"] = np.ones((1, 1), np.bool_)
+        expected = OrtSession(load, Provider.CPU, [ORT_NAMES[Provider.CPU]])(feeds)
+        found = tower.run(feeds)
+        cosine = float(np.sum(expected * found) / np.linalg.norm(expected) / np.linalg.norm(found))
+        if not cosine >= _LEAST_COSINE:
+            raise ProviderUnavailableError(
+                f"the native engine does not run {load.facts.file}: its vector of a test sound and onnxruntime's have a "
+                f"cosine of {cosine:.4f}"
+            )
+
+    def __call__(self, feeds: Mapping[str, Array]) -> Array:
+        """Unit vectors [batch, dim] of `log_mels` [batch, views, frames, 64] in dB, and `is_longer` where fused."""
+        return self._tower.run(feeds)
+
+    def forget_after_fork(self) -> None:
+        """Forget the tower without ending its threads."""
+        self._tower.forget()
+
+
+class _Tower:
+    """An open tower; closed with its last reference."""
+
+    def __init__(self, library: NativeLibrary, content: Array, load: Load, instruction_set: str | None) -> None:
+        self._library, self._content = library, content
+        try:
+            self._handle = library.open_tower(content, load.threads, instruction_set)
+        except ValueError as error:
+            raise BundleCorruptError(f"The packed weights of {load.facts.file} cannot be used: {error}.") from error
+        self._end = weakref.finalize(self, library.close, self._handle)
+        views, frames, self._dim = library.shape(self._handle)
+        stated = (*load.facts.inputs[0].shape[1:], *load.facts.outputs[0].shape[1:])
+        if stated != (views, frames, 64, self._dim):
+            raise BundleCorruptError(
+                f"The packed weights of {load.facts.file} are for log-mels [{views}, {frames}, 64] and vectors of "
+                f"{self._dim}; the manifest states {list(stated[:-1])} and {stated[-1]}. Export the checkpoint again."
+            )
+
+    def run(self, feeds: Mapping[str, Array]) -> Array:
+        return self._library.run(self._handle, feeds["log_mels"], feeds.get("is_longer"), self._dim)
+
+    def forget(self) -> None:
+        self._end.detach()
+        never_end(self._content)
+
+
+def _mapped(path: Path) -> Array:
+    """The content of a file, uint8 [bytes], read when it is used and shared with other processes.
+
+    Raises:
+        OSError: If it cannot be opened.
+        ValueError: If it is empty.
+    """
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _aligned(content: bytes) -> Array:
+    """The same bytes at an address that is a multiple of 64, uint8 [bytes]."""
+    memory = np.empty(len(content) + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    aligned = memory[start : start + len(content)]
+    ctypes.memmove(aligned.ctypes.data, content, len(content))
+    return aligned
+
+
+def _header(content: Array) -> tuple[int, str] | None:
+    """Format, and sha256 of the packed graph; None where it is not a packed file."""
+    first = content[:56].tobytes()
+    if len(first) < 56 or first[:8] != b"CLAPRTNT":
+        return None
+    return int.from_bytes(first[8:12], "little"), first[24:56].hex()
