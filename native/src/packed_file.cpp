@@ -182,7 +182,7 @@ void read(const uint8_t* content, uint64_t bytes, PackedTower& out) {
 }  // namespace
 
 std::string read_packed(const void* content, uint64_t bytes, PackedTower& out) {
-  if (reinterpret_cast<uintptr_t>(content) % 64 != 0) return "its content is not aligned to 64 bytes";
+  if (bytes >= kHeader && reinterpret_cast<uintptr_t>(content) % 64 != 0) return "its content is not aligned to 64 bytes";
   try {
     read(static_cast<const uint8_t*>(content), bytes, out);
   } catch (const Fault& fault) {

@@ -27,6 +27,7 @@ VNNI = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", 
 AMX = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"vnni", "bf16", "amx"}))
 NO_RUNTIME = Hardware(providers=frozenset(), nvidia_gpus=0)
 OLD = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1")
+NATIVE = dataclasses.replace(VNNI, no_native=None)
 
 
 def choose(
@@ -228,12 +229,14 @@ def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
         ("tensorrt", "fp32", PLAIN, "no TensorrtExecutionProvider"),
         ("cuda", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
         ("tensorrt", "fp32", NO_DRIVER, "no NVIDIA GPU with a driver"),
+        ("native", "int8", VNNI, "claprt-native is not installed"),
+        ("native", "fp32", NATIVE, "native does not run fp32"),
         ("openvino", "fp32", GPU, r"OpenVINO is not installed: pip install .*\[openvino\]'"),
         ("openvino", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
         ("openvino", "int8", OLD, "has no VNNI"),
         ("cpu", "bf16", AMX, "cpu does not run bf16; openvino does"),
         ("openvino", "fp16", AMX, "openvino does not run fp16; cuda, tensorrt and tensorrt-rtx do"),
-        ("cuda", "int8", GPU, "cuda does not run int8; cpu and openvino do"),
+        ("cuda", "int8", GPU, "cuda does not run int8; cpu, openvino and native do"),
         ("auto", "fp16", PLAIN, 'precision="fp16" cannot be had here. fp16 on cuda: the installed onnxruntime has no CUDA'),
         ("auto", "bf16", OLD, "neither AVX512-BF16 nor AMX"),
         (
@@ -247,6 +250,34 @@ def test_what_was_asked_for(manifest: Manifest, asked: str) -> None:
 def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, machine: Hardware, words: str) -> None:
     with pytest.raises(ProviderUnavailableError, match=words):
         choose(asked, machine, judged(manifest), precision=precision)
+
+
+JUDGED_NATIVELY = {**ENGINES, Precision.INT8: (*ENGINES[Precision.INT8], "native 0.2.0 avx512_bf16")}
+
+
+def test_the_native_engine_is_the_fastest_where_it_was_judged(manifest: Manifest) -> None:
+    choice = choose("auto", NATIVE, judged(manifest, engines=JUDGED_NATIVELY), precision="auto")
+    assert (choice.provider, choice.precision) == ("native", "int8")
+    choice = choose("auto", NATIVE, judged(manifest), precision="auto")
+    assert choice.provider == "openvino"
+    assert any("it was not judged on native" in reason for reason in choice.rejected)
+    assert choose("native", NATIVE, judged(manifest), precision="int8").provider == "native"  # by name it can be had
+
+
+def test_text_beside_the_native_engine_is_onnxruntimes(manifest: Manifest) -> None:
+    loses = judged(manifest, engines=JUDGED_NATIVELY, text_int8=0.5)
+    assert choose("auto", NATIVE, loses, precision="auto").precision == "int8+fp32"
+    assert providers.provider_of(Provider.NATIVE, Stage.TEXT) is Provider.CPU
+    assert providers.provider_of(Provider.NATIVE, Stage.AUDIO) is Provider.NATIVE
+    alone = dataclasses.replace(NATIVE, providers=frozenset[str]())
+    assert choose("auto", alone, judged(manifest, engines=JUDGED_NATIVELY), precision="auto").provider == "openvino"
+
+
+def test_auto_goes_on_where_the_native_engine_cannot_be_loaded(manifest: Manifest) -> None:
+    failed = {Provider.NATIVE: "the native engine does not run audio.int8.onnx: its heads are 8 wide"}
+    choice = choose("auto", NATIVE, judged(manifest, engines=JUDGED_NATIVELY), precision="auto", failed=failed)
+    assert choice.provider == "openvino"
+    assert any("heads are 8 wide" in reason for reason in choice.rejected)
 
 
 @pytest.mark.parametrize("asked", ["cuda", "tensorrt", "openvino"])

@@ -233,10 +233,9 @@ class _Packer:
         joint = self._put_tail(dim << _STAGES - 1)
         _require(self._place == len(self._walk), f"the graph goes on with a {self._peek()}")
         width = dim // heads[0]
-        if width not in _HEAD_WIDTHS or dim % 16 or any(count * width != dim << stage for stage, count in enumerate(heads)):
-            raise PackingError(
-                f"it has {dim} channels and {heads} heads; heads must be one of {_HEAD_WIDTHS} wide, everywhere"
-            )
+        known = width in _HEAD_WIDTHS and dim % 16 == 0
+        known = known and all(count * width == dim << stage for stage, count in enumerate(heads))
+        _require(known, f"it has {dim} channels and {heads} heads; heads must be one of {_HEAD_WIDTHS} wide, everywhere")
         self._out[: _HEADER.size] = _HEADER.pack(
             _MAGIC, FORMAT, _HEADER.size, len(self._out), digest,
             dim, frames, 4 if fused else 1, joint, width, *depths, *heads, *[0] * 5,

@@ -1,0 +1,270 @@
+"""The library of claprt-native, on towers of random weights: the same bits whatever computes them, and nothing believed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from claprt.arrays import Array
+from claprt.engines.native.library import SCALAR, NativeLibrary, native_library
+from tests.engines.packed_tower import FRAMES, JOINT, aligned, log_mels, packed_tower
+
+pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")
+
+SETS = native_library().sets
+VNNI = "avx512_vnni"
+needs_vnni = pytest.mark.skipif(VNNI not in SETS, reason="needs a processor with AVX-512 VNNI")
+
+
+@pytest.fixture(scope="module")
+def library() -> NativeLibrary:
+    return native_library()
+
+
+@pytest.fixture(scope="module")
+def packed() -> Array:
+    return aligned(packed_tower())
+
+
+@pytest.fixture(scope="module")
+def fused() -> Array:
+    return aligned(packed_tower(fused=True, depths=(1, 1, 1, 1)))
+
+
+@contextmanager
+def opened(packed: Array, threads: int = 1, instruction_set: str | None = None) -> Generator[int]:
+    handle = native_library().open_tower(packed, threads, instruction_set)
+    try:
+        yield handle
+    finally:
+        native_library().close(handle)
+
+
+def vectors(packed: Array, mels: Array, longer: Array | None = None, **options: object) -> Array:
+    with opened(packed, **options) as handle:  # type: ignore[arg-type]
+        return native_library().run(handle, mels, longer, JOINT)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 4), (24, 8), (96, 96), (1536, 12)])
+def test_sums_are_numpys(library: NativeLibrary, instruction_set: str, inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng(inputs)
+    weight = rng.integers(-128, 128, (outputs, inputs), np.int8)
+    tokens = rng.integers(0, 256, (inputs, 64), np.uint8)
+    weight[0], tokens[:, 0] = -128, 255  # the largest products, which would saturate 16 bits
+    start = rng.integers(-(2**20), 2**20, outputs, np.int32)
+    packed_weight = np.ascontiguousarray(weight.reshape(outputs // 4, 4, inputs // 4, 4).transpose(0, 2, 1, 3))
+    packed_tokens = np.ascontiguousarray(tokens.reshape(inputs // 4, 4, 64).transpose(0, 2, 1))
+    found = library.sum_products(instruction_set, packed_weight, start, packed_tokens)
+    expected = weight.astype(np.int64) @ tokens.astype(np.int64) + start[:, None]
+    assert np.array_equal(found, expected)
+
+
+@needs_vnni
+@pytest.mark.parametrize("width", [16, 24, 32, 64])
+def test_the_vector_units_give_the_bits_of_plain_cpp(width: int) -> None:
+    """But for those that compute attention in bfloat16."""
+    heads = 2 if width <= 24 else 1
+    tower = aligned(packed_tower(dim=width * heads, heads=heads, depths=(1, 2, 1, 1), seed=width))
+    mels = log_mels(1)
+    plain = vectors(tower, mels, instruction_set=SCALAR)
+    assert np.array_equal(vectors(tower, mels, instruction_set=VNNI), plain)
+    assert np.isfinite(plain).all()
+    fastest = vectors(tower, mels)
+    assert (fastest * plain).sum() > 0.99  # attention of random weights is sharper than that of trained ones
+    assert abs(np.linalg.norm(fastest) - 1) < 1e-6
+
+
+@needs_vnni
+def test_fused_towers_too(fused: Array) -> None:
+    mels, longer = log_mels(2, views=4), np.array([[True], [False]])
+    plain = vectors(fused, mels, longer, instruction_set=SCALAR)
+    assert np.array_equal(vectors(fused, mels, longer, instruction_set=VNNI), plain)
+    without = mels.copy()
+    without[:, 1:] = 0
+    again = vectors(fused, without, longer, instruction_set=VNNI)
+    assert np.array_equal(again[1], plain[1])  # a sound that is not longer than its first view
+    assert not np.array_equal(again[0], plain[0])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7, 16, 64])
+def test_threads_and_neighbours_change_nothing(packed: Array, threads: int) -> None:
+    """More threads than cores lose their core in the middle of tasks, which the caller then does again."""
+    mels = log_mels(3)
+    alone = np.concatenate([vectors(packed, mels[index : index + 1]) for index in range(3)])
+    with opened(packed, threads) as handle:
+        for _ in range(5):
+            assert np.array_equal(native_library().run(handle, mels, None, JOINT), alone)
+
+
+def test_a_fused_towers_helpers_do_not_mix_up_sounds(fused: Array) -> None:
+    mels, longer = log_mels(8, views=4), np.array([[True], [False]] * 4)
+    alone = vectors(fused, mels, longer)
+    with opened(fused, 16) as handle:
+        for _ in range(4):
+            assert np.array_equal(native_library().run(handle, mels, longer, JOINT), alone)
+
+
+def test_several_callers(packed: Array) -> None:
+    mels = log_mels(6)
+    expected = vectors(packed, mels)
+    with opened(packed, 2) as handle, ThreadPoolExecutor(6) as pool:
+        for _ in range(3):
+            jobs = [pool.submit(native_library().run, handle, mels[i : i + 1], None, JOINT) for i in range(6)]
+            assert np.array_equal(np.concatenate([job.result() for job in jobs]), expected)
+
+
+def test_the_callers_arithmetic_is_left_as_it_was(packed: Array) -> None:
+    tiny = np.float32(1e-39)
+    vectors(packed, log_mels(1))
+    assert tiny * np.float32(1) == tiny  # denormal numbers still count in this thread
+
+
+def test_the_caller_is_not_pinned(packed: Array) -> None:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("needs sched_getaffinity")
+    before = os.sched_getaffinity(0)
+    with opened(packed, 4) as handle:
+        native_library().run(handle, log_mels(2), None, JOINT)
+        assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_log_mels_that_are_no_numbers(packed: Array, value: float) -> None:
+    mels = log_mels(2)
+    mels[1, 0, 500, 32] = value
+    with opened(packed, 2) as handle:
+        with pytest.raises(ValueError, match="NaN, infinite or beyond"):
+            native_library().run(handle, mels, None, JOINT)
+        assert np.isfinite(native_library().run(handle, log_mels(1), None, JOINT)).all()
+
+
+def test_an_empty_batch(packed: Array) -> None:
+    assert vectors(packed, log_mels(1)[:0]).shape == (0, JOINT)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 4097, 10_000])
+def test_thread_counts(library: NativeLibrary, packed: Array, threads: int) -> None:
+    with pytest.raises(ValueError, match="threads from 1 to 4096"):
+        library.open_tower(packed, threads)
+
+
+def test_an_instruction_set_that_is_not_there(library: NativeLibrary, packed: Array) -> None:
+    with pytest.raises(ValueError, match="does not have the instruction set"):
+        library.open_tower(packed, 1, "amx")
+
+
+def test_shape(library: NativeLibrary, packed: Array, fused: Array) -> None:
+    for tower, views in ((packed, 1), (fused, 4)):
+        with opened(tower) as handle:
+            assert library.shape(handle) == (views, FRAMES, JOINT)
+
+
+def _with(content: bytes, place: int, kind: str, value: int) -> bytes:
+    changed = bytearray(content)
+    struct.pack_into(kind, changed, place, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: b"", "shorter than its header"),
+        (lambda content: content[:127], "shorter than its header"),
+        (lambda content: b"ONNX" + content[4:], "is not a packed tower"),
+        (lambda content: _with(content, 8, "<I", 2), "has format 2"),
+        (lambda content: content[:-64], "states"),
+        (lambda content: content + bytes(64), "states"),
+        (lambda content: _with(content[:-64], 16, "<Q", len(content) - 64), "ends within its weights"),
+        (lambda content: _with(content + bytes(64), 16, "<Q", len(content) + 64), "longer than its weights"),
+        (lambda content: _with(content, 56, "<i", 2**30), "sizes are not those"),
+        (lambda content: _with(content, 56, "<i", -16), "sizes are not those"),
+        (lambda content: _with(content, 60, "<i", 3), "sizes are not those"),
+        (lambda content: _with(content, 60, "<i", 4), "frames that are not there"),
+        (lambda content: _with(content, 64, "<i", 2), "sizes are not those"),
+        (lambda content: _with(content, 72, "<i", 17), "sizes are not those"),
+        (lambda content: _with(content, 76, "<i", 0), "sizes are not those"),
+        (lambda content: _with(content, 76, "<i", 2), "other sizes|ends within"),
+        (lambda content: _with(content, 640, "<i", -1), "frames that are not there"),
+        (lambda content: _with(content, 640, "<i", 998), "frames that are not there"),
+    ],
+)
+def test_files_that_are_not_believed(library: NativeLibrary, change: object, words: str) -> None:
+    content = packed_tower(depths=(1, 1, 1, 1))
+    with pytest.raises(ValueError, match=words):
+        library.open_tower(aligned(change(content)), 1)  # type: ignore[operator]
+
+
+def test_content_at_any_address_is_refused(library: NativeLibrary) -> None:
+    content = aligned(packed_tower(depths=(1, 1, 1, 1)) + bytes(64))
+    with pytest.raises(ValueError, match="not aligned"):
+        library.open_tower(content[4:], 1)
+
+
+FUZZ = """
+import sys
+import numpy as np
+from claprt.engines.native.library import native_library
+from tests.engines.packed_tower import JOINT, aligned, log_mels, packed_tower
+library, content = native_library(), packed_tower(depths=(1, 2, 1, 1), fused=True)
+rng, mels, longer, ran = np.random.default_rng(int(sys.argv[1])), log_mels(1, views=4), np.ones((1, 1), bool), 0
+for turn in range(int(sys.argv[2])):
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 9)):  # most of what is not a weight lies at the beginning
+        changed[rng.integers(0, len(content) if turn % 2 else 9000)] = rng.integers(256)
+    try:
+        handle = library.open_tower(aligned(bytes(changed)), 1)
+    except ValueError:
+        continue
+    library.run(handle, mels, longer, JOINT)
+    library.close(handle)
+    ran += 1
+print(ran)
+"""
+
+
+def test_altered_files_end_in_an_error_or_in_numbers() -> None:
+    """Whatever the weights, nothing is read or written that is not the tower's: here a crash would end the process."""
+    run = subprocess.run([sys.executable, "-c", FUZZ, "1", "150"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 20
+
+
+def _child(content: bytes, mels: Array, expected: Array) -> None:
+    with opened(aligned(content), 2) as handle:
+        same = np.array_equal(native_library().run(handle, mels, None, JOINT), expected)
+    os._exit(0 if same else 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_fork_while_another_thread_computes(packed: Array) -> None:
+    mels = log_mels(1)
+    content, expected, stop = packed.tobytes(), vectors(packed, mels), threading.Event()
+    with opened(packed, 2) as handle:
+
+        def compute() -> None:
+            while not stop.is_set():
+                native_library().run(handle, mels, None, JOINT)
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        try:
+            for _ in range(3):
+                child = multiprocessing.get_context("fork").Process(target=_child, args=(content, mels, expected))
+                child.start()
+                child.join(60)
+                assert child.exitcode == 0
+        finally:
+            stop.set()
+            thread.join()

@@ -1,0 +1,240 @@
+"""The native engine on exported towers: the vectors of their graph, packed weights in bundles and in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: the export extra")
+pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")
+
+import onnx
+import onnxruntime
+
+from claprt.arrays import Array
+from claprt.bundle.digests import sha256_of
+from claprt.bundle.graphs import FileInfo
+from claprt.bundle.manifest import AudioConfig
+from claprt.engines.graph_cache import GraphCache
+from claprt.engines.native import session as native_session
+from claprt.engines.native.library import SCALAR, native_library, native_unavailable
+from claprt.engines.native.packing import PackingError, pack_tower
+from claprt.engines.native.session import NATIVE_FILE, NativeSession
+from claprt.engines.onnxruntime_session import Load
+from claprt.errors import BundleCorruptError, ProviderUnavailableError
+from claprt_export.architecture import AudioArchitecture, TextArchitecture
+from claprt_export.checkpoints.random_weights import seeded_checkpoint
+from claprt_export.graphs.compress_constants import compact
+from claprt_export.graphs.onnx_metadata import finished, graph_facts
+from claprt_export.graphs.to_onnx import audio_graph
+from claprt_export.precision.labelled_sets import calibration_sounds
+from claprt_export.precision.lower import quantised
+
+TEXT = TextArchitecture(vocabulary=261, width=64, layers=1, heads=1, hidden=128, positions=80)
+PLAIN = AudioArchitecture(embed_dim=32, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16))
+"""mini's sizes: layers of its first two stages stay in float32."""
+BYTES = AudioArchitecture(embed_dim=96, depths=(1, 2, 1, 1), heads=(4, 8, 16, 32))
+FUSED = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16), fused=True)
+NARROW = AudioArchitecture(embed_dim=16, depths=(1, 1, 1, 1), heads=(2, 4, 8, 16))
+"""Heads of eight channels, which the engine does not run."""
+needs_processor = pytest.mark.skipif(native_unavailable() is not None, reason="needs a processor with AVX-512 VNNI")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    load: Load
+    feeds: list[dict[str, Array]]
+    """Of single sounds; other ones than those that ranges were taken from."""
+
+    def expected(self) -> Array:
+        """Vectors of the graph on onnxruntime without any optimisation."""
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        graph = onnxruntime.InferenceSession(str(self.load.path), options, providers=["CPUExecutionProvider"])
+        return np.concatenate([np.asarray(graph.run(None, feeds)[0]) for feeds in self.feeds])
+
+
+def written(folder: Path, architecture: AudioArchitecture, *, half: bool = False) -> Case:
+    checkpoint = seeded_checkpoint("native", architecture, TEXT, seed=3)
+    audio = AudioConfig(architecture=architecture.name, mel=checkpoint.mel, fused=architecture.fused, fill=checkpoint.fill)
+    sounds = [dict(feeds) for feeds in itertools.islice(calibration_sounds(audio, None), 6)]
+    if architecture.fused:
+        for index, feeds in enumerate(sounds):
+            feeds["is_longer"] = np.array([[index % 2 == 0]])
+    graph = quantised(audio_graph(checkpoint.audio_tower(), audio.frames), sounds[:3])
+    path = folder / "audio.int8.onnx"
+    onnx.save(finished(compact(graph) if half else graph, {}), path)
+    return Case(Load(path=path, facts=graph_facts(path), threads=2, cache=None, verified=True), sounds[3:])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return written(tmp_path_factory.mktemp("plain"), PLAIN)
+
+
+def run(session: NativeSession, case: Case) -> Array:
+    return np.concatenate([session(feeds) for feeds in case.feeds])
+
+
+def cosines(one: Array, other: Array) -> Array:
+    return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+
+
+@pytest.mark.parametrize("architecture", [PLAIN, BYTES, FUSED], ids=["mini", "bytes", "fused"])
+def test_vectors_are_the_graphs(tmp_path: Path, architecture: AudioArchitecture) -> None:
+    """As near to the graph as an engine is that rounds in another order."""
+    case = written(tmp_path, architecture, half=architecture is FUSED)
+    expected = case.expected()
+    for instruction_set in native_library().sets:
+        found = run(NativeSession(case.load, instruction_set=instruction_set), case)
+        assert cosines(found, expected).min() > 0.9995
+        assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-6
+        assert cosines(found[:1], expected[1:2]).max() < 0.999  # the sounds differ by more
+
+
+def test_a_batch_is_its_sounds(plain: Case) -> None:
+    session = NativeSession(plain.load, instruction_set=SCALAR)
+    together = session({"log_mels": np.concatenate([feeds["log_mels"] for feeds in plain.feeds])})
+    assert np.array_equal(together, run(session, plain))
+
+
+@needs_processor
+def test_packed_once_and_kept(plain: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = dataclasses.replace(plain.load, cache=GraphCache(tmp_path / "cache"))
+    first = run(NativeSession(load), plain)
+    (kept,) = (tmp_path / "cache").rglob(NATIVE_FILE)
+
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("packed again")
+
+    monkeypatch.setattr(native_session, "pack_tower", refuse)
+    assert np.array_equal(run(NativeSession(load), plain), first)
+    kept.write_bytes(kept.read_bytes()[:-64])
+    with pytest.raises(AssertionError, match="packed again"):
+        NativeSession(load)
+
+
+@needs_processor
+class TestPackedWeightsOfABundle:
+    def packed(self, case: Case, folder: Path, change: Callable[[bytes], bytes] = bytes) -> tuple[Path, FileInfo]:
+        path = folder / NATIVE_FILE
+        path.write_bytes(change(pack_tower(case.load.path.read_bytes(), case.load.facts.sha256)))
+        return path, FileInfo(sha256=sha256_of(path), bytes=path.stat().st_size)
+
+    def test_are_mapped(self, plain: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        packed = self.packed(plain, tmp_path)
+        expected = run(NativeSession(plain.load), plain)
+        monkeypatch.setattr(native_session, "pack_tower", None)  # is not needed
+        assert np.array_equal(run(NativeSession(plain.load, packed), plain), expected)
+
+    def test_of_another_graph(self, plain: Case, tmp_path: Path) -> None:
+        packed = self.packed(plain, tmp_path, lambda content: content[:24] + bytes(32) + content[56:])
+        with pytest.raises(BundleCorruptError, match=r"does not hold the packed weights of audio\.int8\.onnx"):
+            NativeSession(plain.load, packed)
+
+    def test_that_were_altered(self, plain: Case, tmp_path: Path) -> None:
+        path, facts = self.packed(plain, tmp_path)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(BundleCorruptError):
+            NativeSession(plain.load, (path, facts))
+
+    def test_that_were_cut_by_who_wrote_the_manifest(self, plain: Case, tmp_path: Path) -> None:
+        packed = self.packed(plain, tmp_path, lambda content: content[:-64])
+        with pytest.raises(BundleCorruptError, match="cannot be used: it has"):
+            NativeSession(plain.load, packed)
+
+    def test_of_another_format_are_packed_again(self, plain: Case, tmp_path: Path) -> None:
+        packed = self.packed(plain, tmp_path, lambda content: content[:8] + b"\x63\0\0\0" + content[12:])
+        assert np.array_equal(run(NativeSession(plain.load, packed), plain), run(NativeSession(plain.load), plain))
+
+    @pytest.mark.parametrize("content", [b"", b"<html>"])
+    def test_that_are_none(self, plain: Case, tmp_path: Path, content: bytes) -> None:
+        packed = self.packed(plain, tmp_path, lambda _: content)
+        with pytest.raises(BundleCorruptError, match="cannot be mapped|does not hold"):
+            NativeSession(plain.load, packed)
+
+
+@needs_processor
+def test_heads_of_another_width_are_left_to_other_engines(tmp_path: Path) -> None:
+    case = written(tmp_path, NARROW)
+    with pytest.raises(ProviderUnavailableError, match=r"does not run audio\.int8\.onnx.*heads must be one of"):
+        NativeSession(case.load)
+
+
+@needs_processor
+def test_a_tower_that_gives_other_vectors_is_not_used(plain: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that is walked without a word and computes something else, here with other levels of the mel bins."""
+
+    def wrong(graph: bytes, sha256: str) -> bytes:
+        packed = bytearray(pack_tower(graph, sha256))
+        packed[128:384] = np.full(64, -0.5, "<f4").tobytes()
+        return bytes(packed)
+
+    monkeypatch.setattr(native_session, "pack_tower", wrong)
+    with pytest.raises(ProviderUnavailableError, match="have a cosine of"):
+        NativeSession(plain.load)
+
+
+@needs_processor
+def test_ended_while_another_thread_computes(plain: Case) -> None:
+    """The tower is closed when the last call that uses it has returned."""
+    expected, found = run(NativeSession(plain.load), plain)[:1], list[Array]()
+
+    def compute(session: NativeSession) -> None:
+        found.extend(session(plain.feeds[0]) for _ in range(20))
+
+    thread = threading.Thread(target=compute, args=(NativeSession(plain.load),))
+    thread.start()
+    gc.collect()
+    thread.join()
+    assert len(found) == 20
+    assert all(np.array_equal(one, expected) for one in found)
+
+
+def changed(model: onnx.ModelProto, change: Callable[[onnx.GraphProto], Any]) -> bytes:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    change(copy.graph)
+    return copy.SerializeToString()
+
+
+def _nodes(graph: onnx.GraphProto, kind: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if node.op_type == kind]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda graph: setattr(_nodes(graph, "Gelu")[0], "op_type", "Tanh"), "a Gemm where a Gelu is expected"),
+        (lambda graph: setattr(_nodes(graph, "Gelu")[0].attribute[0], "s", b"tanh"), "exact GELU"),
+        (lambda graph: graph.node.remove(_nodes(graph, "Softmax")[0]), "where a Softmax is expected"),
+        (lambda graph: graph.initializer.pop(0), "not an audio tower in int8"),
+        (lambda graph: _nodes(graph, "LayerNormalization")[3].attribute[1].__setattr__("f", 1e-6), "epsilon"),
+        (lambda graph: graph.node.pop(), "an audio tower|the graph ends|goes on|projection head"),
+        (lambda graph: graph.ClearField("node"), "the graph ends"),
+    ],
+)
+def test_graphs_that_are_walked_no_further(plain: Case, change: Callable[[onnx.GraphProto], Any], words: str) -> None:
+    model = onnx.load(plain.load.path)
+    content = changed(model, change)
+    if words.startswith("an audio"):  # the last node does not change what is computed, but for its scale to length 1
+        assert pack_tower(content, "00" * 32)
+        return
+    with pytest.raises(PackingError, match=words):
+        pack_tower(content, "00" * 32)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x3a\xff", b"<html>", bytes(1000)])
+def test_files_that_are_no_graph(content: bytes) -> None:
+    with pytest.raises(PackingError):
+        pack_tower(content, "00" * 32)
