@@ -7,6 +7,7 @@ TRITON := .venv-triton
 RELEASE := .venv-release
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
+NATIVE := $(VENV)/.native
 BUNDLES := build/bundles
 SOURCE := build/source
 VARIANT ?= mini
@@ -18,7 +19,7 @@ export ORT_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo export test test-fast check docs parity bench mini triton fuzz soak dist install-check
+.PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
 .PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
 .PHONY: bench.compare bench.quick bench.triton bench.service table.compare table.triton table.service
 
@@ -27,7 +28,7 @@ help: ## print the verbs
 
 setup: setup.$(or $(WHAT),tests) ## make .venv with everything but the reference implementations (WHAT=reference, WHAT=triton: the others)
 
-setup.tests: $(VENV)/.complete
+setup.tests: $(VENV)/.complete $(NATIVE)
 setup.reference: $(REFERENCE)/.complete # laion-clap and transformers, for `make parity` and `make bench`
 setup.triton: $(TRITON)/.complete # the Triton server that PyPI has (Linux on x86-64)
 
@@ -39,6 +40,14 @@ $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	    --editable '.[cpu,openvino,media,evaluate,examples,export,serve,triton,docs,dev]' --editable ./export
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorrt-rtx]' \
 	    || echo "TensorRT-RTX cannot be had here: its tests will skip"
+	touch $@
+
+# the native engine; everything works without it
+$(NATIVE): $(wildcard native/src/* native/claprt_native/*.py native/CMakeLists.txt native/pyproject.toml) | $(VENV)/.complete
+	@if command -v c++ >/dev/null; then \
+	    CMAKE_BUILD_PARALLEL_LEVEL=2 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./native \
+	        || echo "the native engine cannot be built here: its tests will skip"; \
+	else echo "there is no C++ compiler here: the tests of the native engine will skip"; fi
 	touch $@
 
 $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-reference.txt
@@ -61,7 +70,7 @@ export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
-test: $(VENV)/.complete ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one (SLOW=1: the slow ones too)
+test: $(VENV)/.complete $(NATIVE) ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one (SLOW=1: the slow ones too)
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
 	$(BIN)/python tests/run.py $(if $(SLOW),--slow)
 
@@ -152,6 +161,9 @@ $(TRITON)/.complete: pyproject.toml constraints-triton.txt
 triton: $(BUNDLE)/manifest.json ## a Triton model repository in build/triton_repo from BUNDLE (PRECISION=int8, VERSION=2, PLANS=folder, TENSORRT=11)
 	$(BIN)/claprt triton --bundle $(BUNDLE) --out build/triton_repo $(if $(PRECISION),--precision $(PRECISION)) \
 	    $(if $(PLANS),--plans $(PLANS)) $(if $(VERSION),--version $(VERSION)) $(if $(TENSORRT),--tensorrt $(TENSORRT))
+
+native-check: $(VENV)/.complete ## build the native engine with sanitizers and run it on intact and altered packed weights
+	$(BIN)/python native/check.py
 
 fuzz: $(VENV)/.complete ## ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores (SEED=1)
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))

@@ -18,7 +18,7 @@ import pytest
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
-from claprt.engines import in_process, onnxruntime_session, openvino_session
+from claprt.engines import in_process, onnxruntime_session, openvino_session, tensorrt_rtx_session
 from claprt.engines.hardware import Hardware
 from claprt.errors import ArrayError, MissingDependencyError, ProviderError, ProviderUnavailableError
 
@@ -241,6 +241,7 @@ def test_tensorrt_is_built_for_every_batch(
 def test_without_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(openvino_session, "openvino_version", lambda: None)
+    monkeypatch.setattr(tensorrt_rtx_session, "tensorrt_rtx_version", lambda: None)
     with pytest.raises(MissingDependencyError, match=r"pip install .*\[cpu\]"):
         claprt.load(bundle)
 

@@ -258,7 +258,11 @@ def unavailable_reason(pair: Pair, machine: Hardware) -> str | None:
     if provider is Provider.TENSORRT_RTX:
         return _tensorrt_rtx_unavailable(machine)
     if provider is Provider.NATIVE:
-        return machine.no_native or unavailable_reason((Provider.CPU, precision), machine)
+        return machine.no_native or _onnxruntime_unavailable(Provider.CPU, machine)
+    return _onnxruntime_unavailable(provider, machine)
+
+
+def _onnxruntime_unavailable(provider: Provider, machine: Hardware) -> str | None:
     if ORT_NAMES[provider] not in machine.providers:
         have = ", ".join(sorted(machine.providers)) or "none"
         return (
