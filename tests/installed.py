@@ -2,7 +2,7 @@
 
     python tests/installed.py [--all] [--lowest] FOLDER [EXTRA …]
 
-FOLDER holds the wheels of `claprt` and `claprt-export`. Each extra gets an environment of its own, so that a package which
+FOLDER holds the wheels of `claprt` and `claprt-export`, and where there is a C++ compiler that of `claprt-native`. Each extra gets an environment of its own, so that a package which
 only another extra brings is missed. The tests are those of this checkout; the packages are the installed ones. A test that
 skips for want of the extra's own packages is a failure.
 
@@ -55,6 +55,7 @@ EXTRAS = {
                  (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
     "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
     "tensorrt-rtx": Extra("cpu,tensorrt-rtx", ("tests/engines/test_tensorrt_rtx.py",)),
+    "native": Extra("native", ("tests/engines/test_native.py",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
@@ -82,6 +83,8 @@ def check(wheels: Path, name: str, *, lowest: bool, every: bool) -> list[str]:
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--constraint", versions, "torch"], check=True)
         packages += map(str, wheels.glob("claprt_export-*.whl"))
+    if name == "native":
+        packages += map(str, wheels.glob("claprt_native-*.whl"))
     subprocess.run([*install, *packages], check=True)
     if name != "export":
         without = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('claprt_export', 'onnx', 'torch'))))"
@@ -146,7 +149,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"some of {', '.join(EXTRAS)}")
     options = parser.parse_args(arguments)
     os.environ.pop("PYTHONPATH", None)
-    names = options.extras or [name for name in EXTRAS if not (options.lowest and name == "export")]
+    names = options.extras or [name for name in EXTRAS if not (options.lowest and name in {"export", "native"})]
+    if not list(options.wheels.glob("claprt_native-*.whl")) and "native" in names and not options.extras:
+        names.remove("native")
+        print("the wheel of the native engine could not be built here: there is no C++ compiler")
     # all tests include those of durations, beside which nothing else may run; others run in two environments at a time
     with ThreadPoolExecutor(1 if options.all or options.lowest else 2) as pool:
         checks = [

@@ -6,6 +6,7 @@
     folder         `Bundle`: reading and verifying the folder
     digests        sha256 of files, and whether a file has changed
     onnx_file      whether an ONNX file holds all its weights
+    onnx_graph     nodes and constants of an ONNX file
     fingerprint    everything that determines a vector, in one word
     published      names of published checkpoints
     address        URL of a Triton server, in place of a folder

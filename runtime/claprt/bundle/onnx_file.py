@@ -68,6 +68,12 @@ def _walk(content: mmap.mmap) -> None:
 def read_field(content: mmap.mmap | bytes, place: int, end: int, kind: int) -> tuple[int, int, int]:
     """Where the content of a field begins, its value if it is a number, and where it ends.
 
+    Args:
+        content: Of the file.
+        place: Where the field's content or its length begins, behind its tag.
+        end: Of the message.
+        kind: Of the field, the low three bits of its tag.
+
     Raises:
         ValueError: If the kind of the field is unknown, or the field ends beyond the end.
     """
