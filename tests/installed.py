@@ -2,9 +2,9 @@
 
     python tests/installed.py [--all] [--lowest] FOLDER [EXTRA …]
 
-FOLDER holds the wheels of `claprt` and `claprt-export`, and where there is a C++ compiler that of `claprt-native`. Each extra
-gets an environment of its own, so that a package which only another extra brings is missed. The tests are those of this
-checkout; the packages are the installed ones. A test that skips for want of the extra's own packages is a failure.
+FOLDER holds the wheels of `claprt` and `claprt-export`, and where there is a C++ compiler that of `claprt-native`. Each
+extra gets an environment of its own, so that a package which only another extra brings is missed. The tests are those of
+this checkout; the packages are the installed ones. A test that skips for want of the extra's own packages is a failure.
 
 The tests are those of what an installation can break: imports, files of the package, commands, and the extra's own library.
 Two environments are made and tested at a time; tests of durations run alone, after all others. With `--all` the tests are

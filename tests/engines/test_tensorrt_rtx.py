@@ -306,7 +306,7 @@ def test_both_towers_need_an_engine(bundle: Path, tmp_path: Path) -> None:
 def test_int8_is_not_for_it(prepared: Path) -> None:
     manifest = read_bundle(prepared).manifest
     graphs = {stage: {**of, Precision.INT8: of[Precision.FP32]} for stage, of in manifest.graphs.items()}
-    with pytest.raises(ProviderUnavailableError, match="tensorrt-rtx does not run int8; cpu and openvino do"):
+    with pytest.raises(ProviderUnavailableError, match="tensorrt-rtx does not run int8; cpu, openvino and native do"):
         choose(EngineOptions(provider="tensorrt-rtx", precision="int8"), CARD, dataclasses.replace(manifest, graphs=graphs))
 
 
