@@ -111,7 +111,8 @@ def log_mel(waveform: Waveform, spec: MelSpec, dtype: str = "float32") -> LogMel
         >>> log_mel(np.zeros(480_000, np.float32), MelSpec()).shape
         (1001, 64)
     """
-    reflected = np.pad(waveform.astype(np.float64), spec.n_fft // 2, mode="reflect")
+    half = spec.n_fft // 2
+    reflected = np.concatenate([waveform[half:0:-1], waveform, waveform[-2 : -half - 2 : -1]])
     return _log_mel_of_padded(reflected, spec, dtype)
 
 
@@ -123,12 +124,11 @@ def log_mel_of_blocks(blocks: Iterable[Waveform], spec: MelSpec) -> LogMel:
     return np.concatenate([_log_mel_of_padded(stretch, spec, "float32") for stretch in _stretches(blocks, spec)])
 
 
-def _stretches(blocks: Iterable[Waveform], spec: MelSpec) -> Iterator[Float64s]:
+def _stretches(blocks: Iterable[Waveform], spec: MelSpec) -> Iterator[Waveform]:
     """Stretches of the reflected signal whose frames, put together, are the frames of the whole."""
     half = spec.n_fft // 2
-    held: Float64s | None = None
-    for block in blocks:
-        new = block.astype(np.float64)
+    held: Waveform | None = None
+    for new in blocks:
         held = np.concatenate([new[half:0:-1], new] if held is None else [held, new])
         frames = (held.size - spec.n_fft) // spec.hop + 1 - 1  # one is kept back, so that the end can be reflected
         if frames > 0:
@@ -138,14 +138,16 @@ def _stretches(blocks: Iterable[Waveform], spec: MelSpec) -> Iterator[Float64s]:
         yield np.concatenate([held, held[-2 : -half - 2 : -1]])
 
 
-def _log_mel_of_padded(reflected: Float64s, spec: MelSpec, dtype: str) -> LogMel:
+def _log_mel_of_padded(reflected: Waveform, spec: MelSpec, dtype: str) -> LogMel:
     window, bins, filters = _window_and_filters(spec, dtype)
     frames = np.lib.stride_tricks.sliding_window_view(reflected, spec.n_fft)[:: spec.hop]
     power = np.zeros((-(-len(frames) // _PRODUCT_FRAMES), _PRODUCT_FRAMES, len(filters)), dtype)
     rows = power.reshape(-1, len(filters))
+    windowed = np.empty((min(_BLOCK_FRAMES, len(frames)), spec.n_fft))  # float64, used again by every block
     with np.errstate(over="ignore", invalid="ignore"):  # levels beyond float32 give infinity, which callers look for
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            spectrum = np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * window)[:, bins]
+            block = frames[start : start + _BLOCK_FRAMES]
+            spectrum = np.fft.rfft(np.multiply(block, window, out=windowed[: len(block)]))[:, bins]
             rows[start : start + len(spectrum)] = spectrum.real**2 + spectrum.imag**2
         return _decibels(power, filters, spec)[: len(frames)]
 

@@ -65,7 +65,7 @@ def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, tolerance: in
     """
     held, first, following = np.empty(0, np.float32), 0, 0
     for block in blocks:
-        held = np.concatenate([held, block])
+        held = np.concatenate([held, block]) if held.size else block
         while following + window + tolerance <= first + held.size:
             yield following, held[following - first :][:window]
             following += hop
