@@ -102,7 +102,7 @@ def _result(out: Path, manifest: Manifest) -> Iterator[str]:
     for row in manifest.parity:
         cosine = "" if row.min_cosine is None else f", minimum cosine {row.min_cosine:.9f}"
         yield f"  {row.graph} {row.precision} against {row.against}: maximum difference {row.max_abs:.2g}{cosine}"
-    for row in manifest.quality:
+    for row in (*manifest.quality, *manifest.single):
         yield f"  {row.summary}"
     if not manifest.source.trained:
         yield "  untrained weights: vectors cost what a checkpoint's do and mean nothing"

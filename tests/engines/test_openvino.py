@@ -111,7 +111,7 @@ def test_a_bundle_without_the_precision(bundle: Path) -> None:
         claprt.load(bundle, provider="openvino", precision="bf16")
 
 
-_FORK = """
+FORK = """
 import os, sys, warnings
 import numpy as np
 import claprt
@@ -141,7 +141,7 @@ sys.exit(0 if codes == [7, 8] and np.array_equal(clap.embed_audio(waveform), exp
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_forked_process_is_told(bundle: Path) -> None:
     """OpenVINO would wait for ever; a time-out is the failure."""
-    assert subprocess.run([sys.executable, "-c", _FORK, str(bundle)], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", FORK, str(bundle)], timeout=60, check=False).returncode == 0
 
 
 def test_openvino_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 import claprt
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, Stage
+from claprt.engines.providers import Provider, unavailable_reason
 from claprt.errors import ProviderUnavailableError
 from claprt.evaluation.dataset import Dataset, Item
 from claprt_export.errors import PrecisionError
@@ -26,6 +27,7 @@ from claprt_export.precision import quality_gate
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
 from claprt_export.precision.quality_gate import centred_cosines
+from claprt_export.precision.single_form import missing_forms
 from tests.export.conftest import synthesised_once
 
 CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
@@ -243,6 +245,35 @@ def test_int8_in_process(many: Path) -> None:
         claprt.load(many, provider="cpu", precision="bf16")
 
 
+def test_the_form_for_one_row(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OpenVINO runs faster has one vector for a sound, alone and in a batch, to the bit."""
+    pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
+    from claprt.audio.synthetic import SOUNDS
+    from claprt.engines.in_process import detect_hardware
+    from claprt.engines.openvino_session import openvino_name
+
+    able = [
+        precision for precision in (Precision.BF16, Precision.INT8)
+        if unavailable_reason((Provider.OPENVINO, precision), detect_hardware()) is None
+    ]  # fmt: skip
+    if not able:
+        pytest.skip("OpenVINO runs no lowered precision on this processor")
+    manifest = read_bundle(many).manifest
+    found = [(row.graph, row.precision, row.engine) for row in manifest.single]
+    assert sorted(found) == [(Stage.AUDIO, precision, openvino_name()) for precision in able]
+    assert all(0 < row.distance <= row.distance_limit for row in manifest.single)
+    assert list(missing_forms(manifest)) == []
+    assert len(list(missing_forms(dataclasses.replace(manifest, single=())))) == len(able)
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path))
+    sounds = [make(48_000 * 4, 48_000) for make in SOUNDS.values()]
+    clap, graph = (claprt.load(many, provider=name, precision="int8") for name in ("openvino", "cpu"))
+    together = clap.embed_audio(sounds)
+    assert [path.name for path in (tmp_path / "graphs").glob("*/*.blob")] == ["single.blob"]
+    assert np.array_equal(together, np.stack([clap.embed_audio(sound) for sound in sounds]))
+    assert ((together * graph.embed_audio(sounds)).sum(1)).min() > 0.998
+    assert clap.fingerprint == graph.fingerprint
+
+
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality_gate, "LIMITS", dict.fromkeys(Precision, 1.1))
@@ -310,4 +341,6 @@ def test_inspect_says_what_it_would_choose(many: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "lowered precisions, as measured when exported" in said
     assert "audio int8 on onnxruntime" in said
+    for row in read_bundle(many).manifest.single:
+        assert f"audio {row.precision} on {row.engine} in its form for one row: " in said
     assert 'provider="auto", precision="auto" is' in said

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import FileInfo, Precision, QualityReport, Stage
+from claprt.bundle.graphs import FileInfo, Precision, QualityReport, SingleForm, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import default_threads
 from claprt.engines.in_process import detect_hardware
@@ -25,7 +25,7 @@ from claprt.engines.native.library import native_unavailable, native_version
 from claprt.engines.native.packing import PackingError, pack_tower
 from claprt.engines.native.session import NATIVE_FILE, NativeSession
 from claprt.engines.onnxruntime_session import Load, OrtSession
-from claprt.engines.openvino_session import OpenVinoSession
+from claprt.engines.openvino_session import OpenVinoSession, openvino_name
 from claprt.engines.providers import ORT_NAMES, Provider, unavailable_reason
 from claprt.evaluation.dataset import Dataset
 from claprt_export.errors import PrecisionError
@@ -40,6 +40,7 @@ from claprt_export.precision.labelled_sets import (
     synthesised_set,
 )
 from claprt_export.precision.quality_gate import Reference, Run, measured, objection
+from claprt_export.precision.single_form import COMPARED, checked_form
 
 Finish = Callable[[onnx.ModelProto, Stage, Precision], Path]
 """Writes a graph of the bundle and gives its path."""
@@ -103,6 +104,7 @@ def with_lowered(
     graphs = {stage: dict(of) for stage, of in manifest.graphs.items()}
     files = dict(manifest.files)
     quality: list[QualityReport] = []
+    forms: list[SingleForm] = []
     for stage, tower in towers.items():
         quantiser: Quantiser | None = None  # one for both kinds of int8: ranges take a run of the calibration set
         for precision in precisions:
@@ -115,10 +117,18 @@ def with_lowered(
             elif precision is Precision.FP16:
                 path = finish(half_graph(tower.graph), stage, precision)
             graphs[stage][precision] = graph_facts(path)
-            for engine, run in _engines(tower, path, stage, precision):
+            load = _load(path)
+            if stage is Stage.AUDIO and _on_openvino(precision):
+                few = min(COMPARED, labelled.sizes[0])
+                reference.audio(few)
+                form = checked_form(load, precision, reference.sounds[:few])
+                if form is not None:
+                    forms.append(form)
+                    load = dataclasses.replace(load, single=True)
+            for engine, run in _engines(tower, load, stage, precision):
                 quality.append(measured(reference, stage, precision, run, engine))
                 _refuse(quality[-1], forced=material.forced)
-    return dataclasses.replace(manifest, graphs=graphs, files=files, quality=tuple(quality))
+    return dataclasses.replace(manifest, graphs=graphs, files=files, quality=tuple(quality), single=tuple(forms))
 
 
 def _packed(graph: Path) -> dict[str, FileInfo]:
@@ -168,16 +178,20 @@ def on_cpu(path: Path) -> Run:
     return OrtSession(_load(path), Provider.CPU, [ORT_NAMES[Provider.CPU]])
 
 
-def _engines(tower: Exported, path: Path, stage: Stage, precision: Precision) -> Iterator[tuple[str, Run]]:
-    """Whatever of this machine would run the graph, and stands for the others that would."""
-    packed = path.with_name(NATIVE_FILE)
+def _on_openvino(precision: Precision) -> bool:
+    return unavailable_reason((Provider.OPENVINO, precision), detect_hardware()) is None
+
+
+def _engines(tower: Exported, load: Load, stage: Stage, precision: Precision) -> Iterator[tuple[str, Run]]:
+    """Whatever of this machine would run the graph, in the form that it would run, and stands for the others that would."""
+    packed = load.path.with_name(NATIVE_FILE)
     if precision is Precision.INT8 and stage is Stage.AUDIO and packed.exists() and native_unavailable() is None:
         facts = FileInfo(sha256=sha256_of(packed), bytes=packed.stat().st_size)
-        yield f"native {native_version()}", NativeSession(_load(path), (packed, facts))
+        yield f"native {native_version()}", NativeSession(load, (packed, facts))
     if precision is not Precision.BF16:
-        yield f"onnxruntime {onnxruntime.__version__}", on_cpu(path)
-    if precision is not Precision.FP16 and unavailable_reason((Provider.OPENVINO, precision), detect_hardware()) is None:
-        yield f"openvino {version('openvino')}", OpenVinoSession(_load(path), precision)
+        yield f"onnxruntime {onnxruntime.__version__}", on_cpu(load.path)
+    if _on_openvino(precision):
+        yield openvino_name(), OpenVinoSession(load, precision)
     elif precision is Precision.BF16:
         yield f"torch {version('torch')} autocast", _autocast(tower.module)
 

@@ -146,6 +146,36 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SingleForm:
+    """A graph's form for one row, changed for an engine when it is loaded (`claprt.engines.openvino_single`).
+
+    A bundle lists a form only if its vectors were found, when it was exported, to be as near to those of the graph itself
+    as the engine's without the changes. The graph itself is run by onnxruntime without optimisations.
+    """
+
+    graph: Stage
+    precision: Precision
+    engine: str
+    """Name and version of what ran both; no other version is trusted to run the changed graph rightly."""
+    inputs: int
+    """Sounds that were compared."""
+    distance: float
+    """1 minus the mean centred cosine of the form's vectors with the graph's, its mean vector subtracted from both."""
+    distance_unchanged: float
+    """The same of the engine without the changes."""
+    distance_limit: float
+    """Largest distance that is accepted, from `distance_unchanged`."""
+
+    @property
+    def summary(self) -> str:
+        """The form in one line."""
+        return (
+            f"{self.graph} {self.precision} on {self.engine} in its form for one row: {self.distance:.1e} off the graph "
+            f"(unchanged {self.distance_unchanged:.1e}, limit {self.distance_limit:.1e})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTest:
     """A paired test of a share of right answers: the same sounds with the lowered graph and in fp32."""
 

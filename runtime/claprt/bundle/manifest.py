@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from claprt._moved import restore
 from claprt.bundle.graphs import (
     EngineInfo,
     FileInfo,
@@ -22,6 +23,7 @@ from claprt.bundle.graphs import (
     Precision,
     ProjectionInfo,
     QualityReport,
+    SingleForm,
     Stage,
 )
 from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, escape_controls
@@ -172,9 +174,13 @@ class Manifest:
     """How cosines become probabilities of tags; None where nobody has calibrated."""
     projection: ProjectionInfo | None = None
     """Of embeddings to behaviour descriptors; None where none was put in."""
+    tools: dict[str, str] = field(default_factory=dict[str, str])
     engines: tuple[EngineInfo, ...] = ()
     """Of TensorRT-RTX, one at most for each graph; `claprt-export tensorrt` puts them in."""
-    tools: dict[str, str] = field(default_factory=dict[str, str])
+    single: tuple[SingleForm, ...] = ()
+    """Forms for one row that engines may run in place of a graph; none in bundles that an earlier release exported."""
+
+    __setstate__ = restore
 
     def __post_init__(self) -> None:
         check_range("embedding_dim", self.embedding_dim, 1, 65_536)
@@ -256,6 +262,10 @@ class Manifest:
         other = "onnxruntime " if engine == "tensorrt-rtx" else "torch " if precision is Precision.BF16 else None
         stand_ins = [name for name in engines if other is not None and name.startswith(other)]
         return next(iter([*own, *stand_ins]), None)
+
+    def has_single_form(self, stage: Stage, precision: Precision, engine: str) -> bool:
+        """Whether this graph's form for one row was found right on an engine, e.g. `openvino 2026.4.1`."""
+        return any((row.graph, row.precision, row.engine) == (stage, precision, engine) for row in self.single)
 
     def _findings(self, stage: Stage, precision: Precision) -> list[QualityReport]:
         return [row for row in self.quality if row.graph is stage and row.precision is precision]

@@ -95,6 +95,7 @@ def _of_folder(bundle: Bundle) -> list[str]:
     if manifest.quality:
         lines.append("\nlowered precisions, as measured when exported")
         lines += [f"  {row.summary}" for row in manifest.quality]
+    lines += [f"  {row.summary}" for row in manifest.single]
     return [*lines, "", *_would_choose(bundle)]
 
 

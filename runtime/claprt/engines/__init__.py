@@ -5,7 +5,8 @@
     providers              choice of the execution provider and the precision
     hardware               processors, GPUs, and this process's share of them
     onnxruntime_session    graphs on onnxruntime; the only importer
-    openvino_session       graphs on OpenVINO; the only importer
+    openvino_session       graphs on OpenVINO; the only importer beside
+    openvino_single        the form of an audio graph that OpenVINO runs fastest
     native                 the audio tower in int8, by the library of claprt-native
     tensorrt_rtx_session   engines of TensorRT-RTX that the bundle holds; the only importer
     cuda_driver            memory on an NVIDIA GPU, through the driver library

@@ -229,9 +229,10 @@ class InProcessEngine:
             verified=self._bundle.verified,
         )
         if self.choice.provider is Provider.OPENVINO:
-            from claprt.engines.openvino_session import OpenVinoSession
+            from claprt.engines.openvino_session import OpenVinoSession, openvino_name
 
-            return OpenVinoSession(load, precision, streams=self._max_concurrency)
+            single = self._bundle.manifest.has_single_form(stage, precision, openvino_name())
+            return OpenVinoSession(replace(load, single=single), precision, streams=self._max_concurrency)
         provider = provider_of(self.choice.provider, stage)
         if provider is Provider.NATIVE:
             return self._on_native(load)

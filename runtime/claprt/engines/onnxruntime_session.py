@@ -66,6 +66,8 @@ class Load:
     cache: GraphCache | None
     verified: bool = False
     """Whether the file must be the one whose sha256 the manifest states. What is kept prepared must in any case."""
+    single: bool = False
+    """Whether OpenVINO runs the graph's form for one row (`claprt.engines.openvino_single`), row by row."""
 
 
 class OrtSession:

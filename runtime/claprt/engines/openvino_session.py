@@ -1,8 +1,12 @@
-"""Graphs on OpenVINO's own runtime; the only module that imports it.
+"""Graphs on OpenVINO's own runtime; beside `openvino_single`, which changes them for it, the only module that imports it.
 
 onnxruntime has a plugin for OpenVINO as well. It offers no device on processors that are not Intel's, where OpenVINO
 itself runs and is the fastest there is, and the same graph compiles to the same code either way: so OpenVINO is asked
 directly. It computes in bfloat16 of its own accord where the processor can, so fp32 is asked for where fp32 is meant.
+
+An audio tower whose form for one row was found right when it was exported (`claprt.bundle.graphs.SingleForm`) is run in
+that form alone, row by row. That takes a fifth less time, also for many rows, since a batch gains a few percent at most
+here (benchmarks/LOG.md); and a sound has the same vector alone and in a batch, to the bit.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ import numpy as np
 
 from claprt.arrays import Array
 from claprt.bundle.digests import unchanged_file
-from claprt.bundle.graphs import GraphInfo, Precision, TensorSpec
+from claprt.bundle.graphs import Precision, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.hardware import cpu_features, cpu_identity
 from claprt.engines.onnxruntime_session import Load
+from claprt.engines.openvino_single import FORM, to_single_form
 from claprt.errors import BundleCorruptError, ProviderError
 from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import never_end
@@ -30,6 +35,7 @@ from claprt.system.forks import never_end
 if TYPE_CHECKING:
     import openvino
 
+_BLOB = "single.blob"
 _DTYPES = {"f32": "float32", "i64": "int64", "boolean": "bool"}
 
 
@@ -57,9 +63,11 @@ class OpenVinoSession:
         }
         if streams > 1:
             options |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams}
-        self._model = _compiled(load, options)
+        self._single = load.single
         self._requests = threading.local()
-        _check_interface(load.path.name, load.facts, self._model)
+        # what weights are mapped from comes last: attributes end in this order, and nothing may read it after its end
+        self._model, self._mapped = _compiled(load, options)
+        _check_interface(load, self._model)
         if precision is Precision.BF16 and self._model.get_property("INFERENCE_PRECISION_HINT").to_string() != "bf16":
             raise ProviderError(f"{load.path.name}: bf16 was asked for, and OpenVINO does not compute in it here.")
 
@@ -69,6 +77,12 @@ class OpenVinoSession:
         Computed in a thread of OpenVINO's: a thread that has computed in OpenVINO itself keeps something of it that ends
         with the thread, and the child of a fork would wait there, at its own end, for threads that only its parent has.
         """
+        if not self._single:
+            return self._run(feeds)
+        rows = range(len(next(iter(feeds.values()))))
+        return np.concatenate([self._run({name: array[row : row + 1] for name, array in feeds.items()}) for row in rows])
+
+    def _run(self, feeds: Mapping[str, Array]) -> Array:
         request: openvino.InferRequest | None = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()
@@ -82,7 +96,7 @@ class OpenVinoSession:
 
     def forget_after_fork(self) -> None:
         """Forget the model without ending it."""
-        never_end(self._model, self._requests)
+        never_end(self._model, self._requests, self._mapped)
 
 
 _used_by: list[int] = []
@@ -104,21 +118,34 @@ def _check_not_forked() -> None:
         )
 
 
-def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
+def _compiled(load: Load, options: dict[str, Any]) -> tuple[openvino.CompiledModel, Array | None]:
+    """The model, and what must not end before it.
+
+    Raises:
+        BundleCorruptError: If the graph cannot be loaded.
+        RuntimeError: Not to the caller: what OpenVINO says of a prepared graph, which is then compiled anew.
+    """
     import openvino
 
     _check_not_forked()
     core = openvino.Core()
 
-    def compiled(folder: Path | None) -> openvino.CompiledModel:
+    def compiled(folder: Path | None) -> tuple[openvino.CompiledModel, Array | None]:
+        if load.single and folder is not None:
+            return _imported(core, folder, options)
+        if load.single:
+            return _compiled_single(core, load.path, options), None
         kept = {} if folder is None else {"CACHE_DIR": str(folder)}
-        return core.compile_model(str(load.path), "CPU", {**options, **kept})
+        return core.compile_model(str(load.path), "CPU", {**options, **kept}), None
 
     def prepare(folder: Path) -> None:
         try:
             with unchanged_file(load.path, load.facts.sha256, by_descriptor=False):
                 check_self_contained(load.path)
-                compiled(folder)
+                if load.single:
+                    (folder / _BLOB).write_bytes(_compiled_single(core, load.path, options).export_model().getbuffer())
+                else:
+                    compiled(folder)
         except (RuntimeError, ValueError) as error:
             raise OSError(f"{load.path} cannot be prepared: {error}") from error
 
@@ -129,6 +156,8 @@ def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
         "options": repr(sorted(options.items())),
         "cpu": cpu_identity(),
     }
+    if load.single:
+        key["form"] = FORM
     entry = None if load.cache is None else load.cache.entry(key, prepare)
     try:
         with unchanged_file(load.path, load.facts.sha256 if load.verified else None, by_descriptor=False):
@@ -142,6 +171,31 @@ def _compiled(load: Load, options: dict[str, Any]) -> openvino.CompiledModel:
         raise BundleCorruptError(f"{load.path} cannot be loaded: {describe_error(error)}") from error
 
 
+def _compiled_single(core: openvino.Core, path: Path, options: dict[str, Any]) -> openvino.CompiledModel:
+    model = core.read_model(str(path))
+    to_single_form(model)
+    return core.compile_model(model, "CPU", options)
+
+
+def _imported(core: openvino.Core, folder: Path, options: dict[str, Any]) -> tuple[openvino.CompiledModel, Array | None]:
+    """What `_compiled_single` gave, from the file that it was exported to; the file is mapped where OpenVINO can do that.
+
+    `CACHE_DIR` would keep it as well, and read and change the graph each time to find out which file is its own.
+    """
+    import openvino
+
+    mapped = np.memmap(folder / _BLOB, np.uint8, mode="c")  # a tensor wants what can be written to
+    try:
+        return core.import_model(openvino.Tensor(mapped, shared_memory=True), "CPU", options), mapped
+    except TypeError:  # before 2025.3 it took bytes, and copied them
+        return core.import_model(bytes(mapped), "CPU", options), None
+
+
+def openvino_name() -> str:
+    """Name and version of the installed OpenVINO, as bundles state it."""
+    return f"openvino {openvino_version()}"
+
+
 def openvino_version() -> str | None:
     """Version of the installed OpenVINO; None where there is none."""
     if importlib.util.find_spec("openvino") is None:
@@ -152,17 +206,21 @@ def openvino_version() -> str | None:
         return None
 
 
-def _check_interface(file: str, facts: GraphInfo, model: openvino.CompiledModel) -> None:
+def _check_interface(load: Load, model: openvino.CompiledModel) -> None:
+    facts = load.facts
     for kind, stated, found in (("inputs", facts.inputs, model.inputs), ("outputs", facts.outputs, model.outputs)):
         have = tuple((port.any_name, _DTYPES.get(port.element_type.get_type_name(), "unknown")) for port in found)
         if have != tuple((tensor.name, tensor.dtype) for tensor in stated) or not all(
-            _fits(tensor, port.partial_shape) for tensor, port in zip(stated, found, strict=True)
+            _fits(tensor, port.partial_shape, single=load.single) for tensor, port in zip(stated, found, strict=True)
         ):
-            raise BundleCorruptError(f"{file}: the manifest states {kind} {stated}, the graph has {have}. Export again.")
+            raise BundleCorruptError(
+                f"{load.path.name}: the manifest states {kind} {stated}, the graph has {have}. Export again."
+            )
 
 
-def _fits(tensor: TensorSpec, shape: openvino.PartialShape) -> bool:
-    return len(shape) == len(tensor.shape) and all(
-        axis.is_dynamic if isinstance(stated, str) else axis.is_static and axis.get_length() == stated
-        for stated, axis in zip(tensor.shape, shape, strict=True)
+def _fits(tensor: TensorSpec, shape: openvino.PartialShape, *, single: bool) -> bool:
+    stated = tuple(1 if single and isinstance(axis, str) else axis for axis in tensor.shape)
+    return len(shape) == len(stated) and all(
+        axis.is_dynamic if isinstance(length, str) else axis.is_static and axis.get_length() == length
+        for length, axis in zip(stated, shape, strict=True)
     )
