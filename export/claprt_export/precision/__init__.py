@@ -3,6 +3,7 @@
     lower           lowered graphs of a tower, each measured
     int8            linear layers of bytes
     fp16            float16 with islands of float32
+    single_form     whether OpenVINO computes rightly in its form for one row
     labelled_sets   inputs that ranges are taken from, and labelled ones to measure on
     quality_gate    whether a lowered graph is good enough
     paired_test     statistics of the quality gate
