@@ -21,6 +21,7 @@ from claprt_export.pipeline import export_bundle
 from claprt_export.precision.labelled_sets import Feeds, calibration_sounds, synthesised_set
 from claprt_export.precision.lower import quantised
 from claprt_export.precision.single_form import checked_form
+from tests.export.conftest import synthesised_once
 
 pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
 
@@ -108,9 +109,14 @@ def test_a_bundle_without_its_form_says_so(
 ) -> None:
     monkeypatch.setattr(openvino_session, "to_single_form", with_scales_in_other_channels)
     said: list[str] = []
-    manifest = export_bundle(
-        tmp_path / "out", checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.INT8], report=said.append
-    )
+    with synthesised_once():
+        manifest = export_bundle(
+            tmp_path / "out",
+            checkpoint=laion_file,
+            tokenizer=tokenizer_file,
+            precisions=[Precision.INT8],
+            report=said.append,
+        )
     assert manifest.single == ()
     assert said[-1].startswith("int8 of the audio tower runs unchanged on OpenVINO")
     assert manifest.judged_on(Stage.AUDIO, Precision.INT8, "openvino") == openvino_name()
