@@ -287,8 +287,9 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`, in which control characters are written as escapes: printed, they do nothing."""
         facts = dataclasses.asdict(self)
-        if not self.engines:
-            del facts["engines"]  # as bundles have it to which none were added
+        for name in ("engines", "single"):
+            if not facts[name]:
+                del facts[name]  # as bundles have it to which none were added
         return json.dumps(escape_controls(facts), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -5,8 +5,8 @@ itself runs and is the fastest there is, and the same graph compiles to the same
 directly. It computes in bfloat16 of its own accord where the processor can, so fp32 is asked for where fp32 is meant.
 
 An audio tower whose form for one row was found right when it was exported (`claprt.bundle.graphs.SingleForm`) is run in
-that form alone, row by row. That takes a fifth less time, also for many rows, since a batch gains a few percent at most
-here (benchmarks/LOG.md); and a sound has the same vector alone and in a batch, to the bit.
+that form alone, row by row. That takes an eighth to a fifth less time, also for many rows, since a batch
+gains a few percent at most here (benchmarks/LOG.md); and a sound has the same vector alone and in a batch, to the bit.
 """
 
 from __future__ import annotations
