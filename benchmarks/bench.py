@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from claprt.engines.hardware import cpu_features, default_threads  # noqa: E402
 
 BASELINE = "laion-clap"
 REFERENCES = ("laion-clap", "transformers", "torch.compile bf16", "naive export", "clapback-embed")
-OURS = ("cpu fp32", "cpu int8", "openvino fp32", "openvino bf16", "openvino int8")
+OURS = ("cpu fp32", "cpu int8", "openvino fp32", "openvino bf16", "openvino int8", "native int8")
 OWN_WEIGHTS = {"torch.compile bf16": 0.99, "naive export": 0.99999, "clapback-embed": 0.999}
 """Engines whose vectors are held against transformers', and the smallest cosine."""
 TRIALS = {"1 s": 9, "10 s": 11, "batch 10": 3, "batch 64": 1, "files": 1, "1 label": 9, "64 labels": 3}
@@ -255,7 +255,7 @@ def machine() -> dict[str, Any]:
         facts = dict(line.split(":", 1) for line in lines if ":" in line)
         names = {key.strip(): value.strip() for key, value in facts.items()}
         model = f"{names.get('model name', model)} (family {names.get('cpu family')}, model {names.get('model')})"
-    packages = ("onnxruntime", "openvino", "numpy", "soxr", "soundfile")
+    packages = ("onnxruntime", "openvino", "claprt-native", "numpy", "soxr", "soundfile")
     with contextlib.suppress(OSError):
         command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
         commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
@@ -265,8 +265,15 @@ def machine() -> dict[str, Any]:
         "features": sorted(cpu_features()),
         "threads": default_threads(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: _version(package) for package in packages},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 _STARTED = time.perf_counter()

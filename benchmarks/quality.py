@@ -54,7 +54,7 @@ def measure(folder: Path, dataset: Dataset) -> dict[str, Any]:
     audio = vectors(full, dataset)
     trained = manifest.source.trained
     found: dict[str, Any] = {"fp32": tasks(full, audio, dataset) if trained else {}}
-    for provider in (Provider.CPU, Provider.OPENVINO):
+    for provider in (Provider.CPU, Provider.OPENVINO, Provider.NATIVE):
         for precision in PRECISIONS[provider]:
             if precision is Precision.FP32 or precision not in manifest.graphs[Stage.AUDIO]:
                 continue

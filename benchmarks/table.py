@@ -50,7 +50,7 @@ _COLUMNS = ("1 s", "10 s", "batch 10", "batch 64", "files", "1 label", "64 label
 
 
 _BRIEF_COLUMNS = ("10 s", "files")
-_BRIEF_ENGINES = ("laion-clap", "claprt cpu fp32", "claprt cpu int8", "claprt openvino int8")
+_BRIEF_ENGINES = ("laion-clap", "claprt cpu fp32", "claprt cpu int8", "claprt openvino int8", "claprt native int8")
 
 
 def brief_bench_table(bench: dict[str, Any], quality: dict[str, Any], parity: dict[str, Any]) -> str:
@@ -59,6 +59,8 @@ def brief_bench_table(bench: dict[str, Any], quality: dict[str, Any], parity: di
     lines = [f"| | vectors | {' | '.join(f'{size}, {case}' for size in sizes for case in _BRIEF_COLUMNS)} |"]
     lines.append("|---" * (2 + len(_BRIEF_COLUMNS) * len(sizes)) + "|")
     for name in _BRIEF_ENGINES:
+        if any(name not in found["engines"] for found in sizes.values()):
+            continue  # of results from before there was this engine
         ratios = [found["engines"][name]["cases"][case]["ratio"] for found in sizes.values() for case in _BRIEF_COLUMNS]
         cells = " | ".join(f"{ratio:.1f}×" for ratio in ratios)
         lines.append(f"| {name} | {_vectors(name, list(sizes), quality, parity)} | {cells} |")

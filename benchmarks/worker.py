@@ -215,6 +215,7 @@ ENGINES: dict[str, Callable[[argparse.Namespace], tuple[Calls, dict[str, str]]]]
         f"claprt {provider} {precision}": lambda options, pair=(provider, precision): claprt_engine(options, *pair)
         for provider, precision in (
             ("cpu", "fp32"), ("cpu", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"),
+            ("native", "int8"),
             ("auto", "auto"),
         )
     },
