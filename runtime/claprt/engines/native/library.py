@@ -6,6 +6,7 @@ Source: `native/src/claprt_native.h`.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 from functools import cache
 
@@ -141,10 +142,8 @@ def native_library() -> NativeLibrary:
     """
     if importlib.util.find_spec("claprt_native") is None:
         raise MissingDependencyError(f"claprt-native is not installed: {install_hint('native')}.")
-    import claprt_native
-
     try:
-        return NativeLibrary(str(claprt_native.LIBRARY))
+        return NativeLibrary(str(importlib.import_module("claprt_native").LIBRARY))  # whose types need it installed
     except (OSError, ValueError, AttributeError) as error:
         raise MissingDependencyError(
             f"claprt-native cannot be used here ({error}); install the one that belongs to this claprt: "
