@@ -24,9 +24,10 @@ def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -
     facts: tuple[object, ...] = (
         manifest.source.sha256, msgspec.json.encode(manifest.audio).decode(), manifest.embedding_dim,
     )  # fmt: skip
-    if str(Precision.INT8) in precision.split("+"):  # whose vectors depend on what ranges were taken from
-        graphs = (manifest.graphs[stage].get(Precision.INT8) for stage in (Stage.AUDIO, Stage.TEXT))
-        facts += tuple(graph.sha256 for graph in graphs if graph is not None)
+    for calibrated in (Precision.INT8, Precision.INT8_SYMMETRIC):  # whose vectors depend on what ranges were taken from
+        if str(calibrated) in precision.split("+"):
+            graphs = (manifest.graphs[stage].get(calibrated) for stage in (Stage.AUDIO, Stage.TEXT))
+            facts += tuple(graph.sha256 for graph in graphs if graph is not None)
     readable = f"{manifest.name}/{recipe}/{long}/{precision}"
     digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
     return f"{readable}/{digest[:12]}"
