@@ -53,7 +53,8 @@ EXTRAS = {
     "cpu": Extra("cpu", ("tests/golden", "tests/system/test_extras.py", "tests/model/test_mini.py",
                          "tests/cli/test_cli_help.py", *(f"tests/project/test_{name}.py" for name in ("moved", "public"))),
                  (*(f"tests/{room}" for room in _RUNTIME), "tests/project", "tests/golden")),
-    "openvino": Extra("openvino", ("tests/engines/test_openvino.py",), needs=("onnxruntime",)),
+    "openvino": Extra("openvino", tuple(f"tests/engines/test_{name}.py" for name in ("openvino", "openvino_single")),
+                      needs=("onnxruntime",)),
     "tensorrt-rtx": Extra("cpu,tensorrt-rtx", ("tests/engines/test_tensorrt_rtx.py",)),
     "native": Extra("native", ("tests/engines/test_native.py",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
@@ -150,6 +151,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     os.environ.pop("PYTHONPATH", None)
     names = options.extras or [name for name in EXTRAS if not (options.lowest and name in {"export", "native"})]
+    if "tensorrt-rtx" in names and sys.platform not in ("linux", "win32") and not options.extras:
+        names.remove("tensorrt-rtx")
+        print("TensorRT-RTX has packages for Linux and Windows alone")
     if not list(options.wheels.glob("claprt_native-*.whl")) and "native" in names and not options.extras:
         names.remove("native")
         print("the wheel of the native engine could not be built here: there is no C++ compiler")

@@ -2,8 +2,9 @@
 
     python tests/run.py [--slow] [OPTION …]
 
-Every part is a pytest process of its own, which prints what it has to say when it ends. OPTIONs go to each of them. With
-`--slow` the tests marked `slow` run too.
+Every part is a pytest process of its own, which prints what it has to say when it ends. OPTIONs go to each of them; a part
+in which they select no test passes if another ran some. With `--slow` the tests marked `slow` run too. Where a test takes
+ten minutes, the stacks of its threads are printed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
+_NO_TESTS = 5
+"""Exit status of pytest where no test was selected."""
 PARTS = (("tests/export",), ("tests/serve", "tests/browser"), ("tests/triton", "tests/project"))
 """Folders that share what is expensive to make, the longest first; what is in none of them is one part more."""
 
@@ -37,20 +40,26 @@ def timed_files() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in files if "mark.timing" in path.read_text(encoding="utf-8")]
 
 
-def run(title: str, marks: str, arguments: Sequence[str]) -> bool:
-    """Run one part, print its output when it has ended, and return whether it passed."""
+def run(title: str, marks: str, arguments: Sequence[str]) -> int:
+    """Run one part, print its output when it has ended, and return pytest's exit status."""
     print(f"== {title}: begun ==", flush=True)
     started = time.monotonic()
     # parts run side by side: torch gets its half of the processors
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // AT_ONCE)), **os.environ}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", marks, *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=600", "-m", marks, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         encoding="utf-8", errors="replace",
     )  # fmt: skip
     took = time.monotonic() - started
     print(f"== {title}, {took:.0f} s ==\n{done.stdout}", flush=True)
-    return done.returncode == 0
+    return done.returncode
+
+
+def passed(statuses: Sequence[int], *, selected: bool) -> bool:
+    """Whether all parts passed; where options of the caller's own selected tests, parts may have none, but not all."""
+    allowed = {0, _NO_TESTS} if selected else {0}
+    return set(statuses) <= allowed and 0 in statuses
 
 
 def main(arguments: list[str]) -> int:
@@ -58,17 +67,18 @@ def main(arguments: list[str]) -> int:
     chosen = "" if "--slow" in arguments else "not slow"
     options = [argument for argument in arguments if argument != "--slow"]
 
-    def run_part(names: tuple[str, ...]) -> bool:
+    def run_part(names: tuple[str, ...]) -> int:
         marks = " and ".join(filter(None, ("not timing", chosen)))
         title = ", ".join(name for name in names if not name.startswith("--"))
         return run(title, marks, [*options, *names])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        passed = list(pool.map(run_part, parts()))
+        statuses = list(pool.map(run_part, parts()))
     marks = " and ".join(filter(None, ("timing", chosen)))
-    passed.append(run("tests of durations", marks, [*options, *timed_files()]))
-    print("all parts passed" if all(passed) else "some parts failed: see above", flush=True)
-    return int(not all(passed))
+    statuses.append(run("tests of durations", marks, [*options, *timed_files()]))
+    well = passed(statuses, selected=bool(options))
+    print("all parts passed" if well else "some parts failed: see above", flush=True)
+    return int(not well)
 
 
 if __name__ == "__main__":
