@@ -24,11 +24,10 @@ import numpy as np  # noqa: E402
 from benchmarks.cases import sounds  # noqa: E402
 from claprt.audio.log_mel import log_mel  # noqa: E402
 from claprt.bundle.folder import Bundle, read_bundle  # noqa: E402
-from claprt.bundle.graphs import Precision, Stage  # noqa: E402
+from claprt.bundle.graphs import NATIVE_FILE, Precision, Stage  # noqa: E402
 from claprt.engines.hardware import default_threads  # noqa: E402
 from claprt.engines.in_process import InProcessEngine, detect_hardware  # noqa: E402
 from claprt.engines.native.library import native_library, native_version  # noqa: E402
-from claprt.engines.native.session import NATIVE_FILE  # noqa: E402
 from claprt.engines.providers import EngineOptions, choose  # noqa: E402
 
 ENGINES = ("native", "openvino", "cpu")

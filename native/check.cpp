@@ -16,13 +16,18 @@
 namespace {
 
 struct Content {
-  std::vector<uint8_t> memory;
+  uint8_t* memory;
   size_t size;
 
-  explicit Content(const std::vector<uint8_t>& bytes) : memory(bytes.size() + 64), size(bytes.size()) {
-    std::memcpy(data(), bytes.data(), size);
+  // Aligned, and not a byte longer than the file, so that a sanitizer sees what is read behind it.
+  explicit Content(const std::vector<uint8_t>& bytes) : memory(nullptr), size(bytes.size()) {
+    if (posix_memalign(reinterpret_cast<void**>(&memory), 64, size + (size == 0)) != 0) std::abort();
+    std::memcpy(memory, bytes.data(), size);
   }
-  uint8_t* data() { return memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64; }
+  Content(const Content&) = delete;
+  Content& operator=(const Content&) = delete;
+  ~Content() { std::free(memory); }
+  uint8_t* data() { return memory; }
 };
 
 [[noreturn]] void fail(const std::string& text) {

@@ -2,7 +2,7 @@
 
 python native/gelu_table.py
 
-Prints the largest error between -9 and 9, which is less than a hundredth of a step of the bytes that follow.
+Prints the largest error between -9 and 9, a few hundredths of a step of the bytes that follow.
 """
 
 import math
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 SEGMENTS = 32
-HEADER = """// GELU as square polynomials, written by gelu_table.py: segment i is x from (i - 16) / 4 to
-// (i - 15) / 4, the first is 0 and the last is x.
+HEADER = """// GELU as square polynomials, written by gelu_table.py: segment i is x within an eighth of
+// (i - 16) / 4, the first is 0 and the last is x.
 #pragma once
 
 namespace claprt {
@@ -31,8 +31,7 @@ def coefficients() -> np.ndarray:
     table = np.zeros((3, SEGMENTS))
     table[1, -1] = 1
     for segment in range(1, SEGMENTS - 1):
-        low, high = (segment - 16) / 4, (segment - 15) / 4
-        x = (low + high) / 2 + (high - low) / 2 * np.cos(np.linspace(0, np.pi, 201))
+        x = (segment - 16) / 4 + np.cos(np.linspace(0, np.pi, 201)) / 8
         fit = np.polynomial.Chebyshev.fit(x, gelu(x), 2).convert(kind=np.polynomial.Polynomial)
         table[: len(fit.coef), segment] = fit.coef
     return table
@@ -42,7 +41,7 @@ def main() -> None:
     """Write the header and print the error."""
     table = coefficients()
     x = np.linspace(-9, 9, 400_001)
-    segment = np.clip(np.rint(4 * np.clip(x, -3.9, 3.8) + 15.5), 0, SEGMENTS - 1).astype(int)
+    segment = np.rint(4 * np.clip(x, -4.0, 3.75) + 16).astype(int)
     found = table[0, segment] + x * (table[1, segment] + x * table[2, segment])
     print(f"largest error {np.abs(found - gelu(x)).max():.1e}")
     rows = ["    {" + ", ".join(f"{value:.9e}f" for value in row) + "},\n" for row in table]

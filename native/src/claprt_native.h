@@ -43,6 +43,9 @@ CLAPRT_API const char* claprt_native_sets(void);
 CLAPRT_API int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* start, const uint8_t* input, int inputs,
                                  int outputs, int32_t* sums);
 
+/* GELU as it is computed before it is rounded to bytes, for tests: y[count] of x[count], a multiple of 16. */
+CLAPRT_API int claprt_native_gelu(const char* set, const float* x, float* y, int count);
+
 /* Opens a tower.
  *
  * packed: the content of a packed file, aligned to 64 bytes; it must outlive the tower and stay as it is.

@@ -369,6 +369,23 @@ CLAPRT_INLINE Floats error_function(Floats x) {
   return divide(mul(x, a), b);
 }
 
+CLAPRT_INLINE void load_gelu(const float (&table)[3][kSegments], Floats (&low)[3], Floats (&high)[3]) {
+  CLAPRT_UNROLL
+  for (int c = 0; c < 3; ++c) {
+    low[c] = load(table[c]);
+    high[c] = load(table[c] + 16);
+  }
+}
+
+// GELU by a square polynomial on each quarter from -4 to 4 (gelu_table.py), with whatever scale and offset the table has. The
+// segment, round(4 x) + 16, is in the low bits of a sum whose last place is 1.
+CLAPRT_INLINE Floats gelu(Floats x, const Floats (&low)[3], const Floats (&high)[3]) {
+  const Floats inside = smaller(larger(x, all(-4.f)), all(3.75f));
+  const Ints segment = bits(fma(inside, all(4.f), all(12582912.f + 16.f)));
+  const Floats slope = fma(pick(low[2], segment, high[2]), x, pick(low[1], segment, high[1]));
+  return fma(slope, x, pick(low[0], segment, high[0]));
+}
+
 // GELU of the first layer of an MLP, for outputs from begin to end; hidden begins at `begin`.
 static void widen(const Block& block, const uint8_t* input, int begin, int end, uint8_t* hidden) {
   if (!block.down.bytes) {
@@ -383,24 +400,16 @@ static void widen(const Block& block, const uint8_t* input, int begin, int end, 
     });
     return;
   }
-  // bytes: a square polynomial on each quarter from -4 to 4, whose error is less than a hundredth of a step
+  // bytes: by the table, whose error is a few hundredths of a step
   Floats low[3], high[3];
-  CLAPRT_UNROLL
-  for (int c = 0; c < 3; ++c) {
-    low[c] = load(block.gelu[c]);
-    high[c] = load(block.gelu[c] + 16);
-  }
+  load_gelu(block.gelu, low, high);
   multiply(block.up, input, begin, end, [&](int n, const Floats(&value)[4][kVectors]) {
     Floats y[4][kVectors];
     CLAPRT_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
-        const Floats x = value[r][v];
-        const Floats inside = smaller(larger(x, all(-3.9f)), all(3.8f));
-        const Ints segment = bits(fma(inside, all(4.f), all(12582912.f + 15.5f)));
-        const Floats slope = fma(pick(low[2], segment, high[2]), x, pick(low[1], segment, high[1]));
-        y[r][v] = fma(slope, x, pick(low[0], segment, high[0]));
+        y[r][v] = gelu(value[r][v], low, high);
       }
     }
     store_input(true, hidden, n - begin, y);
@@ -820,6 +829,12 @@ static void sum_bytes(const Linear& layer, const uint8_t* input, int32_t* sums) 
     for (int r = 0; r < 4; ++r)
       for (int v = 0; v < kVectors; ++v) store_ints(sums + (n + r) * kTokens + 16 * v, sum[r][v]);
   });
+}
+
+static void gelu_of(const float (&table)[3][kSegments], const float* x, float* y, int count) {
+  Floats low[3], high[3];
+  load_gelu(table, low, high);
+  for (int i = 0; i < count; i += 16) store(y + i, gelu(load(x + i), low, high));
 }
 
 static void run(void* workspace, int worker) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "claprt_native.h"
+#include "gelu_table.h"
 #include "packed_file.h"
 #include "processor.h"
 #include "team.h"
@@ -136,6 +137,14 @@ int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* star
   const InstructionSet* chosen = available_set(set);
   if (chosen == nullptr || inputs < 4 || inputs % 4 != 0 || outputs < 4 || outputs % 4 != 0) return CLAPRT_BAD_CALL;
   chosen->sum_bytes(Linear{inputs, outputs, true, start, nullptr, weight}, input, sums);
+  return CLAPRT_OK;
+}
+
+int claprt_native_gelu(const char* set, const float* x, float* y, int count) {
+  using namespace claprt;
+  const InstructionSet* chosen = available_set(set);
+  if (chosen == nullptr || count < 0 || count % 16 != 0) return CLAPRT_BAD_CALL;
+  chosen->gelu_of(kGelu, x, y, count);
   return CLAPRT_OK;
 }
 

@@ -11,6 +11,6 @@ namespace {
 }  // namespace
 
 extern const InstructionSet k_scalar;
-const InstructionSet k_scalar{"scalar", run, sum_bytes};
+const InstructionSet k_scalar{"scalar", run, sum_bytes, gelu_of};
 
 }  // namespace claprt

@@ -95,13 +95,13 @@ void Team::call(bool flag) {
 void Team::steer() {
 #if defined(__linux__)
   const int cpu = sched_getcpu();
-  if (cpu < 0 || cpu == cpu_) return;
   cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  if (cpu < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
   if (CPU_COUNT(&allowed) < 2 || !CPU_ISSET(cpu, &allowed)) return;
   CPU_CLR(cpu, &allowed);
+  if (CPU_EQUAL(&allowed, &helpers_may_)) return;
   for (int i = 0; i < helping_; ++i) pthread_setaffinity_np(helpers_[i].native_handle(), sizeof allowed, &allowed);
-  cpu_ = cpu;
+  helpers_may_ = allowed;
 #endif
 }
 
@@ -179,7 +179,8 @@ int Team::unfinished(const Member& caller, int tasks, int64_t own_ns, int own_ta
   const int64_t opened = team.opened_.load(std::memory_order_relaxed);
   int64_t patience = own_tasks != 0 ? own_ns * 3 / 2 / own_tasks : (now_ns() - opened) * 3;
   if (patience < kLeastPatienceNs) patience = kLeastPatienceNs;
-  for (int task = 0, turn = 0; task < tasks;) {
+  unsigned turn = 0;
+  for (int task = 0; task < tasks;) {
     std::atomic<uint64_t>& state = team.state_[task];
     uint64_t found = state.load(std::memory_order_acquire);
     if (found == done) {
@@ -189,7 +190,7 @@ int Team::unfinished(const Member& caller, int tasks, int64_t own_ns, int own_ta
     pause();
     if (++turn % 16 != 0) continue;
     if (found == publishing) {
-      if (turn % 4096 == 0) std::this_thread::yield();
+      if (turn % 256 == 0) std::this_thread::yield();
       continue;
     }
     int64_t since = team.claimed_[task].load(std::memory_order_relaxed);

@@ -1,8 +1,8 @@
 // Threads that share the tasks of one call.
 //
 // A run is a row of phases, a phase a set of tasks that do not depend on each other. All threads execute the same code; the
-// caller (worker 0) opens a phase when the one before is complete, and everybody claims tasks. The caller never depends on a
-// helper: a helper computes into memory of its own and publishes the result only if the caller has not done that task in the
+// caller (worker 0) opens a phase when the one before is complete, and everybody claims tasks. The caller waits for a
+// helper only while that copies a finished task: it computes into memory of its own and publishes the result only if the caller has not done that task in the
 // meantime, which it does when a helper takes longer than such a task should (its core was given to somebody else). So a
 // result does not depend on who computed it, and a helper that comes back late, even in a later run, changes nothing.
 #pragma once
@@ -12,6 +12,10 @@
 #include <cstdint>
 #include <mutex>
 #include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include "tower.h"
 
@@ -74,7 +78,9 @@ class Team {
   std::atomic<bool> stop_{false};
   std::thread helpers_[kMostThreads];
   int helping_ = 0;
-  int cpu_ = -1;
+#if defined(__linux__)
+  cpu_set_t helpers_may_{};  // where helpers may run
+#endif
 };
 
 }  // namespace claprt

@@ -109,10 +109,14 @@ using RunTower = void (*)(void* workspace, int worker);
 // Sums of a byte layer, as int32 [outputs][64]; for tests.
 using SumBytes = void (*)(const Linear& layer, const uint8_t* input, int32_t* sums);
 
+// GELU by a table, of a multiple of 16 numbers; for tests.
+using GeluOf = void (*)(const float (&table)[3][kSegments], const float* x, float* y, int count);
+
 struct InstructionSet {
   const char* name;
   RunTower run;
   SumBytes sum_bytes;
+  GeluOf gelu_of;
 };
 
 }  // namespace claprt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import struct
@@ -68,6 +69,13 @@ def test_sums_are_numpys(library: NativeLibrary, instruction_set: str, inputs: i
     found = library.sum_products(instruction_set, packed_weight, start, packed_tokens)
     expected = weight.astype(np.int64) @ tokens.astype(np.int64) + start[:, None]
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_gelu(library: NativeLibrary, instruction_set: str) -> None:
+    x = np.linspace(-9, 9, 16 * 4096, dtype=np.float32)
+    exact = np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in x.astype(np.float64)])
+    assert np.abs(library.gelu(instruction_set, x) - exact).max() < 5.4e-4
 
 
 @needs_vnni

@@ -11,7 +11,7 @@ import pytest
 
 import claprt
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import PairedTest, Precision, QualityReport, Stage, TaskReport
+from claprt.bundle.graphs import NATIVE_FILE, FileInfo, PairedTest, Precision, QualityReport, Stage, TaskReport
 from claprt.bundle.manifest import Manifest, parse_manifest
 from claprt.engines import hardware as machines
 from claprt.engines import providers
@@ -255,7 +255,20 @@ def test_what_cannot_be_had(manifest: Manifest, asked: str, precision: str, mach
 JUDGED_NATIVELY = {**ENGINES, Precision.INT8: (*ENGINES[Precision.INT8], "native 0.2.0 avx512_bf16")}
 
 
+def packed(manifest: Manifest) -> Manifest:
+    """With packed weights of the audio tower, as every export with int8 writes them."""
+    return dataclasses.replace(manifest, files={**manifest.files, NATIVE_FILE: FileInfo(sha256="00" * 32, bytes=1)})
+
+
+def test_the_native_engine_is_not_tried_unasked_without_packed_weights(manifest: Manifest) -> None:
+    choice = choose("auto", NATIVE, judged(manifest, engines=JUDGED_NATIVELY), precision="int8")
+    assert choice.provider == "openvino"
+    assert any("no packed weights" in reason for reason in choice.rejected)
+    assert choose("native", NATIVE, judged(manifest), precision="int8").provider == "native"
+
+
 def test_the_native_engine_is_the_fastest_where_it_was_judged(manifest: Manifest) -> None:
+    manifest = packed(manifest)
     choice = choose("auto", NATIVE, judged(manifest, engines=JUDGED_NATIVELY), precision="auto")
     assert (choice.provider, choice.precision) == ("native", "int8")
     choice = choose("auto", NATIVE, judged(manifest), precision="auto")
@@ -265,6 +278,7 @@ def test_the_native_engine_is_the_fastest_where_it_was_judged(manifest: Manifest
 
 
 def test_text_beside_the_native_engine_is_onnxruntimes(manifest: Manifest) -> None:
+    manifest = packed(manifest)
     loses = judged(manifest, engines=JUDGED_NATIVELY, text_int8=0.5)
     assert choose("auto", NATIVE, loses, precision="auto").precision == "int8+fp32"
     assert providers.provider_of(Provider.NATIVE, Stage.TEXT) is Provider.CPU
@@ -275,7 +289,7 @@ def test_text_beside_the_native_engine_is_onnxruntimes(manifest: Manifest) -> No
 
 def test_auto_goes_on_where_the_native_engine_cannot_be_loaded(manifest: Manifest) -> None:
     failed = {Provider.NATIVE: "the native engine does not run audio.int8.onnx: its heads are 8 wide"}
-    choice = choose("auto", NATIVE, judged(manifest, engines=JUDGED_NATIVELY), precision="auto", failed=failed)
+    choice = choose("auto", NATIVE, judged(packed(manifest), engines=JUDGED_NATIVELY), precision="auto", failed=failed)
     assert choice.provider == "openvino"
     assert any("heads are 8 wide" in reason for reason in choice.rejected)
 

@@ -21,13 +21,13 @@ import onnxruntime
 
 from claprt.arrays import Array
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import FileInfo
+from claprt.bundle.graphs import NATIVE_FILE, FileInfo
 from claprt.bundle.manifest import AudioConfig
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.native import session as native_session
 from claprt.engines.native.library import SCALAR, native_library, native_unavailable
 from claprt.engines.native.packing import PackingError, pack_tower
-from claprt.engines.native.session import NATIVE_FILE, NativeSession
+from claprt.engines.native.session import NativeSession
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError, ProviderUnavailableError
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
@@ -43,6 +43,8 @@ PLAIN = AudioArchitecture(embed_dim=32, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16)
 """mini's sizes: layers of its first two stages stay in float32."""
 BYTES = AudioArchitecture(embed_dim=96, depths=(1, 2, 1, 1), heads=(4, 8, 16, 32))
 FUSED = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16), fused=True)
+ODD = AudioArchitecture(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), joint_dim=48)
+"""Vectors of a length that the engine does not give."""
 NARROW = AudioArchitecture(embed_dim=16, depths=(1, 1, 1, 1), heads=(2, 4, 8, 16))
 """Heads of eight channels, which the engine does not run."""
 needs_processor = pytest.mark.skipif(native_unavailable() is not None, reason="needs a processor with AVX-512 VNNI")
@@ -172,6 +174,28 @@ def test_heads_of_another_width_are_left_to_other_engines(tmp_path: Path) -> Non
 
 
 @needs_processor
+def test_vectors_of_another_length_too(tmp_path: Path) -> None:
+    case = written(tmp_path, ODD)
+    with pytest.raises(ProviderUnavailableError, match="vectors of 48 are beyond"):
+        NativeSession(case.load)
+
+
+def test_graphs_without_an_end(plain: Case) -> None:
+    """Constants that are made of themselves, and a long chain of sums, of which each is needed twice."""
+    model = onnx.load(plain.load.path)
+
+    def endless(graph: onnx.GraphProto) -> None:
+        graph.node.insert(0, onnx.helper.make_node("Add", ["loop", "loop"], ["loop"]))
+        for step in range(60):
+            graph.node.insert(0, onnx.helper.make_node("Add", [f"sum{step}"] * 2, [f"sum{step + 1}"]))
+        graph.node.insert(0, onnx.helper.make_node("Softmax", ["sum60"], ["end"]))
+        _nodes(graph, "LayerNormalization")[0].input[1] = "loop"
+
+    with pytest.raises(PackingError):
+        pack_tower(changed(model, endless), "00" * 32)
+
+
+@needs_processor
 def test_a_tower_that_gives_other_vectors_is_not_used(plain: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that is walked without a word and computes something else, here with other levels of the mel bins."""
 
@@ -181,7 +205,7 @@ def test_a_tower_that_gives_other_vectors_is_not_used(plain: Case, monkeypatch: 
         return bytes(packed)
 
     monkeypatch.setattr(native_session, "pack_tower", wrong)
-    with pytest.raises(ProviderUnavailableError, match="have a cosine of"):
+    with pytest.raises(ProviderUnavailableError, match="have a centred cosine of"):
         NativeSession(plain.load)
 
 

@@ -73,6 +73,8 @@ class ParityReport:
     min_cosine_limit: float | None = None
 
 
+NATIVE_FILE = "audio.int8.native"
+"""The audio tower's packed weights for the native engine, made from its graph in int8."""
 PROJECTION_FILE = "projection.onnx"
 PROJECTION_INPUT, PROJECTION_OUTPUT = "embeddings", "behavior_descriptors"
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graphs import GraphInfo, Stage
+from claprt.bundle.graphs import NATIVE_FILE, GraphInfo, Precision, Stage
 from claprt.engines.engine import validate_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_cards, nvidia_gpus, trim_heap
@@ -161,16 +161,17 @@ class InProcessEngine:
         feeds = validate_feeds(self._facts(stage), given)
         with self._loading:
             runner = self._runner(stage)
+            provider = provider_of(self.choice.provider, stage)
         with self._free:
             try:
                 vectors = runner(feeds)
             except Exception as error:  # the runtimes' exceptions have no common parent but Exception
                 raise ProviderError(
-                    f"{self._facts(stage).file} could not be run on {self.provider}: {describe_error(error)}"
+                    f"{self._facts(stage).file} could not be run on {provider}: {describe_error(error)}"
                 ) from error
         rows, dim = len(next(iter(feeds.values()))), self._bundle.manifest.embedding_dim
         if fault := vectors_fault(vectors, rows, dim):
-            raise ProviderError(f"{self._facts(stage).file} on {self.provider} gave {fault}. No such vector is given out.")
+            raise ProviderError(f"{self._facts(stage).file} on {provider} gave {fault}. No such vector is given out.")
         return vectors
 
     def _check_open(self) -> None:
@@ -244,10 +245,13 @@ class InProcessEngine:
 
     def _on_native(self, load: Load) -> Runner:
         """The audio tower, from the bundle's packed weights if it has them."""
-        from claprt.engines.native.session import NATIVE_FILE, NativeSession
+        from claprt.engines.native.session import NativeSession
 
-        stated = self._bundle.manifest.files.get(NATIVE_FILE)
-        return NativeSession(load, None if stated is None else (self._bundle.path / NATIVE_FILE, stated))
+        manifest = self._bundle.manifest
+        stated = manifest.files.get(NATIVE_FILE)
+        if stated is None or manifest.judged_on(Stage.AUDIO, Precision.INT8, "native") is None:
+            return NativeSession(load)  # which compares what it packs with the graph
+        return NativeSession(load, (self._bundle.path / NATIVE_FILE, stated))
 
     def _on_tensorrt_rtx(self, stage: Stage, load: Load) -> Runner:
         """The engine that was built from a graph.

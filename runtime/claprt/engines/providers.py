@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from claprt.bundle.fingerprint import precision_label
-from claprt.bundle.graphs import Precision, Stage
+from claprt.bundle.graphs import NATIVE_FILE, Precision, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import Hardware
 from claprt.errors import OptionError, ProviderUnavailableError
@@ -133,6 +133,7 @@ def choose(
         refused = _load_failure(candidate, failed) or unavailable_reason(candidate, machine)
         refused = refused or _no_engine(candidate, precision, machine, manifest)
         refused = refused or _audio_objection(candidate, precision, manifest)
+        refused = refused or (_not_packed(candidate, manifest) if provider == AUTO else None)
         if refused is None:
             return _choice(candidate, options, machine, manifest, rejected)
         rejected.append(f"{candidate[1]} on {candidate[0]}: {refused}")
@@ -315,6 +316,13 @@ def _no_engine(pair: Pair, precision: str, machine: Hardware, manifest: Manifest
 def _has_engine(stage: Stage, precision: Precision, machine: Hardware, manifest: Manifest) -> bool:
     engine = manifest.engine(stage, precision)
     return engine is not None and machine.cards[0] in engine.cards
+
+
+def _not_packed(pair: Pair, manifest: Manifest) -> str | None:
+    """Why the native engine is not tried unasked: the export found that it does not run the tower, or did not know it."""
+    if pair[0] is not Provider.NATIVE or NATIVE_FILE in manifest.files:
+        return None
+    return "the bundle has no packed weights of its audio tower; export it again, or ask for it by name"
 
 
 def _audio_objection(pair: Pair, precision: str, manifest: Manifest) -> str | None:

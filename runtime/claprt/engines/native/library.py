@@ -21,6 +21,8 @@ ABI = 1
 SCALAR = "scalar"
 """The instruction set that every processor has, far slower than onnxruntime; for tests."""
 
+_RESOURCES = frozenset({"the system gives no more threads", "there is not enough memory"})
+"""What `claprt_tower_open` says where the content is not at fault."""
 _FAULTS = {
     1: "a log-mel is NaN, infinite or beyond a million dB",
     2: "there is not enough memory",
@@ -57,6 +59,7 @@ class NativeLibrary:
         functions.claprt_tower_run.argtypes = [pointer, pointer, pointer, ctypes.c_int64, pointer]
         for name in ("dim", "views", "frames"):
             getattr(functions, f"claprt_tower_{name}").argtypes = [pointer]
+        functions.claprt_native_gelu.argtypes = [ctypes.c_char_p, pointer, pointer, whole]
         functions.claprt_native_sum.argtypes = [ctypes.c_char_p, pointer, pointer, pointer, whole, whole, pointer]
 
     def open_tower(self, packed: Array, threads: int, instruction_set: str | None = None) -> int:
@@ -70,12 +73,14 @@ class NativeLibrary:
 
         Raises:
             ValueError: If the content is not a packed tower, with what is wrong.
+            OSError: If memory or threads are missing.
         """
         message = ctypes.create_string_buffer(256)
         name = None if instruction_set is None else instruction_set.encode()
         handle = self._functions.claprt_tower_open(packed.ctypes.data, packed.nbytes, threads, name, message, len(message))
         if not handle:
-            raise ValueError(message.value.decode())
+            text = message.value.decode()
+            raise OSError(text) if text in _RESOURCES else ValueError(text)
         return int(handle)
 
     def shape(self, handle: int) -> tuple[int, int, int]:
@@ -110,6 +115,17 @@ class NativeLibrary:
     def close(self, handle: int) -> None:
         """Close a tower that no call uses."""
         self._functions.claprt_tower_close(handle)
+
+    def gelu(self, instruction_set: str, x: Array) -> Array:
+        """GELU of float32 [n], n a multiple of 16, as it is computed before it is rounded to bytes; for tests.
+
+        Raises:
+            ValueError: If the instruction set cannot be used here, or n is not a multiple of 16.
+        """
+        y = np.empty_like(x)
+        if self._functions.claprt_native_gelu(instruction_set.encode(), x.ctypes.data, y.ctypes.data, len(x)):
+            raise ValueError(f"{len(x)} numbers are not a multiple of 16, or {instruction_set} cannot be used here")
+        return y
 
     def sum_products(self, instruction_set: str, weight: Array, start: Array, inputs: Array) -> Array:
         """Sums of products of one layer, int32 [outputs, 64]; for tests.
@@ -158,7 +174,10 @@ def native_unavailable() -> str | None:
     except MissingDependencyError as error:
         return str(error).rstrip(".")
     if fastest == SCALAR:
-        return 'this processor has no AVX-512 VNNI, without which onnxruntime is faster: provider="cpu"'
+        return (
+            "this processor, or this build of claprt-native, has no AVX-512 VNNI, without which onnxruntime is faster: "
+            'provider="cpu"'
+        )
     return None
 
 
@@ -168,6 +187,10 @@ def native_version() -> str:
     Raises:
         MissingDependencyError: If it is not installed.
     """
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return f"{version('claprt-native')} {native_library().sets[0]}"
+    try:
+        installed = version("claprt-native")
+    except PackageNotFoundError:  # on the path, and not installed
+        installed = "unknown"
+    return f"{installed} {native_library().sets[0]}"

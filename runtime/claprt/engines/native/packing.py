@@ -27,6 +27,7 @@ _IMAGE_ROWS = 1024
 _MELS = 64
 _STAGES = 4
 _HEAD_WIDTHS = (16, 24, 32, 64)
+_MOST_CHANNELS, _MOST_BLOCKS, _MOST_HEADS, _MOST_DIMENSIONS, _MOST_FRAMES = 256, 64, 64, 4096, 4096
 _LOWEST_SCORE = -1e4
 """Scores below that are 0 after a softmax as well, and stay within float32 when scores are added to them."""
 _WALKED = frozenset({"Gemm", "LayerNormalization", "Softmax", "Gelu", "Relu", "Sigmoid", "Where", "MatMul"})
@@ -78,7 +79,7 @@ def pack_tower(graph_file: bytes, sha256: str) -> bytes:
         return _Packer(read_onnx_graph(graph_file)).packed(bytes.fromhex(sha256))
     except PackingError:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError, struct.error) as error:
         raise PackingError(f"the graph is not an audio tower in int8: {error}") from error
 
 
@@ -95,6 +96,7 @@ def _require(holds: bool, otherwise: str) -> None:
 class _Packer:
     def __init__(self, graph: OnnxGraph) -> None:
         self._constants = graph.constants
+        self._restored: dict[str, bool] = {}
         self._makers = {name: node for node in graph.nodes for name in node.outputs}
         self._walk = [node for node in graph.nodes if node.kind in _WALKED and self._computes(node)]
         self._place = 0
@@ -108,8 +110,13 @@ class _Packer:
     def _is_constant(self, name: str) -> bool:
         if name in self._constants:
             return True
-        node = self._makers.get(name)
-        return node is not None and node.kind in _RESTORING and all(self._is_constant(one) for one in node.inputs)
+        if name not in self._restored:
+            node = self._makers.get(name)
+            self._restored[name] = False  # of what is made of itself
+            self._restored[name] = (
+                node is not None and node.kind in _RESTORING and all(self._is_constant(one) for one in node.inputs)
+            )
+        return self._restored[name]
 
     def _constant(self, name: str) -> Array:
         """A constant, or what the nodes that restore a compacted one make of it."""
@@ -137,11 +144,16 @@ class _Packer:
 
     def _source(self, name: str, *kinds: str) -> str:
         """What a tensor is made of, through nodes that only move rows and the given ones."""
-        while (node := self._makers.get(name)) is not None and node.kind in {"Reshape", "Gather", "Transpose", *kinds}:
+        for _ in range(len(self._makers)):
+            node = self._makers.get(name)
+            if node is None or node.kind not in {"Reshape", "Gather", "Transpose", *kinds}:
+                break
             name = node.inputs[0]
         return name
 
     def _layer(self, node: Node) -> _Layer:
+        plain = node.attributes.get("alpha", 1.0) == node.attributes.get("beta", 1.0) == 1.0
+        _require(plain and not node.attributes.get("transA"), "a layer is not a plain product and a bias")
         weight_maker = self._makers.get(node.inputs[1])
         if weight_maker is not None and weight_maker.kind == "DequantizeLinear":
             return self._byte_layer(node, weight_maker)
@@ -232,10 +244,14 @@ class _Packer:
             heads.append(of_stage)
         joint = self._put_tail(dim << _STAGES - 1)
         _require(self._place == len(self._walk), f"the graph goes on with a {self._peek()}")
-        width = dim // heads[0]
+        width = dim // max(heads[0], 1)
         known = width in _HEAD_WIDTHS and dim % 16 == 0
         known = known and all(count * width == dim << stage for stage, count in enumerate(heads))
         _require(known, f"it has {dim} channels and {heads} heads; heads must be one of {_HEAD_WIDTHS} wide, everywhere")
+        known = dim <= _MOST_CHANNELS and min(depths) > 0 and max(depths) <= _MOST_BLOCKS and heads[-1] <= _MOST_HEADS
+        known = known and joint % 32 == 0 and joint <= _MOST_DIMENSIONS and frames <= _MOST_FRAMES
+        sizes = f"{dim} channels, {depths} blocks, {heads} heads, {frames} frames and vectors of {joint}"
+        _require(known, f"{sizes} are beyond the sizes of published towers")
         self._out[: _HEADER.size] = _HEADER.pack(
             _MAGIC, FORMAT, _HEADER.size, len(self._out), digest,
             dim, frames, 4 if fused else 1, joint, width, *depths, *heads, *[0] * 5,
@@ -399,6 +415,7 @@ def _restored(node: Node, inputs: list[Array]) -> Array:
         kinds = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16}
         return inputs[0].astype(kinds[_number(node.attributes, "to", 0)])
     if node.kind == "ConstantOfShape":
+        _require("value" not in node.attributes, "a constant is made of another number than zero")
         return np.zeros(tuple(int(length) for length in inputs[0]), np.float32)
     if node.kind == "ScatterElements":
         return _scattered(node, inputs)
