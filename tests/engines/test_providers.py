@@ -112,6 +112,21 @@ def test_the_fastest(manifest: Manifest, machine: Hardware, expected: tuple[str,
     assert (choice.provider, choice.audio) == expected
 
 
+@pytest.mark.parametrize(
+    ("version", "provider"),
+    [("2025.1.0", "cpu"), ("2025.2.0", "cpu"), ("2025.3.0", "openvino"), ("2026.0.0", "openvino"), ("unknown", "openvino")],
+)
+def test_old_openvino_does_not_read_int8(manifest: Manifest, version: str, provider: str) -> None:
+    machine = dataclasses.replace(VNNI, openvino=version)
+    choice = choose("auto", machine, judged(manifest), precision="auto")
+    assert (choice.provider, choice.audio) == (provider, "int8")
+    assert choose("openvino", machine, judged(manifest)).precision == "fp32"
+    if provider == "cpu":
+        assert any("does not read graphs in int8; 2025.3 and later do: pip install" in line for line in choice.rejected)
+        with pytest.raises(ProviderUnavailableError, match=f"OpenVINO {version} does not read graphs in int8"):
+            choose("openvino", machine, judged(manifest), precision="int8")
+
+
 def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
     choice = choose("auto", AMX, judged(manifest, forced=(Precision.BF16,)), precision="auto")
     assert (choice.provider, choice.audio) == ("openvino", "int8")

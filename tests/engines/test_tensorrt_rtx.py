@@ -299,8 +299,26 @@ def test_both_towers_need_an_engine(bundle: Path, tmp_path: Path) -> None:
     manifest = read_bundle(with_engines(bundle, tmp_path / "bundle", stages=(Stage.AUDIO,))).manifest
     with pytest.raises(ProviderUnavailableError, match="engine of its text graph in fp32"):
         choose(EngineOptions(provider="tensorrt-rtx"), CARD, manifest)
-    with pytest.raises(ProviderUnavailableError, match="engine of its text graph in fp16 or fp32"):
+    with pytest.raises(ProviderUnavailableError, match="engine of its text graph in fp32"):
         choose(EngineOptions(provider="tensorrt-rtx", precision="auto"), CARD, manifest)
+
+
+def test_text_needs_an_engine_of_the_precision_that_it_would_run_in(prepared: Path) -> None:
+    """One of another precision, which the quality gate has not accepted for text, does not count."""
+    manifest, other = read_bundle(prepared).manifest, Precision.INT8_SYMMETRIC
+    graphs = {
+        **manifest.graphs,
+        Stage.TEXT: {**manifest.graphs[Stage.TEXT], other: manifest.graphs[Stage.TEXT][Precision.FP32]},
+    }
+    engines = tuple(
+        dataclasses.replace(engine, precision=other) if engine.graph is Stage.TEXT else engine
+        for engine in manifest.engines
+    )
+    manifest = dataclasses.replace(manifest, graphs=graphs, engines=engines)
+    assert manifest.engine(Stage.TEXT, other) is not None
+    choice = choose(EngineOptions(precision="auto"), CARD, manifest)
+    assert choice.provider == "cpu"
+    assert any("no TensorRT-RTX engine of its text graph in fp32" in line for line in choice.rejected)
 
 
 def test_int8_is_not_for_it(prepared: Path) -> None:

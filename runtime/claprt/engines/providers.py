@@ -7,6 +7,7 @@ engines takes minutes. `tensorrt-rtx` is, where the bundle has engines for the G
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -60,6 +61,8 @@ def provider_of(provider: Provider, stage: Stage) -> Provider:
 
 
 _NOTHING: Mapping[Provider, str] = MappingProxyType({})
+_OPENVINO_INT8 = (2025, 3)
+"""First version of OpenVINO that reads graphs in int8: earlier ones want a scale for each channel of what is quantised."""
 _NEEDS_DRIVER = frozenset({Provider.CUDA, Provider.TENSORRT})
 _EXTRA = MappingProxyType(
     {Provider.CPU: "cpu", Provider.CUDA: "gpu", Provider.TENSORRT: "gpu", Provider.OPENVINO: "openvino"}
@@ -280,11 +283,20 @@ def _openvino_unavailable(precision: Precision, machine: Hardware) -> str | None
         return f"OpenVINO is not installed: {install_hint('openvino')}"
     if precision is Precision.BF16 and "bf16" not in machine.features:
         return "this processor has neither AVX512-BF16 nor AMX, so bf16 would be computed in fp32; ask for int8 or fp32"
+    if precision is Precision.INT8 and (found := _numbers(machine.openvino)) and found < _OPENVINO_INT8:
+        least = ".".join(map(str, _OPENVINO_INT8))
+        return f"OpenVINO {machine.openvino} does not read graphs in int8; {least} and later do: {install_hint('openvino')}"
     if precision is Precision.INT8 and "vnni" not in machine.features:
         return (
             "this processor has no VNNI, where OpenVINO's 8-bit sums can overflow; onnxruntime's do not: provider=\"cpu\""
         )
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Year and number of a version of OpenVINO; nothing of one that is written otherwise."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return () if found is None else tuple(map(int, found.groups()))
 
 
 def _tensorrt_rtx_unavailable(machine: Hardware) -> str | None:
@@ -301,14 +313,12 @@ def _no_engine(pair: Pair, precision: str, machine: Hardware, manifest: Manifest
     if provider is not Provider.TENSORRT_RTX:
         return None
     card = machine.cards[0]
-    for stage, possible in (
-        (Stage.AUDIO, (audio,)),
-        (Stage.TEXT, PRECISIONS[provider] if precision == AUTO else (audio,)),
-    ):
-        if not any(_has_engine(stage, one, machine, manifest) for one in possible):
+    text = audio if precision != AUTO else _text_precision(provider, machine, manifest)
+    for stage, one in ((Stage.AUDIO, audio), (Stage.TEXT, text)):
+        if not _has_engine(stage, one, machine, manifest):
             return (
-                f"the bundle has no TensorRT-RTX engine of its {stage} graph in {' or '.join(possible)} for this GPU "
-                f"({card}); build it: claprt-export tensorrt --bundle FOLDER --cards {card} --precision {audio}"
+                f"the bundle has no TensorRT-RTX engine of its {stage} graph in {one} for this GPU "
+                f"({card}); build it: claprt-export tensorrt --bundle FOLDER --cards {card} --precision {one}"
             )
     return None
 
