@@ -44,7 +44,6 @@ from claprt_export.graphs.to_onnx import audio_graph, text_graph
 from claprt_export.parity import check_audio, check_log_mel, check_text
 from claprt_export.precision.carry_over import with_additions
 from claprt_export.precision.lower import Exported, Material, with_lowered
-from claprt_export.precision.single_form import missing_forms
 
 Report = Callable[[str], None]
 
@@ -104,9 +103,7 @@ def export_bundle(
                 _save(model, path, stage, precision, found)
                 return path
 
-            manifest = with_lowered(manifest, towers, lowered, found.tokenizer, material, finish)
-            for line in missing_forms(manifest):
-                report(line)
+            manifest = with_lowered(manifest, towers, lowered, found.tokenizer, material, finish, report)
         manifest = with_additions(manifest, out, folder, report)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         read_bundle(folder).verify()

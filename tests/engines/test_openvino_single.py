@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, SingleForm, Stage
 from claprt.bundle.manifest import MANIFEST_FILE
+from claprt.engines.graph_cache import GraphCache
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError
 from tests.engines.test_openvino import FORK, TOY_LIMIT
@@ -25,7 +27,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
 
 import openvino
 
-from claprt.engines import openvino_session
+from claprt.engines import openvino_session, openvino_single
 from claprt.engines.openvino_session import OpenVinoSession, openvino_name
 from claprt.engines.openvino_single import to_single_form
 
@@ -33,13 +35,15 @@ MINI = Path(claprt.__file__).parent / "mini"
 SOME = [make(60_000, 48_000) for make in SOUNDS.values()]
 
 
-def with_form(folder: Path, engine: str | None = None) -> Path:
+def with_form(folder: Path, **changes: Any) -> Path:
     """The bundle, changed to say that the form of its audio graph in fp32 was found right."""
     manifest = read_bundle(folder).manifest
     row = SingleForm(
-        graph=Stage.AUDIO, precision=Precision.FP32, engine=engine or openvino_name(), inputs=24,
+        graph=Stage.AUDIO, precision=Precision.FP32, engine=openvino_name(), inputs=24,
         distance=0.0, distance_unchanged=0.0, distance_limit=1e-6,
+        graph_sha256=manifest.graph(Stage.AUDIO, Precision.FP32).sha256, arithmetic="f32",
     )  # fmt: skip
+    row = dataclasses.replace(row, **changes)
     (folder / MANIFEST_FILE).write_text(dataclasses.replace(manifest, single=(row,)).to_json(), encoding="utf-8")
     return folder
 
@@ -115,13 +119,23 @@ def test_it_is_run_where_the_manifest_lists_it(single: Path, tmp_path: Path, mon
     assert np.abs(clap.embed_text(["a dog"]) - plain.embed_text(["a dog"])).max() < 1e-5
 
 
-@pytest.mark.parametrize("engine", ["openvino 2000.1.0", "onnxruntime 1.31.1", None])
-def test_it_is_not_run_elsewhere(engine: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another version may compute it wrongly; and bundles of earlier releases list none."""
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": "openvino 2000.1.0"},
+        {"engine": "onnxruntime 1.31.1"},
+        {"graph_sha256": 64 * "0"},
+        {"arithmetic": "bf16"},
+        {"graph_sha256": None, "arithmetic": None},
+        None,
+    ],
+)
+def test_it_is_not_run_elsewhere(changes: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version, graph or arithmetic may come out wrong; and bundles of earlier releases list none."""
     monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
     folder = write_tiny_bundle(tmp_path / "bundle")
-    if engine is not None:
-        with_form(folder, engine)
+    if changes is not None:
+        with_form(folder, **changes)
     claprt.load(folder, provider="openvino").embed_audio(SOME[0])
     (name,) = kept(tmp_path / "cache")
     assert name != "single.blob"
@@ -154,6 +168,35 @@ def test_a_second_load_takes_what_was_compiled(single: Path, tmp_path: Path, mon
     blob.write_bytes(content)
     assert np.array_equal(claprt.load(single, provider="openvino").embed_audio(SOME[4]), expected)
     assert blob.read_bytes() != bytes(content)
+
+
+def test_what_was_kept_goes_while_it_is_taken(single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process tidies: what is gone, or empty, is compiled anew."""
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
+    expected = claprt.load(single, provider="openvino").embed_audio(SOME[4])
+    (blob,) = (tmp_path / "cache" / "graphs").glob("*/single.blob")
+    found = GraphCache.entry
+    for spoil in (blob.unlink, lambda: blob.write_bytes(b"")):
+
+        def spoiled(cache: GraphCache, *arguments: Any, spoil: Any = spoil) -> Path | None:
+            entry = found(cache, *arguments)
+            if (entry or tmp_path) == blob.parent:
+                spoil()
+            return entry
+
+        with monkeypatch.context() as patch:
+            patch.setattr(GraphCache, "entry", spoiled)
+            assert np.array_equal(claprt.load(single, provider="openvino").embed_audio(SOME[4]), expected)
+        assert not blob.exists() or blob.read_bytes() == b""
+
+
+def test_a_changed_form_has_another_key(single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
+    assert openvino_session.form_digest() == hashlib.sha256(Path(openvino_single.__file__).read_bytes()).hexdigest()
+    for digest in ("one", "two", "two"):
+        monkeypatch.setattr(openvino_session, "form_digest", lambda digest=digest: digest)
+        claprt.load(single, provider="openvino").embed_audio(SOME[0])
+    assert kept(tmp_path / "cache") == ["single.blob"] * 2
 
 
 @pytest.mark.parametrize("error", [TypeError, RuntimeError])

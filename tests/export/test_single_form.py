@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from claprt.bundle.graphs import Precision, Stage
+from claprt.bundle.graphs import Precision, SingleForm, Stage
 from claprt.bundle.manifest import AudioConfig
 from claprt.engines.hardware import cpu_features
 from claprt.engines.onnxruntime_session import Load
@@ -28,7 +29,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
 import openvino
 
 from claprt.engines import openvino_session
-from claprt.engines.openvino_session import openvino_name
+from claprt.engines.openvino_session import OpenVinoSession, openvino_arithmetic, openvino_name
 from claprt.engines.openvino_single import to_single_form
 
 pytestmark = pytest.mark.skipif("vnni" not in cpu_features(), reason="int8 runs on OpenVINO with VNNI alone")
@@ -61,7 +62,8 @@ def test_as_near_to_the_graph_as_without_the_changes(tower: str, request: pytest
     if tower == "fused":
         assert {bool(feeds["is_longer"].all()) for feeds in sounds} == {True, False}
     form = checked_form(load, Precision.INT8, sounds)
-    assert form is not None
+    assert isinstance(form, SingleForm)
+    assert (form.graph_sha256, form.arithmetic) == (load.facts.sha256, openvino_arithmetic(Precision.INT8))
     assert (form.graph, form.precision, form.engine, form.inputs) == (Stage.AUDIO, Precision.INT8, openvino_name(), 12)
     assert 0 < form.distance <= form.distance_limit < 3e-3
 
@@ -98,10 +100,36 @@ def that_does_not_fit(model: Any) -> None:
     raise RuntimeError(f"the shapes of {model.friendly_name} do not fit")
 
 
-@pytest.mark.parametrize("change", [with_scales_in_other_channels, that_does_not_fit])
-def test_a_wrong_form_is_refused(plain: tuple[Load, list[Feeds]], change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (with_scales_in_other_channels, r"^in the faster form for one row its vectors are .* off the graph's, and no more"),
+        (that_does_not_fit, r"^the faster form for one row cannot be loaded: .*the shapes of .* do not fit"),
+    ],
+)
+def test_a_wrong_form_is_refused(
+    plain: tuple[Load, list[Feeds]], change: Any, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(openvino_session, "to_single_form", change)
-    assert checked_form(plain[0], Precision.INT8, plain[1]) is None
+    found = checked_form(plain[0], Precision.INT8, plain[1])
+    assert isinstance(found, str)
+    assert re.search(why, found)
+
+
+def test_no_form_of_a_graph_that_is_wrong_without_it(
+    plain: tuple[Load, list[Feeds]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit taken from wrong vectors would say nothing."""
+
+    def noisy(session: OpenVinoSession, feeds: Feeds) -> Any:
+        vectors = run(session, feeds)
+        return vectors if vars(session)["_single"] else np.roll(vectors, 1, axis=1)
+
+    run = OpenVinoSession.__call__
+    monkeypatch.setattr(OpenVinoSession, "__call__", noisy)
+    found = checked_form(plain[0], Precision.INT8, plain[1])
+    assert isinstance(found, str)
+    assert found.startswith("even so its vectors are")
 
 
 def test_a_bundle_without_its_form_says_so(

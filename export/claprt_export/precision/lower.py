@@ -73,6 +73,7 @@ def with_lowered(
     tokenizer: tokenizers.Tokenizer,
     material: Material,
     finish: Finish,
+    report: Callable[[str], None],
 ) -> Manifest:
     """Write and measure every lowered graph of every tower, and return the manifest that has them.
 
@@ -83,6 +84,7 @@ def with_lowered(
         tokenizer: of the checkpoint.
         material: what ranges are drawn from, and what graphs are judged on.
         finish: writes a graph into the bundle.
+        report: is told why a graph is not run in its form for one row.
 
     Raises:
         PrecisionError: If one does not pass the quality gate, and that was not forced.
@@ -122,9 +124,11 @@ def with_lowered(
                 few = min(COMPARED, labelled.sizes[0])
                 reference.audio(few)
                 form = checked_form(load, precision, reference.sounds[:few])
-                if form is not None:
+                if isinstance(form, SingleForm):
                     forms.append(form)
                     load = dataclasses.replace(load, single=True)
+                else:
+                    report(f"{precision} of the audio tower runs unchanged on OpenVINO: {form}")
             for engine, run in _engines(tower, load, stage, precision):
                 quality.append(measured(reference, stage, precision, run, engine))
                 _refuse(quality[-1], forced=material.forced)

@@ -151,8 +151,8 @@ class EngineInfo:
 class SingleForm:
     """A graph's form for one row, changed for an engine when it is loaded (`claprt.engines.openvino_single`).
 
-    A bundle lists a form only if its vectors were found, when it was exported, to be as near to those of the graph itself
-    as the engine's without the changes. The graph itself is run by onnxruntime without optimisations.
+    A bundle lists a form only if its vectors were found, when it was exported, to be about as near to those of the graph
+    itself as the engine's without the changes. The graph itself is run by onnxruntime without optimisations.
     """
 
     graph: Stage
@@ -167,13 +167,18 @@ class SingleForm:
     """The same of the engine without the changes."""
     distance_limit: float
     """Largest distance that is accepted, from `distance_unchanged`."""
+    graph_sha256: str | None = None
+    """Of the graph that was changed; None in bundles of before, whose forms count as not checked."""
+    arithmetic: str | None = None
+    """What the engine computed in where the graph leaves it open, `bf16` or `f32`; None as for `graph_sha256`."""
 
     @property
     def summary(self) -> str:
         """The form in one line."""
+        checked = "not used, since its graph is not stated" if self.arithmetic is None else f"checked in {self.arithmetic}"
         return (
             f"{self.graph} {self.precision} on {self.engine} in its form for one row: {self.distance:.1e} off the graph "
-            f"(unchanged {self.distance_unchanged:.1e}, limit {self.distance_limit:.1e})"
+            f"(unchanged {self.distance_unchanged:.1e}, limit {self.distance_limit:.1e}), {checked}"
         )
 
 

@@ -263,9 +263,21 @@ class Manifest:
         stand_ins = [name for name in engines if other is not None and name.startswith(other)]
         return next(iter([*own, *stand_ins]), None)
 
-    def has_single_form(self, stage: Stage, precision: Precision, engine: str) -> bool:
-        """Whether this graph's form for one row was found right on an engine, e.g. `openvino 2026.4.1`."""
-        return any((row.graph, row.precision, row.engine) == (stage, precision, engine) for row in self.single)
+    def has_single_form(self, stage: Stage, precision: Precision, engine: str, arithmetic: str) -> bool:
+        """Whether this graph, as it is now, was found right in its form for one row.
+
+        Args:
+            stage: Of the graph.
+            precision: Of the graph.
+            engine: Name and version of what runs it, e.g. `openvino 2026.4.1`.
+            arithmetic: What that computes in on this machine, `bf16` or `f32`.
+        """
+        graph = self.graphs[stage].get(precision)
+        return graph is not None and any(
+            (row.graph, row.precision, row.engine, row.arithmetic) == (stage, precision, engine, arithmetic)
+            and row.graph_sha256 == graph.sha256
+            for row in self.single
+        )
 
     def _findings(self, stage: Stage, precision: Precision) -> list[QualityReport]:
         return [row for row in self.quality if row.graph is stage and row.precision is precision]

@@ -230,9 +230,11 @@ class InProcessEngine:
             verified=self._bundle.verified,
         )
         if self.choice.provider is Provider.OPENVINO:
-            from claprt.engines.openvino_session import OpenVinoSession, openvino_name
+            from claprt.engines.openvino_session import OpenVinoSession, openvino_arithmetic, openvino_name
 
-            single = self._bundle.manifest.has_single_form(stage, precision, openvino_name())
+            single = self._bundle.manifest.has_single_form(
+                stage, precision, openvino_name(), openvino_arithmetic(precision)
+            )
             return OpenVinoSession(replace(load, single=single), precision, streams=self._max_concurrency)
         provider = provider_of(self.choice.provider, stage)
         if provider is Provider.NATIVE:

@@ -5,8 +5,9 @@ itself runs and is the fastest there is, and the same graph compiles to the same
 directly. It computes in bfloat16 of its own accord where the processor can, so fp32 is asked for where fp32 is meant.
 
 An audio tower whose form for one row was found right when it was exported (`claprt.bundle.graphs.SingleForm`) is run in
-that form alone, row by row. That takes an eighth to a fifth less time, also for many rows, since a batch
-gains a few percent at most here (benchmarks/LOG.md); and a sound has the same vector alone and in a batch, to the bit.
+that form alone, row by row. That takes a tenth to a quarter less processor time for one sound, and for many too, since a
+batch gains a few percent at most here (benchmarks/LOG.md). One session gives a sound the same vector alone and in a batch,
+to the bit; another one, with other threads, may sum in another order.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from claprt.bundle.graphs import Precision, TensorSpec
 from claprt.bundle.onnx_file import check_self_contained
 from claprt.engines.hardware import cpu_features, cpu_identity
 from claprt.engines.onnxruntime_session import Load
-from claprt.engines.openvino_single import FORM, to_single_form
+from claprt.engines.openvino_single import form_digest, to_single_form
 from claprt.errors import BundleCorruptError, ProviderError
 from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import never_end
@@ -55,9 +56,8 @@ class OpenVinoSession:
             BundleCorruptError: If the graph cannot be loaded, or is not what the manifest says.
             ProviderError: If OpenVINO does not compute in bf16 here, or was used before a fork.
         """
-        lowered = precision is Precision.BF16 or (precision is Precision.INT8 and "bf16" in cpu_features())
         options = {
-            "INFERENCE_PRECISION_HINT": "bf16" if lowered else "f32",
+            "INFERENCE_PRECISION_HINT": openvino_arithmetic(precision),
             "INFERENCE_NUM_THREADS": load.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
@@ -123,7 +123,9 @@ def _compiled(load: Load, options: dict[str, Any]) -> tuple[openvino.CompiledMod
 
     Raises:
         BundleCorruptError: If the graph cannot be loaded.
-        RuntimeError: Not to the caller: what OpenVINO says of a prepared graph, which is then compiled anew.
+        OSError: As the next two not to the caller: what is wrong with a prepared graph, which is then compiled anew.
+        RuntimeError: As before.
+        ValueError: As before.
     """
     import openvino
 
@@ -157,17 +159,19 @@ def _compiled(load: Load, options: dict[str, Any]) -> tuple[openvino.CompiledMod
         "cpu": cpu_identity(),
     }
     if load.single:
-        key["form"] = FORM
+        key["form"] = form_digest()
     entry = None if load.cache is None else load.cache.entry(key, prepare)
     try:
         with unchanged_file(load.path, load.facts.sha256 if load.verified else None, by_descriptor=False):
             try:
                 return compiled(entry)
-            except RuntimeError:
+            except (OSError, RuntimeError, ValueError):  # an entry may be gone by now, empty, or not OpenVINO's
                 if entry is None:
                     raise
                 return compiled(None)
-    except (OSError, RuntimeError) as error:
+    except BundleCorruptError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
         raise BundleCorruptError(f"{load.path} cannot be loaded: {describe_error(error)}") from error
 
 
@@ -189,6 +193,12 @@ def _imported(core: openvino.Core, folder: Path, options: dict[str, Any]) -> tup
         return core.import_model(openvino.Tensor(mapped, shared_memory=True), "CPU", options), mapped
     except TypeError:  # before 2025.3 it took bytes, and copied them
         return core.import_model(bytes(mapped), "CPU", options), None
+
+
+def openvino_arithmetic(precision: Precision) -> str:
+    """What OpenVINO is asked to compute in on this processor where a graph leaves it open: `bf16` or `f32`."""
+    lowered = precision is Precision.BF16 or (precision is Precision.INT8 and "bf16" in cpu_features())
+    return "bf16" if lowered else "f32"
 
 
 def openvino_name() -> str:

@@ -15,14 +15,14 @@ OpenVINO has had wrong numbers where a normalisation, a reshape and a linear lay
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from claprt._version import __version__
 from claprt.arrays import Array
-
-FORM = "one row, 1"
-"""Names this form in keys of prepared graphs; to be changed with whatever this module changes."""
 
 _WIDEST = 8
 """Most neighbours that an element of a resized axis may be a sum of."""
@@ -33,6 +33,14 @@ Model = Any
 Node = Any
 Output = Any
 """Classes of OpenVINO, whose types are untyped beyond their names."""
+
+
+def form_digest() -> str:
+    """Names the form in keys of prepared graphs, and changes with this module."""
+    try:
+        return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    except OSError:  # in an archive
+        return __version__
 
 
 def to_single_form(model: Model) -> None:

@@ -56,8 +56,8 @@ def load(
               `export` extra and about a minute; the export is kept in the cache folder;
             - the address of a Triton server, `triton://host:8001` (gRPC) or `triton+http://host:8000`. The towers then run
               there, and `provider`, `precision` and `threads` are the server's.
-        provider: `auto`, `cpu`, `openvino`, `cuda`, `tensorrt` or `tensorrt-rtx`. A named provider that is not available
-            is an error.
+        provider: `auto`, `cpu`, `openvino`, `native`, `cuda`, `tensorrt` or `tensorrt-rtx`. A named provider that is not
+            available is an error.
         precision: One that the bundle was exported in, or `auto` for the fastest on this machine whose quality the export
             accepted, chosen together with the provider and for each tower by itself. The default is fp32, which gives
             LAION's vectors. Vectors of different precisions have different fingerprints.
