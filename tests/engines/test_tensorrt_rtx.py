@@ -53,6 +53,8 @@ class Library:
         self.fail = fail
         self.memory: dict[int, Any] = {}
         self.current: list[int] = []
+        self.pushed: set[int] = set()
+        self.contexts = self.streams = 0
         self.synchronized = 0
 
     def __getattr__(self, name: str) -> Callable[..., int]:
@@ -69,14 +71,32 @@ class Library:
 
     def _cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:  # noqa: N802
         context._obj.value = 0xC0
+        self.contexts += 1
         return 0
 
-    def _cuCtxSetCurrent(self, context: Any) -> int:  # noqa: N802
+    def _cuDevicePrimaryCtxRelease_v2(self, device: Any) -> int:  # noqa: N802
+        self.contexts -= 1
+        return 0
+
+    def _cuCtxPushCurrent_v2(self, context: Any) -> int:  # noqa: N802
         self.current.append(context.value)
+        self.pushed.add(context.value)
+        return 0
+
+    def _cuCtxPopCurrent_v2(self, context: Any) -> int:  # noqa: N802
+        context._obj.value = self.current.pop()
         return 0
 
     def _cuStreamCreate(self, stream: Any, flags: int) -> int:  # noqa: N802
+        assert self.current
         stream._obj.value = 0x57
+        self.streams += 1
+        return 0
+
+    def _cuStreamDestroy_v2(self, stream: Any) -> int:  # noqa: N802
+        assert self.current
+        assert stream.value == 0x57
+        self.streams -= 1
         return 0
 
     def _cuStreamSynchronize(self, stream: Any) -> int:  # noqa: N802
@@ -84,12 +104,14 @@ class Library:
         return 0
 
     def _cuMemAlloc_v2(self, address: Any, size: Any) -> int:  # noqa: N802
+        assert self.current
         block = ctypes.create_string_buffer(size.value)
         address._obj.value = ctypes.addressof(block)
         self.memory[address._obj.value] = block
         return 0
 
     def _cuMemFree_v2(self, address: Any) -> int:  # noqa: N802
+        assert self.current
         del self.memory[address.value]
         return 0
 
@@ -143,7 +165,8 @@ class Context:
 class Engine:
     """A graph that was read from an engine's file."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, log: Any) -> None:
+        self.log = log
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -174,7 +197,7 @@ class Runtime:
             self.log.log(1, "the engine was built\nby another version")
             self.log.log(2, "a warning")
             return None
-        return Engine(content)
+        return Engine(content, self.log)
 
 
 @pytest.fixture
@@ -248,7 +271,8 @@ def test_the_vectors_of_the_graph(prepared: Path, library: Library) -> None:
     assert np.abs(other.embed_text(TEXTS) - plain.embed_text(TEXTS)).max() < 1e-5
     assert np.abs(other.embed_audio(SOME[2]) - plain.embed_audio(SOME[2])).max() < 2e-5  # a smaller batch after a larger
     assert library.synchronized > 5
-    assert set(library.current) == {0xC0}
+    assert library.pushed == {0xC0}
+    assert library.current == []  # a caller's own context is again the current one
 
 
 def test_a_fused_bundle(fused_bundle: Path, tmp_path: Path, library: Library) -> None:
@@ -269,6 +293,7 @@ def test_memory_on_the_device_is_given_back(prepared: Path, library: Library) ->
     del clap
     gc.collect()
     assert library.memory == {}
+    assert (library.streams, library.contexts, library.current) == (0, 0, [])
 
 
 @pytest.mark.usefixtures("library")
@@ -400,10 +425,14 @@ def test_an_engine_of_another_graph(prepared: Path) -> None:
         claprt.load(prepared, provider="tensorrt-rtx", verify=False)
 
 
-@pytest.mark.parametrize("name", ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuStreamCreate"])
+@pytest.mark.parametrize(
+    "name", ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuStreamCreate"]
+)
 def test_a_driver_that_gives_no_gpu(name: str) -> None:
+    library = Library(fail=name)
     with pytest.raises(ProviderUnavailableError, match=rf"gives no GPU: {name} .* failed with error 2: out of memory"):
-        CudaDriver(Library(fail=name))
+        CudaDriver(library)
+    assert (library.streams, library.contexts, library.current) == (0, 0, [])
 
 
 @pytest.mark.parametrize("name", ["cuMemAlloc_v2", "cuMemcpyHtoD_v2", "cuStreamSynchronize", "cuMemcpyDtoH_v2"])
@@ -413,7 +442,26 @@ def test_a_card_that_fails(prepared: Path, library: Library, name: str) -> None:
     with pytest.raises(ProviderError, match=rf"on tensorrt-rtx: .*{name} .* failed with error 2: out of memory"):
         clap.embed_audio(SOME)
     library.fail = ""
+    assert library.current == []
     assert np.isfinite(clap.embed_audio(SOME)).all()  # the next one is computed again
+
+
+def test_a_run_that_fails_is_told_by_its_own_errors(
+    prepared: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by those of an earlier one."""
+    clap = claprt.load(prepared, provider="tensorrt-rtx")
+    said = iter(["the first error", None])
+
+    def failing(context: Context, stream: int) -> bool:
+        if (line := next(said)) is not None:
+            context.engine.log.log(1, line)
+        return False
+
+    monkeypatch.setattr(Context, "execute_async_v3", failing)
+    for words in ("the first error", "TensorRT-RTX gives no reason"):
+        with pytest.raises(ProviderError, match=words):
+            clap.embed_audio(SOME[0])
 
 
 def test_a_shape_outside_of_the_profile(prepared: Path, library: Library) -> None:

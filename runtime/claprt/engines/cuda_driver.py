@@ -6,7 +6,9 @@ package with its runtime.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -32,15 +34,16 @@ class CudaDriver:
         """
         self._library = _library() if library is None else library
         self._context, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
-        device = ctypes.c_int()
+        self._device = ctypes.c_int()
         try:
             self._call("cuInit", 0)
-            self._call("cuDeviceGet", ctypes.byref(device), 0)
-            self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
-            self.use()
-            # a stream that waits for the default one, on which copies run
-            self._call("cuStreamCreate", ctypes.byref(self._stream), 0)
+            self._call("cuDeviceGet", ctypes.byref(self._device), 0)
+            self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
+            with self.current():
+                # a stream that waits for the default one, on which copies run
+                self._call("cuStreamCreate", ctypes.byref(self._stream), 0)
         except ProviderError as error:
+            self.close()
             raise ProviderUnavailableError(f"the NVIDIA driver gives no GPU: {error}") from error
 
     @property
@@ -48,9 +51,26 @@ class CudaDriver:
         """Handle of the stream that engines run on."""
         return int(self._stream.value or 0)
 
-    def use(self) -> None:
-        """Make the GPU's context that of the calling thread; calls before any other, in every thread."""
-        self._call("cuCtxSetCurrent", self._context)
+    @contextlib.contextmanager
+    def current(self) -> Generator[None]:
+        """Make the GPU's context that of the calling thread, and then the one that was. All other calls are made within."""
+        self._call("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            self._call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def close(self) -> None:
+        """Give back the stream and the context; nothing of this object may be called after that but this."""
+        with contextlib.suppress(ProviderError):  # a driver that has failed has nothing to give back
+            if self._stream.value:
+                stream, self._stream = self._stream, ctypes.c_void_p()
+                with self.current():
+                    self._call("cuStreamDestroy_v2", stream)
+        with contextlib.suppress(ProviderError):
+            if self._context.value:
+                self._context = ctypes.c_void_p()
+                self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def allocate(self, size: int) -> int:
         """Address of new memory on the device, `size` bytes."""

@@ -63,16 +63,31 @@ class TensorRtxSession:
         self._tensorrt = _tensorrt_rtx()
         self._driver = CudaDriver() if driver is None else driver
         self._log = error_log(self._tensorrt)
-        self._runtime = self._tensorrt.Runtime(self._log)
-        self._engine = self._deserialized(load)
-        _check_interface(engine.file, load.facts, self._engine)
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise ProviderUnavailableError(self._refusal("gives no execution context for"))
         self._buffers: dict[str, tuple[int, int]] = {}
-        self._release = weakref.finalize(self, _release, self._driver, self._buffers)
+        self._parts: list[Any] = []
+        self._release = weakref.finalize(self, _release, self._driver, self._buffers, self._parts, owned=driver is None)
         self._release.atexit = False  # the driver may have ended by then
+        with self._driver.current():
+            self._load(load)
         self._check_vectors(probe)
+
+    def _load(self, load: Load) -> None:
+        """Load the runtime, the engine and its execution context, into `_parts`: what depends on others comes last.
+
+        Raises:
+            ProviderUnavailableError: If TensorRT-RTX gives no execution context.
+        """
+        self._parts.append(self._tensorrt.Runtime(self._log))
+        self._parts.append(self._deserialized(load))
+        _check_interface(self._record.file, load.facts, self._parts[-1])
+        context = self._parts[-1].create_execution_context()
+        if context is None:
+            raise ProviderUnavailableError(self._refusal("gives no execution context for"))
+        self._parts.append(context)
+
+    @property
+    def _context(self) -> Any:
+        return self._parts[-1]
 
     def _deserialized(self, load: Load) -> Any:
         """The engine as TensorRT-RTX loads it.
@@ -82,8 +97,7 @@ class TensorRtxSession:
         """
         with unchanged_file(load.path, self._record.sha256 if load.verified else None) as name:
             content = Path(name).read_bytes()
-        self._driver.use()
-        engine = self._runtime.deserialize_cuda_engine(content)
+        engine = self._parts[0].deserialize_cuda_engine(content)
         if engine is None:
             raise ProviderUnavailableError(self._refusal("does not load"))
         return engine
@@ -137,7 +151,11 @@ class TensorRtxSession:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _run(self, feeds: Mapping[str, Array]) -> Array:
-        self._driver.use()
+        self._log.errors.clear()  # of earlier runs
+        with self._driver.current():
+            return self._computed(feeds)
+
+    def _computed(self, feeds: Mapping[str, Array]) -> Array:
         for tensor in self._facts.inputs:
             array = np.ascontiguousarray(feeds[tensor.name])
             if not self._context.set_input_shape(tensor.name, array.shape):
@@ -169,17 +187,23 @@ class TensorRtxSession:
     def forget_after_fork(self) -> None:
         """Forget the engine without ending it."""
         self._release.detach()
-        never_end(self._context, self._engine, self._runtime, self._driver)
+        never_end(self._parts, self._driver)
 
 
-def _release(driver: CudaDriver, buffers: dict[str, tuple[int, int]]) -> None:
+def _release(driver: CudaDriver, buffers: dict[str, tuple[int, int]], parts: list[Any], *, owned: bool) -> None:
+    """End TensorRT-RTX's objects, the last first, and give back their memory; then the GPU, if it is the session's own."""
     try:
-        driver.use()
-        for address, _ in buffers.values():
-            driver.free(address)
+        with driver.current():
+            while parts:
+                parts.pop()
+            for address, _ in buffers.values():
+                driver.free(address)
     except ProviderError:
         pass  # a driver that has failed has nothing to give back
+    parts.clear()
     buffers.clear()
+    if owned:
+        driver.close()
 
 
 def tensorrt_rtx_version() -> str | None:
