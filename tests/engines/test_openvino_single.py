@@ -192,7 +192,7 @@ def test_what_was_kept_goes_while_it_is_taken(single: Path, tmp_path: Path, monk
 
 def test_a_changed_form_has_another_key(single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAPRT_GRAPH_CACHE", str(tmp_path / "cache"))
-    assert openvino_session.form_digest() == hashlib.sha256(Path(openvino_single.__file__).read_bytes()).hexdigest()
+    assert openvino_single.form_digest() == hashlib.sha256(Path(openvino_single.__file__).read_bytes()).hexdigest()
     for digest in ("one", "two", "two"):
         monkeypatch.setattr(openvino_session, "form_digest", lambda digest=digest: digest)
         claprt.load(single, provider="openvino").embed_audio(SOME[0])
