@@ -230,8 +230,9 @@ for turn in range(int(sys.argv[2])):
     changed = bytearray(content)
     for _ in range(rng.integers(1, 9)):  # most of what is not a weight lies at the beginning
         changed[rng.integers(0, len(content) if turn % 2 else 9000)] = rng.integers(256)
+    tower = aligned(bytes(changed))  # which must be there for as long as the handle
     try:
-        handle = library.open_tower(aligned(bytes(changed)), 1)
+        handle = library.open_tower(tower, 1)
     except ValueError:
         continue
     library.run(handle, mels, longer, JOINT)
