@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,6 +249,34 @@ def test_altered_files_end_in_an_error_or_in_numbers() -> None:
     run = subprocess.run([sys.executable, "-c", FUZZ, "1", "150"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) > 20
+
+
+PLAINEST = """
+import sys
+import numpy as np
+from claprt.engines.native.library import native_library, native_unavailable
+from tests.engines.packed_tower import JOINT, aligned, log_mels, packed_tower
+library, tower = native_library(), aligned(packed_tower(depths=(1, 1, 1, 1)))
+handle = library.open_tower(tower, 2)
+np.save(sys.argv[1], library.run(handle, log_mels(1), None, JOINT))
+print(library.sets, native_unavailable())
+"""
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-user")
+def test_a_processor_without_the_instructions(tmp_path: Path) -> None:
+    """Emulated: nothing is executed that it does not have, and plain C++ gives the same bits there as here."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, ["", *sys.path])),
+        "OPENBLAS_CORETYPE": "Nehalem",
+    }
+    command = ["qemu-x86_64", "-cpu", "Nehalem", os.path.realpath(sys.executable), "-c", PLAINEST, tmp_path / "found.npy"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("('scalar',) this processor")
+    here = vectors(aligned(packed_tower(depths=(1, 1, 1, 1))), log_mels(1), instruction_set=SCALAR)
+    assert np.array_equal(np.load(tmp_path / "found.npy"), here)
 
 
 def _child(content: bytes, mels: Array, expected: Array) -> None:
