@@ -25,10 +25,11 @@ from benchmarks.cases import sounds  # noqa: E402
 from claprt.audio.log_mel import log_mel  # noqa: E402
 from claprt.bundle.folder import Bundle, read_bundle  # noqa: E402
 from claprt.bundle.graphs import NATIVE_FILE, Precision, Stage  # noqa: E402
+from claprt.engines.choice import EngineOptions, choose  # noqa: E402
 from claprt.engines.hardware import default_threads  # noqa: E402
 from claprt.engines.in_process import InProcessEngine, detect_hardware  # noqa: E402
+from claprt.engines.native.layout import read_header  # noqa: E402
 from claprt.engines.native.library import native_library, native_version  # noqa: E402
-from claprt.engines.providers import EngineOptions, choose  # noqa: E402
 
 ENGINES = ("native", "openvino", "cpu")
 CALLS = 4
@@ -65,9 +66,11 @@ def medians(calls: dict[str, Callable[[], object]], turns: int, clock: Callable[
 
 def products(bundle: Bundle) -> float:
     """8-bit operations of the tower, in 10^9: two for each product of a weight and a token."""
-    header = np.frombuffer((bundle.path / NATIVE_FILE).read_bytes()[56:92], "<i4")
-    dim, depths = int(header[0]), header[5:9]
-    layers = sum((4096 >> 2 * stage) * int(depth) * 12 * (dim << stage) ** 2 for stage, depth in enumerate(depths))
+    header = read_header((bundle.path / NATIVE_FILE).read_bytes())
+    if header is None:
+        raise SystemExit(f"{bundle.path / NATIVE_FILE} is not a packed tower")
+    dim, depths = header.dim, header.depths
+    layers = sum((4096 >> 2 * stage) * depth * 12 * (dim << stage) ** 2 for stage, depth in enumerate(depths))
     merges = sum((4096 >> 2 * stage + 2) * 8 * (dim << stage) ** 2 for stage in range(3))
     return 2 * (layers + merges) / 1e9
 

@@ -39,7 +39,7 @@ MODULES: Mapping[str, str] = {
     "claprt.openvino_session": "claprt.engines.openvino_session",
     "claprt.preprocess": "claprt.audio.preprocess",
     "claprt.projection": "claprt.engines.projection",
-    "claprt.providers": "claprt.engines.providers",
+    "claprt.providers": "claprt.engines.choice claprt.engines.providers",
     "claprt.recall": "claprt.model.embedding_cache",
     "claprt.resample": "claprt.audio.resample",
     "claprt.results": "claprt.model.results",

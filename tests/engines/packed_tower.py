@@ -87,11 +87,3 @@ def packed_tower(  # noqa: PLR0915 - the layout in one piece
 def log_mels(count: int, *, views: int = 1, seed: int = 0) -> Array:
     """Random log-mels [count, views, 1001, 64] in dB."""
     return np.random.default_rng(seed).normal(-40, 15, (count, views, FRAMES, 64)).astype(np.float32)
-
-
-def aligned(content: bytes) -> Array:
-    """The same bytes at an address that is a multiple of 64, uint8 [bytes]."""
-    memory = np.zeros(len(content) + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    memory[start : start + len(content)] = np.frombuffer(content, np.uint8)
-    return memory[start : start + len(content)]

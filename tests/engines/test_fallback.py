@@ -18,10 +18,11 @@ from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, QualityReport, Stage
 from claprt.cli import main
 from claprt.engines import in_process, onnxruntime_session
+from claprt.engines.choice import Choice, EngineOptions, choose
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Hardware
 from claprt.engines.in_process import InProcessEngine
-from claprt.engines.providers import Choice, EngineOptions, Provider, choose
+from claprt.engines.providers import Provider
 from claprt.errors import FallbackWarning, ProviderUnavailableError
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from claprt.arrays import Array
-from claprt.engines.native.library import SCALAR, NativeLibrary, native_library
-from tests.engines.packed_tower import FRAMES, JOINT, aligned, log_mels, packed_tower
+from claprt.engines.native.library import SCALAR, NativeLibrary, aligned, native_library
+from tests.engines.packed_tower import FRAMES, JOINT, log_mels, packed_tower
 
 pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")
 
@@ -224,8 +224,8 @@ def test_content_at_any_address_is_refused(library: NativeLibrary) -> None:
 FUZZ = """
 import sys
 import numpy as np
-from claprt.engines.native.library import native_library
-from tests.engines.packed_tower import JOINT, aligned, log_mels, packed_tower
+from claprt.engines.native.library import aligned, native_library
+from tests.engines.packed_tower import JOINT, log_mels, packed_tower
 library, content = native_library(), packed_tower(depths=(1, 2, 1, 1), fused=True)
 rng, mels, longer, ran = np.random.default_rng(int(sys.argv[1])), log_mels(1, views=4), np.ones((1, 1), bool), 0
 for turn in range(int(sys.argv[2])):
@@ -254,8 +254,8 @@ def test_altered_files_end_in_an_error_or_in_numbers() -> None:
 PLAINEST = """
 import sys
 import numpy as np
-from claprt.engines.native.library import native_library, native_unavailable
-from tests.engines.packed_tower import JOINT, aligned, log_mels, packed_tower
+from claprt.engines.native.library import aligned, native_library, native_unavailable
+from tests.engines.packed_tower import JOINT, log_mels, packed_tower
 library, tower = native_library(), aligned(packed_tower(depths=(1, 1, 1, 1)))
 handle = library.open_tower(tower, 2)
 np.save(sys.argv[1], library.run(handle, log_mels(1), None, JOINT))

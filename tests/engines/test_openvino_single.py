@@ -14,8 +14,9 @@ import pytest
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.engine_forms import SingleForm
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import Precision, SingleForm, Stage
+from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.onnxruntime_session import Load

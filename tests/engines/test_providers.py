@@ -13,10 +13,11 @@ import claprt
 from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import NATIVE_FILE, FileInfo, PairedTest, Precision, QualityReport, Stage, TaskReport
 from claprt.bundle.manifest import Manifest, parse_manifest
+from claprt.engines import choice, providers
 from claprt.engines import hardware as machines
-from claprt.engines import providers
+from claprt.engines.choice import Choice, EngineOptions
 from claprt.engines.hardware import Hardware, default_threads
-from claprt.engines.providers import Choice, EngineOptions, Provider
+from claprt.engines.providers import Provider
 from claprt.errors import OptionError, ProviderUnavailableError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -40,7 +41,7 @@ def choose(
     failed: Mapping[Provider, str] = MappingProxyType({}),
 ) -> Choice:
     options = EngineOptions(provider=provider, precision=precision, fallback=fallback)
-    return providers.choose(options, machine, manifest, failed=failed)
+    return choice.choose(options, machine, manifest, failed=failed)
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,15 @@ import pytest
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.engine_forms import EngineInfo
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import EngineInfo, Precision, Stage
+from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
 from claprt.cli import main
 from claprt.engines import cuda_driver, hardware, in_process, tensorrt_rtx_session
+from claprt.engines.choice import EngineOptions, choose
 from claprt.engines.cuda_driver import CudaDriver
 from claprt.engines.hardware import Hardware
-from claprt.engines.providers import EngineOptions, choose
 from claprt.engines.tensorrt import probe_feeds, shape_profile
 from claprt.errors import (
     BundleCorruptError,

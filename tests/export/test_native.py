@@ -25,8 +25,9 @@ from claprt.bundle.graphs import NATIVE_FILE, FileInfo
 from claprt.bundle.manifest import AudioConfig
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.native import session as native_session
+from claprt.engines.native.constants import PackingError
 from claprt.engines.native.library import SCALAR, native_library, native_unavailable
-from claprt.engines.native.packing import PackingError, pack_tower
+from claprt.engines.native.packing import pack_tower
 from claprt.engines.native.session import NativeSession
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError, ProviderUnavailableError

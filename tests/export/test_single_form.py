@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from claprt.bundle.graphs import Precision, SingleForm, Stage
+from claprt.bundle.engine_forms import SingleForm
+from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import AudioConfig
 from claprt.engines.hardware import cpu_features
 from claprt.engines.onnxruntime_session import Load

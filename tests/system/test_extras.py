@@ -77,3 +77,15 @@ def test_what_the_installer_recorded_may_be_anything(monkeypatch: pytest.MonkeyP
         extras.origin.cache_clear()
         assert extras.install_hint("cpu").startswith("pip install")
     extras.origin.cache_clear()
+
+
+def test_so_does_the_native_engine_which_is_compiled(recorded: dict[str, Any], tmp_path: Path) -> None:
+    recorded.update(url=ROOT.as_uri(), dir_info={"editable": True})
+    assert extras.install_hint("native") == f"pip install -e '{ROOT}[native]' {ROOT}/native"
+    wheel, engine = tmp_path / "claprt-0.1.0-py3-none-any.whl", tmp_path / "claprt_native-0.1.0-py3-none-linux_x86_64.whl"
+    wheel.touch()
+    engine.touch()
+    (tmp_path / "claprt_native-0.2.0-py3-none-linux_x86_64.whl").touch()
+    recorded.clear()
+    recorded.update(url=wheel.as_uri(), archive_info={})
+    assert extras.install_hint("native") == f"pip install '{wheel}[native]' {engine}"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claprt.bundle.graphs import EngineInfo, Precision, Stage
+from claprt.bundle.engine_forms import EngineInfo
+from claprt.bundle.graphs import Precision, Stage
 from claprt.errors import OptionError
 
 if TYPE_CHECKING:

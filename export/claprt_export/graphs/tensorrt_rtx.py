@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from claprt.bundle.digests import sha256_of, unchanged_file
+from claprt.bundle.engine_forms import EngineInfo
 from claprt.bundle.folder import Bundle, is_shipped, read_bundle
-from claprt.bundle.graphs import EngineInfo, GraphInfo, Precision, Stage
+from claprt.bundle.graphs import GraphInfo, Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest
 from claprt.engines.hardware import default_threads
 from claprt.engines.onnxruntime_session import Load, OrtSession

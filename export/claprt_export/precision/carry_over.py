@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from claprt.bundle.digests import sha256_of
+from claprt.bundle.engine_forms import EngineInfo
 from claprt.bundle.folder import read_bundle
-from claprt.bundle.graphs import EngineInfo
 from claprt.bundle.manifest import Manifest
 from claprt.errors import BundleError
 

@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from claprt.bundle.digests import sha256_of
-from claprt.bundle.graphs import NATIVE_FILE, FileInfo, Precision, QualityReport, SingleForm, Stage
+from claprt.bundle.engine_forms import SingleForm
+from claprt.bundle.graphs import NATIVE_FILE, FileInfo, Precision, QualityReport, Stage
 from claprt.bundle.manifest import Manifest
 from claprt.engines.hardware import default_threads
 from claprt.engines.in_process import detect_hardware
+from claprt.engines.native.constants import PackingError
 from claprt.engines.native.library import native_unavailable, native_version
-from claprt.engines.native.packing import PackingError, pack_tower
+from claprt.engines.native.packing import pack_tower
 from claprt.engines.native.session import NativeSession
 from claprt.engines.onnxruntime_session import Load, OrtSession
 from claprt.engines.openvino_session import OpenVinoSession, openvino_name

@@ -20,7 +20,8 @@ import numpy as np
 import onnxruntime
 
 from claprt.arrays import Array
-from claprt.bundle.graphs import Precision, SingleForm, Stage
+from claprt.bundle.engine_forms import SingleForm
+from claprt.bundle.graphs import Precision, Stage
 from claprt.engines.onnxruntime_session import Load
 from claprt.engines.openvino_session import OpenVinoSession, openvino_arithmetic, openvino_name
 from claprt.errors import BundleCorruptError

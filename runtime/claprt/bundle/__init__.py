@@ -2,6 +2,7 @@
 
     manifest       every fact about a bundle, as dataclasses that validate themselves
     graphs         the manifest's entries for graphs: stages, precisions, tensors, measured quality
+    engine_forms   the manifest's entries for what engines run in place of a graph
     metadata       source of the weights, calibration of tags, bounds of numbers
     folder         `Bundle`: reading and verifying the folder
     digests        sha256 of files, and whether a file has changed

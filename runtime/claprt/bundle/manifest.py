@@ -15,17 +15,8 @@ from typing import Literal
 import msgspec
 
 from claprt._moved import restore
-from claprt.bundle.graphs import (
-    EngineInfo,
-    FileInfo,
-    GraphInfo,
-    ParityReport,
-    Precision,
-    ProjectionInfo,
-    QualityReport,
-    SingleForm,
-    Stage,
-)
+from claprt.bundle.engine_forms import EngineInfo, SingleForm
+from claprt.bundle.graphs import FileInfo, GraphInfo, ParityReport, Precision, ProjectionInfo, QualityReport, Stage
 from claprt.bundle.metadata import PrecisionRecall, Source, TaggingCalibration, check_range, escape_controls
 from claprt.errors import BundleCorruptError, BundleVersionError, OptionError
 from claprt.system.foreign_errors import describe_error

@@ -7,11 +7,13 @@ import warnings
 from typing import Any
 
 from claprt.bundle.address import is_address
+from claprt.bundle.engine_forms import EngineInfo
 from claprt.bundle.folder import Bundle, read_bundle
-from claprt.bundle.graphs import EngineInfo, ProjectionInfo
+from claprt.bundle.graphs import ProjectionInfo
 from claprt.bundle.manifest import Manifest
 from claprt.cli.options import bundle_path
-from claprt.engines.providers import EngineOptions, Provider, choose
+from claprt.engines.choice import EngineOptions, choose
+from claprt.engines.providers import Provider
 from claprt.errors import ClaprtError, FallbackWarning
 from claprt.model.load import load
 

@@ -2,7 +2,9 @@
 
     engine                 `Engine`: the interface that the model uses
     in_process             the engine of this process
-    providers              choice of the execution provider and the precision
+    choice                 the provider and the precision that a bundle runs on
+    providers              execution providers, and whether they can be had here
+    open_session           from a choice to a session
     hardware               processors, GPUs, and this process's share of them
     onnxruntime_session    graphs on onnxruntime; the only importer
     openvino_session       graphs on OpenVINO; the only importer beside

@@ -13,24 +13,17 @@ import threading
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from claprt.arrays import Array, AttentionMask, Embeddings, IsLonger, LogMels, TokenIds
 from claprt.bundle.folder import Bundle
-from claprt.bundle.graphs import NATIVE_FILE, GraphInfo, Precision, Stage
+from claprt.bundle.graphs import GraphInfo, Stage
+from claprt.engines.choice import Choice, choose
 from claprt.engines.engine import validate_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_cards, nvidia_gpus, trim_heap
-from claprt.engines.onnxruntime_session import (
-    Load,
-    OrtSession,
-    ProviderOptions,
-    Runner,
-    ort_providers,
-    preload_gpu_libraries,
-)
-from claprt.engines.providers import AUTO, ORT_NAMES, Choice, Provider, choose, provider_of
-from claprt.engines.tensorrt import engine_cache_options, probe_feeds, profile_options, shape_profile
+from claprt.engines.onnxruntime_session import Runner, ort_providers
+from claprt.engines.open_session import ON_CPU, open_session
+from claprt.engines.providers import AUTO, ORT_NAMES, Provider, provider_of
 from claprt.errors import (
     ClosedError,
     FallbackWarning,
@@ -42,9 +35,7 @@ from claprt.errors import (
 from claprt.system.foreign_errors import describe_error
 from claprt.system.forks import forget_in_children
 
-_MAX_BATCH = 64
 _MAX_THREADS = 4096
-_ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO, Provider.NATIVE})
 
 
 class InProcessEngine:
@@ -122,7 +113,7 @@ class InProcessEngine:
         OpenVINO as many as before (benchmarks/LOG.md). Loaded when first asked for. A GPU wants batches instead, and
         gets this same engine.
         """
-        if self.threads == 1 or self._max_concurrency > 1 or self.choice.provider not in _ON_CPU:
+        if self.threads == 1 or self._max_concurrency > 1 or self.choice.provider not in ON_CPU:
             return self
         with self._loading:
             self._check_open()
@@ -220,66 +211,9 @@ class InProcessEngine:
             warnings.warn(f"{reason}. This model runs on {choice.provider} instead.", FallbackWarning, stacklevel=2)
 
     def _opened(self, stage: Stage) -> Runner:
-        precision, facts = self.choice.of(stage), self._facts(stage)
-        divided = self.choice.provider is not Provider.OPENVINO  # which divides threads among its streams itself
-        load = Load(
-            path=self._bundle.graph_path(stage, precision),
-            facts=facts,
-            threads=max(1, self.threads // self._max_concurrency) if divided else self.threads,
-            cache=self._cache,
-            verified=self._bundle.verified,
+        return open_session(
+            self._bundle, self.choice, stage, threads=self.threads, side_by_side=self._max_concurrency, cache=self._cache
         )
-        if self.choice.provider is Provider.OPENVINO:
-            from claprt.engines.openvino_session import OpenVinoSession, openvino_arithmetic, openvino_name
-
-            single = self._bundle.manifest.has_single_form(
-                stage, precision, openvino_name(), openvino_arithmetic(precision)
-            )
-            return OpenVinoSession(replace(load, single=single), precision, streams=self._max_concurrency)
-        provider = provider_of(self.choice.provider, stage)
-        if provider is Provider.NATIVE:
-            return self._on_native(load)
-        if provider is Provider.TENSORRT_RTX:
-            return self._on_tensorrt_rtx(stage, load)
-        if provider not in _ON_CPU:
-            preload_gpu_libraries()
-        return OrtSession(load, provider, self._ort_providers(provider, facts))
-
-    def _on_native(self, load: Load) -> Runner:
-        """The audio tower, from the bundle's packed weights if it has them."""
-        from claprt.engines.native.session import NativeSession
-
-        manifest = self._bundle.manifest
-        stated = manifest.files.get(NATIVE_FILE)
-        if stated is None or manifest.judged_on(Stage.AUDIO, Precision.INT8, "native") is None:
-            return NativeSession(load)  # which compares what it packs with the graph
-        return NativeSession(load, (self._bundle.path / NATIVE_FILE, stated))
-
-    def _on_tensorrt_rtx(self, stage: Stage, load: Load) -> Runner:
-        """The engine that was built from a graph.
-
-        Raises:
-            ProviderUnavailableError: If the bundle has none, or it cannot be run here.
-        """
-        from claprt.engines.tensorrt_rtx_session import TensorRtxSession
-
-        engine = self._bundle.manifest.engine(stage, self.choice.of(stage))
-        if engine is None:
-            raise ProviderUnavailableError(f"the bundle has no TensorRT-RTX engine of {load.facts.file}")
-        probe = probe_feeds(load.facts, self._bundle.manifest.text.vocabulary)
-        return TensorRtxSession(replace(load, path=self._bundle.path / engine.file), engine, probe)
-
-    def _ort_providers(self, provider: Provider, facts: GraphInfo) -> ProviderOptions:
-        cpu, name = ORT_NAMES[Provider.CPU], ORT_NAMES[provider]
-        if provider is Provider.CPU:
-            return [cpu]
-        if provider is Provider.TENSORRT:
-            max_batch = max(self.choice.options.max_batch, _MAX_BATCH)
-            max_tokens = self._bundle.manifest.text.max_tokens
-            profile = profile_options(shape_profile(facts, max_batch=max_batch, max_tokens=max_tokens))
-            kept = engine_cache_options(self._cache, facts, profile)
-            return [(name, {**profile, **kept}), ORT_NAMES[Provider.CUDA], cpu]
-        return [(name, {"use_tf32": "0"}), cpu]  # fp32 shall be fp32; TF32 has ten bits of mantissa
 
     def close(self) -> None:
         """Release the sessions; calls that are running end first, and later ones raise `ClosedError`."""

@@ -4,8 +4,8 @@ onnxruntime has a plugin for OpenVINO as well. It offers no device on processors
 itself runs and is the fastest there is, and the same graph compiles to the same code either way: so OpenVINO is asked
 directly. It computes in bfloat16 of its own accord where the processor can, so fp32 is asked for where fp32 is meant.
 
-An audio tower whose form for one row was found right when it was exported (`claprt.bundle.graphs.SingleForm`) is run in
-that form alone, row by row. That takes a tenth to a quarter less processor time for one sound, and for many too, since a
+An audio tower whose form for one row was found right when it was exported (`claprt.bundle.engine_forms.SingleForm`) is run
+in that form alone, row by row. That takes a tenth to a quarter less processor time for one sound, and for many too, since a
 batch gains a few percent at most here (benchmarks/LOG.md). One session gives a sound the same vector alone and in a batch,
 to the bit; another one, with other threads, may sum in another order.
 """

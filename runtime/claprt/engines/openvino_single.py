@@ -10,7 +10,7 @@ function, let it fuse most of what is not a linear layer:
 
 OpenVINO has had wrong numbers where a normalisation, a reshape and a linear layer follow each other in int8
 (benchmarks/LOG.md), and this form is near to that: it is run only where the export has compared its vectors
-(`claprt.bundle.graphs.SingleForm`).
+(`claprt.bundle.engine_forms.SingleForm`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ import numpy as np
 
 from claprt.arrays import Array
 from claprt.bundle.digests import unchanged_file
-from claprt.bundle.graphs import EngineInfo, GraphInfo, Precision
+from claprt.bundle.engine_forms import EngineInfo
+from claprt.bundle.graphs import GraphInfo, Precision
 from claprt.engines.cuda_driver import CudaDriver
 from claprt.engines.onnxruntime_session import Load
 from claprt.engines.tensorrt import error_log

@@ -21,8 +21,8 @@ from claprt.model.vector_cache import VectorCache
 from claprt.validation import whole_number
 
 if TYPE_CHECKING:
+    from claprt.engines.choice import EngineOptions
     from claprt.engines.in_process import InProcessEngine
-    from claprt.engines.providers import EngineOptions
     from claprt.engines.triton.engine import TritonEngine
 
 
@@ -89,7 +89,7 @@ def load(
             not installed.
     """
     arguments = dict(locals())
-    from claprt.engines.providers import EngineOptions
+    from claprt.engines.choice import EngineOptions
 
     batch_size = whole_number("batch_size", batch_size)
     if batch_size < 1:
@@ -186,9 +186,9 @@ def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> 
 
 def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
     """The engine that runs the bundle here."""
+    from claprt.engines.choice import choose
     from claprt.engines.graph_cache import default_cache
     from claprt.engines.in_process import InProcessEngine, detect_hardware
-    from claprt.engines.providers import choose
 
     choice = choose(options, detect_hardware(), found.manifest)
     cache = default_cache()
@@ -203,7 +203,7 @@ def _served(url: str, precision: str | None, asked: EngineOptions, options: dict
     Raises:
         OptionError: If an option is for an engine in this process, is unknown, or asks for another precision.
     """
-    from claprt.engines.providers import EngineOptions
+    from claprt.engines.choice import EngineOptions
     from claprt.engines.triton.engine import TritonEngine
 
     for name in ("provider", "threads", "fallback"):

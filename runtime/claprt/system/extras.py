@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 _NAME = "claprt"
+_DISTRIBUTIONS = frozenset({"export", "native"})
+"""Extras that are distributions of this project, named after their folders."""
 
 
 def install_hint(*extras: str) -> str:
@@ -28,27 +30,31 @@ def install_hint(*extras: str) -> str:
     chosen = f"[{','.join(extras)}]"
     found = origin()
     url = str(found.get("url", ""))
-    what, before = [f"{_NAME}{chosen}"], ""
+    others = [extra for extra in extras if extra in _DISTRIBUTIONS]
+    what, editable = [f"{_NAME}{chosen}"], False
     if url.startswith("file:"):
         from urllib.request import url2pathname  # and an HTTP client, which nothing else needs
 
         path = Path(url2pathname(urlparse(url).path))
         if path.exists():
-            before = "-e " if found.get("dir_info", {}).get("editable", False) else ""
-            what = [f"{path}{chosen}"]
-            if "export" in extras:  # the other distribution, of the same folder: an index may have another build of it
-                beside = (
-                    path / "export" if path.is_dir() else path.with_name(path.name.replace("claprt-", "claprt_export-", 1))
-                )
-                what += [str(beside)] if beside.exists() else []
-            if "native" in extras and path.is_dir():
-                what, before = [str(path / "native")], ""
+            editable = bool(found.get("dir_info", {}).get("editable", False))
+            what = [f"{path}{chosen}", *(str(beside) for extra in others for beside in _beside(path, extra))]
     elif url:
         scheme = f"{found['vcs_info'].get('vcs', 'git')}+" if "vcs_info" in found else ""
         what = [f"{_NAME}{chosen} @ {scheme}{url}"]
-        if "export" in extras and scheme:
-            what.append(f"claprt-export @ {scheme}{url}#subdirectory=export")
-    return f"pip install {' '.join(f'{before}{shlex.quote(one)}' for one in what)}"
+        if scheme:
+            what += [f"{_NAME}-{extra} @ {scheme}{url}#subdirectory={extra}" for extra in others]
+    compiled = "native"  # is copied, not linked to
+    words = [f"{'-e ' if editable and Path(one).name != compiled else ''}{shlex.quote(one)}" for one in what]
+    return f"pip install {' '.join(words)}"
+
+
+def _beside(path: Path, extra: str) -> list[Path]:
+    """Another distribution of this project, of the same folder: an index may have another build of it."""
+    if path.is_dir():
+        return [path / extra] if (path / extra).exists() else []
+    version = path.name.split("-")[1]
+    return sorted(path.parent.glob(f"claprt_{extra}-{version}-*.whl"))[:1]
 
 
 @cache

@@ -2,6 +2,8 @@
 
     library     the C interface; the only importer of claprt_native
     packing     a graph in int8 to the packed weights that the library maps
+    constants   constants of a graph, restored where they are compacted
+    layout      the file of packed weights: its header, layers and normalisations
     session     the tower, as the engine in process runs it
 
 The text tower stays on onnxruntime.

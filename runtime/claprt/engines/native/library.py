@@ -21,6 +21,7 @@ ABI = 1
 SCALAR = "scalar"
 """The instruction set that every processor has, far slower than onnxruntime; for tests."""
 
+_ALIGNMENT = 64
 _RESOURCES = frozenset({"the system gives no more threads", "there is not enough memory"})
 """What `claprt_tower_open` says where the content is not at fault."""
 _FAULTS = {
@@ -147,6 +148,15 @@ class NativeLibrary:
         if code:
             raise ValueError(_FAULTS.get(code, f"it ended with code {code}"))
         return sums
+
+
+def aligned(content: bytes) -> Array:
+    """The same bytes at an address that is a multiple of 64, as `NativeLibrary.open_tower` takes them: uint8 [bytes]."""
+    memory = np.empty(len(content) + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    place = memory[start : start + len(content)]
+    place[:] = np.frombuffer(content, np.uint8)
+    return place
 
 
 @cache

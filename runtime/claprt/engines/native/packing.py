@@ -2,64 +2,26 @@
 
 The graph is walked in the order of its operations, which is that of `claprt_export.towers.audio`; whatever is different is
 refused. Nothing is lost: weights stay the bytes that they are, biases and zero points become what sums of products start
-with, and scales are folded into the normalisations. The layout is that of `native/src/packed_file.cpp`: a header of 128
-bytes, then arrays in a fixed order, each aligned to 64 bytes.
+with, and scales are folded into the normalisations.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from claprt.arrays import Array
-from claprt.bundle.onnx_graph import Attribute, Node, OnnxGraph, read_onnx_graph
+from claprt.bundle.onnx_graph import Node, OnnxGraph, read_onnx_graph
+from claprt.engines.native.constants import Constants, PackingError, require
+from claprt.engines.native.layout import Header, Layer, Writer
 
-FORMAT = 1
-"""Version of the layout."""
-_MAGIC = b"CLAPRTNT"
-_HEADER = struct.Struct("<8sIIQ32s5i4i4i5i")
-_ALIGNMENT = 64
-_TOKENS = 64
 _IMAGE_ROWS = 1024
 _MELS = 64
 _STAGES = 4
 _HEAD_WIDTHS = (16, 24, 32, 64)
 _MOST_CHANNELS, _MOST_BLOCKS, _MOST_HEADS, _MOST_DIMENSIONS, _MOST_FRAMES = 256, 64, 64, 4096, 4096
-_LOWEST_SCORE = -1e4
-"""Scores below that are 0 after a softmax as well, and stay within float32 when scores are added to them."""
 _WALKED = frozenset({"Gemm", "LayerNormalization", "Softmax", "Gelu", "Relu", "Sigmoid", "Where", "MatMul"})
-
-
-class PackingError(ValueError):
-    """A graph that is not one of the audio tower in int8 that the native engine runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A linear layer: weight [outputs, inputs], bias [outputs], and in bytes the scale and zero point of its input."""
-
-    source: str
-    weight: Array
-    bias: Array
-    scales: Array | None = None
-    """Of the sums of products [outputs], in bytes."""
-    input_scale: float = 1.0
-    input_zero: int = 0
-
-    @property
-    def inputs(self) -> int:
-        return int(self.weight.shape[1])
-
-    @property
-    def outputs(self) -> int:
-        return int(self.weight.shape[0])
-
-    @property
-    def in_bytes(self) -> bool:
-        return self.scales is not None
 
 
 def pack_tower(graph_file: bytes, sha256: str) -> bytes:
@@ -76,62 +38,31 @@ def pack_tower(graph_file: bytes, sha256: str) -> bytes:
         PackingError: If the graph is not one that the native engine runs, with what differs.
     """
     try:
-        return _Packer(read_onnx_graph(graph_file)).packed(bytes.fromhex(sha256))
+        return _Packer(read_onnx_graph(graph_file)).packed(sha256)
     except PackingError:
         raise
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError, struct.error) as error:
         raise PackingError(f"the graph is not an audio tower in int8: {error}") from error
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    """Refuse a graph of which something does not hold.
-
-    Raises:
-        PackingError: With what is said otherwise.
-    """
-    if not holds:
-        raise PackingError(otherwise)
-
-
 class _Packer:
     def __init__(self, graph: OnnxGraph) -> None:
-        self._constants = graph.constants
-        self._restored: dict[str, bool] = {}
-        self._makers = {name: node for node in graph.nodes for name in node.outputs}
-        self._walk = [node for node in graph.nodes if node.kind in _WALKED and self._computes(node)]
+        self._constants = Constants(graph)
+        self._makers = self._constants.makers
+        self._walk = [
+            node
+            for node in graph.nodes
+            if node.kind in _WALKED and not all(name in self._constants for name in node.inputs)
+        ]
         self._place = 0
-        self._out = bytearray()
-
-    def _computes(self, node: Node) -> bool:
-        return not all(self._is_constant(name) for name in node.inputs)
-
-    # ------------------------------------------------------------------------------------------------------ constants
-
-    def _is_constant(self, name: str) -> bool:
-        if name in self._constants:
-            return True
-        if name not in self._restored:
-            node = self._makers.get(name)
-            self._restored[name] = False  # of what is made of itself
-            self._restored[name] = (
-                node is not None and node.kind in _RESTORING and all(self._is_constant(one) for one in node.inputs)
-            )
-        return self._restored[name]
-
-    def _constant(self, name: str) -> Array:
-        """A constant, or what the nodes that restore a compacted one make of it."""
-        if name not in self._constants:
-            node = self._makers[name]
-            _require(node.kind in _RESTORING, f"{name!r} is not a constant")
-            self._constants[name] = _restored(node, [self._constant(one) for one in node.inputs])
-        return self._constants[name]
+        self._out = Writer()
 
     # ----------------------------------------------------------------------------------------------------------- walk
 
     def _next(self, kind: str) -> Node:
-        _require(self._place < len(self._walk), f"the graph ends where a {kind} is expected")
+        require(self._place < len(self._walk), f"the graph ends where a {kind} is expected")
         node = self._walk[self._place]
-        _require(node.kind == kind, f"the graph has a {node.kind} where a {kind} is expected")
+        require(node.kind == kind, f"the graph has a {node.kind} where a {kind} is expected")
         self._place += 1
         return node
 
@@ -151,36 +82,36 @@ class _Packer:
             name = node.inputs[0]
         return name
 
-    def _layer(self, node: Node) -> _Layer:
+    def _layer(self, node: Node) -> Layer:
         plain = node.attributes.get("alpha", 1.0) == node.attributes.get("beta", 1.0) == 1.0
-        _require(plain and not node.attributes.get("transA"), "a layer is not a plain product and a bias")
+        require(plain and not node.attributes.get("transA"), "a layer is not a plain product and a bias")
         weight_maker = self._makers.get(node.inputs[1])
         if weight_maker is not None and weight_maker.kind == "DequantizeLinear":
             return self._byte_layer(node, weight_maker)
-        weight = self._constant(node.inputs[1])
+        weight = self._constants[node.inputs[1]]
         weight = weight if node.attributes.get("transB") else weight.T
-        bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(len(weight), np.float32)
-        return _Layer(node.inputs[0], weight.astype(np.float32), bias.astype(np.float32))
+        bias = self._constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros(len(weight), np.float32)
+        return Layer(node.inputs[0], weight.astype(np.float32), bias.astype(np.float32))
 
-    def _byte_layer(self, node: Node, weight_maker: Node) -> _Layer:
+    def _byte_layer(self, node: Node, weight_maker: Node) -> Layer:
         restored = self._makers[node.inputs[0]]
         lowered = self._makers[restored.inputs[0]] if restored.kind == "DequantizeLinear" else restored
-        _require(lowered.kind == "QuantizeLinear", "the input of a layer in bytes is not lowered to bytes")
-        scale, zero = (self._constant(name) for name in lowered.inputs[1:3])
-        stored, scales = self._constant(weight_maker.inputs[0]), self._constant(weight_maker.inputs[1])
-        zeros = self._constant(weight_maker.inputs[2]) if len(weight_maker.inputs) > 2 else np.zeros(1)
+        require(lowered.kind == "QuantizeLinear", "the input of a layer in bytes is not lowered to bytes")
+        scale, zero = (self._constants[name] for name in lowered.inputs[1:3])
+        stored, scales = self._constants[weight_maker.inputs[0]], self._constants[weight_maker.inputs[1]]
+        zeros = self._constants[weight_maker.inputs[2]] if len(weight_maker.inputs) > 2 else np.zeros(1)
         plain = not zeros.any() and not node.attributes.get("transB") and stored.ndim == 2
         laid_out = plain and scale.size == 1 and zero.dtype == np.uint8 and stored.dtype == np.int8
-        _require(laid_out, "a layer in bytes is not laid out as claprt-export does it")
+        require(laid_out, "a layer in bytes is not laid out as claprt-export does it")
         outputs = stored.shape[1]
         sums = (float(scale.reshape(())) * scales.astype(np.float64)).reshape(outputs)
         counts = np.zeros(outputs, np.int64)
         if len(node.inputs) > 2:
             bias_maker = self._makers[node.inputs[2]]
-            counts = self._constant(bias_maker.inputs[0]).astype(np.int64)
-            same = np.allclose(self._constant(bias_maker.inputs[1]), sums, rtol=1e-5, atol=0)
-            _require(same, "a bias has another scale than the sums that it is added to")
-        return _Layer(
+            counts = self._constants[bias_maker.inputs[0]].astype(np.int64)
+            same = np.allclose(self._constants[bias_maker.inputs[1]], sums, rtol=1e-5, atol=0)
+            require(same, "a bias has another scale than the sums that it is added to")
+        return Layer(
             lowered.inputs[0],
             stored.T,
             counts.reshape(outputs),
@@ -192,97 +123,69 @@ class _Packer:
     def _norm(self, node: Node) -> tuple[Array, Array]:
         epsilon, axis = node.attributes.get("epsilon", 1e-5), node.attributes.get("axis", -1)
         known = isinstance(epsilon, float) and abs(epsilon - 1e-5) < 1e-9 and axis == -1
-        _require(known, "a normalisation has another epsilon than 1e-5, or another axis than the last")
-        weight, bias = (self._constant(name).astype(np.float64) for name in node.inputs[1:3])
+        require(known, "a normalisation has another epsilon than 1e-5, or another axis than the last")
+        weight, bias = (self._constants[name].astype(np.float64) for name in node.inputs[1:3])
         return weight, bias
-
-    # --------------------------------------------------------------------------------------------------------- output
-
-    def _put(self, values: Array | Iterable[float], dtype: str) -> None:
-        self._out += np.ascontiguousarray(values, dtype).tobytes()
-        self._out += bytes(-len(self._out) % _ALIGNMENT)
-
-    def _put_norm(self, norm: tuple[Array, Array], layer: _Layer | None = None) -> None:
-        """A normalisation; with the scale and zero point of the layer that takes what it gives."""
-        scale, zero = (layer.input_scale, layer.input_zero) if layer is not None and layer.in_bytes else (1.0, 0)
-        self._put(norm[0] / scale, "<f4")
-        self._put(norm[1] / scale + zero, "<f4")
-
-    def _put_layer(self, layer: _Layer, factor: float = 1.0) -> None:
-        """A layer whose outputs are multiplied by a factor."""
-        outputs, inputs = layer.weight.shape
-        fours = outputs % 4 == 0 and inputs % 4 == 0
-        _require(fours, f"a layer has {inputs} inputs and {outputs} outputs, which are not multiples of 4")
-        self._put((int(layer.in_bytes), inputs, outputs), "<i4")
-        if layer.scales is not None:
-            start = layer.bias - layer.input_zero * layer.weight.astype(np.int64).sum(1)
-            _require(bool(np.abs(start).max() < 1 << 31), "a bias and a zero point exceed 32 bits")
-            self._put(start, "<i4")
-            self._put(layer.scales * factor, "<f4")
-            self._put(layer.weight.reshape(outputs // 4, 4, inputs // 4, 4).transpose(0, 2, 1, 3), "i1")
-        else:
-            self._put(layer.bias * factor, "<f4")
-            self._put((layer.weight * factor).reshape(outputs // 4, 4, inputs).transpose(0, 2, 1), "<f4")
 
     # --------------------------------------------------------------------------------------------------------- tower
 
-    def packed(self, digest: bytes) -> bytes:
+    def packed(self, sha256: str) -> bytes:
         """The whole file."""
-        self._out = bytearray(_HEADER.size)
         frames = self._put_front()
         fused = self._peek() != "LayerNormalization"
         patch, patch_norm, fusion = self._front_layers(fused)
         dim = patch.outputs
-        self._put_layer(patch)
-        self._put_norm(patch_norm)
+        self._out.put_layer(patch)
+        self._out.put_norm(patch_norm)
         for layer in fusion:
-            self._put_layer(layer)
+            self._out.put_layer(layer)
         depths, heads = list[int](), list[int]()
         for stage in range(_STAGES):
             depth, of_stage = self._put_stage(dim << stage)
             depths.append(depth)
             heads.append(of_stage)
         joint = self._put_tail(dim << _STAGES - 1)
-        _require(self._place == len(self._walk), f"the graph goes on with a {self._peek()}")
+        require(self._place == len(self._walk), f"the graph goes on with a {self._peek()}")
         width = dim // max(heads[0], 1)
         known = width in _HEAD_WIDTHS and dim % 16 == 0
         known = known and all(count * width == dim << stage for stage, count in enumerate(heads))
-        _require(known, f"it has {dim} channels and {heads} heads; heads must be one of {_HEAD_WIDTHS} wide, everywhere")
+        require(known, f"it has {dim} channels and {heads} heads; heads must be one of {_HEAD_WIDTHS} wide, everywhere")
         known = dim <= _MOST_CHANNELS and min(depths) > 0 and max(depths) <= _MOST_BLOCKS and heads[-1] <= _MOST_HEADS
         known = known and joint % 32 == 0 and joint <= _MOST_DIMENSIONS and frames <= _MOST_FRAMES
         sizes = f"{dim} channels, {depths} blocks, {heads} heads, {frames} frames and vectors of {joint}"
-        _require(known, f"{sizes} are beyond the sizes of published towers")
-        self._out[: _HEADER.size] = _HEADER.pack(
-            _MAGIC, FORMAT, _HEADER.size, len(self._out), digest,
-            dim, frames, 4 if fused else 1, joint, width, *depths, *heads, *[0] * 5,
+        require(known, f"{sizes} are beyond the sizes of published towers")
+        return self._out.finished(
+            Header(
+                graph_sha256=sha256, dim=dim, frames=frames, views=4 if fused else 1, joint=joint, head_width=width,
+                depths=tuple(depths), heads=tuple(heads),
+            )
         )  # fmt: skip
-        return bytes(self._out)
 
     def _put_front(self) -> int:
         """Normalisation of log-mels and resize; gives the frames of a log-mel."""
         resize = self._next("MatMul")
         add = self._makers[resize.inputs[1]]
         multiply = self._makers[add.inputs[0]]
-        matrix = self._constant(resize.inputs[0])
+        matrix = self._constants[resize.inputs[0]]
         matrix = matrix.reshape(matrix.shape[-2:])
-        _require(add.kind == "Add" and multiply.kind == "Mul", "the image is normalised in another way")
-        _require(matrix.shape[0] == _IMAGE_ROWS, f"the image has {matrix.shape[0]} rows instead of {_IMAGE_ROWS}")
-        for values in (self._constant(multiply.inputs[1]), self._constant(add.inputs[1])):
-            _require(values.size == _MELS, f"a log-mel has {values.size} mel bins instead of {_MELS}")
-            self._put(values.reshape(_MELS), "<f4")
+        require(add.kind == "Add" and multiply.kind == "Mul", "the image is normalised in another way")
+        require(matrix.shape[0] == _IMAGE_ROWS, f"the image has {matrix.shape[0]} rows instead of {_IMAGE_ROWS}")
+        for values in (self._constants[multiply.inputs[1]], self._constants[add.inputs[1]]):
+            require(values.size == _MELS, f"a log-mel has {values.size} mel bins instead of {_MELS}")
+            self._out.put(values.reshape(_MELS), "<f4")
         frames = matrix.shape[1]
         first = np.minimum(np.argmax(matrix != 0, axis=1), frames - 4)
         taps = np.take_along_axis(matrix, first[:, None] + np.arange(4), axis=1)
         few = np.count_nonzero(matrix) == np.count_nonzero(taps)
-        _require(few, "a row of the image is made of more than four frames")
-        self._put(first, "<i4")
-        self._put(taps, "<f4")
+        require(few, "a row of the image is made of more than four frames")
+        self._out.put(first, "<i4")
+        self._out.put(taps, "<f4")
         self._first_gemm = self._next("Gemm")
         return int(frames)
 
-    def _front_layers(self, fused: bool) -> tuple[_Layer, tuple[Array, Array], list[_Layer]]:
+    def _front_layers(self, fused: bool) -> tuple[Layer, tuple[Array, Array], list[Layer]]:
         patch = self._layer(self._first_gemm)
-        fusion: list[_Layer] = []
+        fusion: list[Layer] = []
         if fused:
             local = self._layer(self._next("Gemm"))
             overall_down = self._layer(self._next("Gemm"))
@@ -294,10 +197,10 @@ class _Packer:
             self._skip("Sigmoid", "Where")
             fusion = [local, local_down, local_up, overall_down, overall_up]
             sizes = (local.inputs, local_down.inputs, local_up.outputs)
-            _require(sizes == (48, patch.outputs, patch.outputs), "the fusion of views has other sizes")
-        _require(patch.inputs == 16, "the patches are not of 4 x 4 pixels")
+            require(sizes == (48, patch.outputs, patch.outputs), "the fusion of views has other sizes")
+        require(patch.inputs == 16, "the patches are not of 4 x 4 pixels")
         in_floats = not any(layer.in_bytes for layer in (patch, *fusion))
-        _require(in_floats, "a layer before the first block is in bytes")
+        require(in_floats, "a layer before the first block is in bytes")
         return patch, self._norm(self._next("LayerNormalization")), fusion
 
     def _put_stage(self, channels: int) -> tuple[int, int]:
@@ -305,18 +208,18 @@ class _Packer:
         depth, heads = 0, 0
         while self._peek() == "LayerNormalization":
             node = self._walk[self._place]
-            size = self._constant(node.inputs[1]).size
+            size = self._constants[node.inputs[1]].size
             if size == 4 * channels:
                 self._place += 1
                 merging = self._layer(self._next("Gemm"))
                 self._check_fed(merging, node)
-                self._put_norm(self._norm(node), merging)
-                self._put_layer(merging)
+                self._out.put_norm(self._norm(node), merging)
+                self._out.put_layer(merging)
                 return depth, heads
             if self._place + 1 < len(self._walk) and self._is_end():
                 return depth, heads
             found = self._put_block(channels)
-            _require(heads in (0, found), "the blocks of a stage have different numbers of heads")
+            require(heads in (0, found), "the blocks of a stage have different numbers of heads")
             depth, heads = depth + 1, found
         return depth, heads
 
@@ -325,9 +228,9 @@ class _Packer:
         kinds = [node.kind for node in self._walk[self._place :]]
         return kinds == ["LayerNormalization", "Gemm", "Relu", "Gemm"]
 
-    def _check_fed(self, layer: _Layer, norm: Node) -> None:
+    def _check_fed(self, layer: Layer, norm: Node) -> None:
         fed = self._source(layer.source) == norm.outputs[0]
-        _require(fed, "a layer takes something else than the normalisation before it")
+        require(fed, "a layer takes something else than the normalisation before it")
 
     def _put_block(self, channels: int) -> int:
         norm = self._next("LayerNormalization")
@@ -338,10 +241,10 @@ class _Packer:
                 query.in_bytes, query.input_scale, query.input_zero,
             )  # fmt: skip
             same = same and (layer.inputs, layer.outputs) == (channels, channels)
-            _require(same, f"the attention of a block of {channels} channels has other layers")
+            require(same, f"the attention of a block of {channels} channels has other layers")
         self._skip("MatMul")
         softmax = self._next("Softmax")
-        scores = self._constant(self._makers[softmax.inputs[0]].inputs[1])
+        scores = self._constants[self._makers[softmax.inputs[0]].inputs[1]]
         self._skip("MatMul")
         projection = self._layer(self._next("Gemm"))
         mlp_norm = self._next("LayerNormalization")
@@ -350,79 +253,33 @@ class _Packer:
         gelu = self._next("Gelu")
         down = self._layer(self._next("Gemm"))
         exact = gelu.attributes.get("approximate", b"none") == b"none" and self._source(down.source) == gelu.outputs[0]
-        _require(exact, "an MLP is not two layers with an exact GELU between them")
+        require(exact, "an MLP is not two layers with an exact GELU between them")
         sizes = (up.inputs, up.outputs, down.outputs, projection.outputs)
         known = sizes == (channels, 4 * channels, channels, channels)
-        _require(known, f"the layers of a block of {channels} channels have other sizes")
-        self._put_norm(self._norm(norm), query)
-        self._put_layer(query, float(np.log2(np.e)))  # powers of two instead of e in the softmax
-        self._put_layer(key)
-        self._put_layer(value)
-        heads = self._put_scores(scores)
-        self._put_lowering(projection)
-        self._put_layer(projection)
-        self._put_norm(self._norm(mlp_norm), up)
-        self._put_layer(up)
-        self._put_lowering(down)
-        self._put_layer(down)
+        require(known, f"the layers of a block of {channels} channels have other sizes")
+        self._out.put_norm(self._norm(norm), query)
+        self._out.put_layer(query, float(np.log2(np.e)))  # powers of two instead of e in the softmax
+        self._out.put_layer(key)
+        self._out.put_layer(value)
+        heads = self._out.put_scores(scores)
+        self._out.put_lowering(projection)
+        self._out.put_layer(projection)
+        self._out.put_norm(self._norm(mlp_norm), up)
+        self._out.put_layer(up)
+        self._out.put_lowering(down)
+        self._out.put_layer(down)
         return heads
 
-    def _put_lowering(self, layer: _Layer) -> None:
-        self._put((1 / layer.input_scale, layer.input_zero), "<f4")
-
-    def _put_scores(self, scores: Array) -> int:
-        """Bias and mask [windows, heads, query, key], each pattern of windows once and transposed; gives the heads."""
-        windows, heads, queries, keys = scores.shape
-        _require(queries == keys == _TOKENS, f"a window has {queries} tokens instead of {_TOKENS}")
-        known: dict[bytes, int] = {}
-        which = [known.setdefault(window.tobytes(), len(known)) for window in scores]
-        patterns = np.stack([scores[which.index(pattern)] for pattern in range(len(known))])
-        self._put((len(patterns), windows), "<i4")
-        self._put(which, "<i4")
-        self._put(np.maximum(patterns.transpose(0, 1, 3, 2) * np.log2(np.e), _LOWEST_SCORE), "<f4")
-        return int(heads)
-
     def _put_tail(self, channels: int) -> int:
-        self._put_norm(self._norm(self._next("LayerNormalization")))
+        self._out.put_norm(self._norm(self._next("LayerNormalization")))
         first = self._layer(self._next("Gemm"))
         self._skip("Relu")
         second = self._layer(self._next("Gemm"))
         joint = first.outputs
         sizes = (first.inputs, second.inputs, second.outputs)
         known = not (first.in_bytes or second.in_bytes) and sizes == (channels, joint, joint)
-        _require(known, "the projection head has other layers")
+        require(known, "the projection head has other layers")
         for layer in (first, second):
-            self._put(layer.weight, "<f4")
-            self._put(layer.bias, "<f4")
+            self._out.put(layer.weight, "<f4")
+            self._out.put(layer.bias, "<f4")
         return joint
-
-
-def _number(attributes: dict[str, Attribute], name: str, default: int) -> int:
-    value = attributes.get(name, default)
-    _require(isinstance(value, int), f"the attribute {name} is not an integer")
-    return value if isinstance(value, int) else default
-
-
-def _scattered(node: Node, inputs: list[Array]) -> Array:
-    result = inputs[0].copy()
-    np.put_along_axis(result, inputs[1].astype(np.int64), inputs[2], axis=_number(node.attributes, "axis", 0))
-    return result
-
-
-def _restored(node: Node, inputs: list[Array]) -> Array:
-    """What a node makes of constants; the nodes that `claprt_export.graphs.compress_constants` writes."""
-    if node.kind == "Cast":
-        kinds = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16}
-        return inputs[0].astype(kinds[_number(node.attributes, "to", 0)])
-    if node.kind == "ConstantOfShape":
-        _require("value" not in node.attributes, "a constant is made of another number than zero")
-        return np.zeros(tuple(int(length) for length in inputs[0]), np.float32)
-    if node.kind == "ScatterElements":
-        return _scattered(node, inputs)
-    if node.kind == "Transpose":
-        order = node.attributes["perm"]
-        return inputs[0].transpose(order) if isinstance(order, tuple) else inputs[0].T
-    return inputs[0] * inputs[1] if node.kind == "Mul" else inputs[0] + inputs[1]
-
-
-_RESTORING = frozenset({"Cast", "ConstantOfShape", "ScatterElements", "Transpose", "Mul", "Add"})

@@ -7,7 +7,6 @@ run through it and through the graph on onnxruntime, and the vectors are compare
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import weakref
 from collections.abc import Mapping
@@ -19,8 +18,10 @@ from claprt._version import __version__
 from claprt.arrays import Array
 from claprt.bundle.digests import unchanged_file
 from claprt.bundle.graphs import NATIVE_FILE, FileInfo
-from claprt.engines.native.library import NativeLibrary, native_library, native_unavailable
-from claprt.engines.native.packing import FORMAT, PackingError, pack_tower
+from claprt.engines.native.constants import PackingError
+from claprt.engines.native.layout import FORMAT, HEADER_BYTES, Header, read_header
+from claprt.engines.native.library import NativeLibrary, aligned, native_library, native_unavailable
+from claprt.engines.native.packing import pack_tower
 from claprt.engines.onnxruntime_session import Load, OrtSession
 from claprt.engines.providers import ORT_NAMES, Provider
 from claprt.errors import BundleCorruptError, ProviderUnavailableError
@@ -30,7 +31,6 @@ from claprt.system.forks import never_end
 _LEAST_COSINE = 0.93
 """Between vectors of the packed tower and of its graph, the mean of the graph's subtracted from both, as in the quality
 gate: they differ by rounding, a wrong tower by far more."""
-_ALIGNMENT = 64
 
 
 class NativeSession:
@@ -71,9 +71,9 @@ class NativeSession:
         except (OSError, ValueError) as error:
             raise BundleCorruptError(f"{path} cannot be mapped: {describe_error(error)}") from error
         header = _header(content)
-        if header is not None and header[0] != self._library.format:
+        if header is not None and header.format != self._library.format:
             return None
-        if header is None or header[1] != load.facts.sha256:
+        if header is None or header.graph_sha256 != load.facts.sha256:
             raise BundleCorruptError(
                 f"{path} does not hold the packed weights of {load.facts.file}. Export the checkpoint again."
             )
@@ -101,9 +101,10 @@ class NativeSession:
                 content = _mapped(entry / NATIVE_FILE)
             except (OSError, ValueError):
                 content = None
-            if content is not None and _header(content) == (FORMAT, load.facts.sha256):
+            header = None if content is None else _header(content)
+            if content is not None and header is not None and header.graph_sha256 == load.facts.sha256:
                 return content
-        return _aligned(self._packed(load))
+        return aligned(self._packed(load))
 
     def _packed(self, load: Load) -> bytes:
         """Packed weights, after vectors of theirs were compared with the graph's.
@@ -131,7 +132,7 @@ class NativeSession:
             ProviderUnavailableError: If the vectors differ.
         """
         try:
-            tower = _Tower(self._library, _aligned(packed), load, None)
+            tower = _Tower(self._library, aligned(packed), load, None)
         except BundleCorruptError as error:  # what was packed here is of the graph
             raise ProviderUnavailableError(f"the native engine does not run {load.facts.file}: {error}") from error
         feeds = _test_inputs(load)
@@ -208,18 +209,5 @@ def _mapped(path: Path) -> Array:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
-def _aligned(content: bytes) -> Array:
-    """The same bytes at an address that is a multiple of 64, uint8 [bytes]."""
-    memory = np.empty(len(content) + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    aligned = memory[start : start + len(content)]
-    ctypes.memmove(aligned.ctypes.data, content, len(content))
-    return aligned
-
-
-def _header(content: Array) -> tuple[int, str] | None:
-    """Format, and sha256 of the packed graph; None where it is not a packed file."""
-    first = content[:56].tobytes()
-    if len(first) < 56 or first[:8] != b"CLAPRTNT":
-        return None
-    return int.from_bytes(first[8:12], "little"), first[24:56].hex()
+def _header(content: Array) -> Header | None:
+    return read_header(content[:HEADER_BYTES].tobytes())

@@ -17,10 +17,10 @@ from claprt.arrays import Array, AttentionMask, Embeddings, TokenIds
 from claprt.bundle.folder import Bundle
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import MANIFEST_FILE, TextConfig, parse_manifest
+from claprt.engines.choice import EngineOptions, choose
 from claprt.engines.engine import Engine
 from claprt.engines.graph_cache import default_cache
 from claprt.engines.in_process import InProcessEngine, detect_hardware
-from claprt.engines.providers import EngineOptions, choose
 from claprt.errors import ArrayError, ClaprtError, ProviderError
 
 Inputs = Mapping[str, Array]

@@ -213,9 +213,8 @@ def _add_facts(path: Path, model: str, wanted: Build) -> None:
 
 def _for_tensorrt(text: str, model: str, wanted: Build) -> str:
     """What TensorRT has to be told of this very graph."""
-    if (
-        wanted.precision in _INT8
-    ):  # onnxruntime's own kernels run them: TensorRT takes no unsigned bytes, and the others as plans
+    if wanted.precision in _INT8:
+        # onnxruntime's own kernels run them: TensorRT takes no unsigned bytes, and the others as plans
         return re.sub(r"(?ms)^optimization \{.*?^\}\n", "", text)
     digest = wanted.bundle.manifest.graph(STAGES[model], wanted.precision).sha256[:12]
     text = text.replace(f'"{ENGINE_CACHE}"', f'"{ENGINE_CACHE}-{digest}"')
