@@ -21,6 +21,7 @@ from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import Manifest
 from claprt.errors import ClaprtError
+from claprt.library.library import open_library
 from claprt.model.clap import Clap
 from claprt.model.load import load
 from claprt.model.results import EmbeddedSound
@@ -45,6 +46,7 @@ __all__ = [
     "classify",
     "embed",
     "load",
+    "open_library",
     "read_bundle",
     "sample_path",
     "similarity",

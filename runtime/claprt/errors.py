@@ -24,6 +24,11 @@
     │       └── ServerUnavailableError (ConnectionError)  it cannot be reached, or gave no answer in time
     ├── ClosedError                  (RuntimeError)       a model or an engine was used after close()
     ├── FingerprintError             (ValueError)         vectors would be others than those that were asked for
+    ├── LibraryError                                      a library of sounds cannot be used
+    │   ├── LibraryNotFoundError     (FileNotFoundError)  no library there
+    │   ├── LibraryVersionError      (ValueError)         its format is another release's
+    │   ├── LibraryCorruptError      (ValueError)         a file of it is damaged, or not what it should be
+    │   └── LibraryWriteError        (OSError)            the disk is full, or refuses
     └── MissingDependencyError       (ImportError)        an optional package; the message says what installs it
 
 Each message states what was requested, what was found and what to do. Catch `ClaprtError` for all of them, or the built-in
@@ -125,6 +130,26 @@ class FingerprintError(ClaprtError, ValueError):
     """A model does not have the fingerprint that was required."""
 
 
+class LibraryError(ClaprtError):
+    """A library of sounds cannot be used."""
+
+
+class LibraryNotFoundError(LibraryError, FileNotFoundError):
+    """No library at the path."""
+
+
+class LibraryVersionError(LibraryError, ValueError):
+    """The library has a format that this release does not read."""
+
+
+class LibraryCorruptError(LibraryError, ValueError):
+    """A file of the library is damaged, or not what the manifest says."""
+
+
+class LibraryWriteError(LibraryError, OSError):
+    """The library cannot be written, as on a disk that is full; what it held before is intact."""
+
+
 class MissingDependencyError(ClaprtError, ImportError):
     """An optional package is not installed."""
 
@@ -147,6 +172,10 @@ class UnfinishedHeaderWarning(UserWarning):
 
 class CacheWarning(UserWarning):
     """A cache folder is full, so vectors are kept in memory only."""
+
+
+class LibraryWarning(UserWarning):
+    """A part of a library is damaged and was left out."""
 
 
 class AssumedRateWarning(UserWarning):

@@ -1,0 +1,8 @@
+"""A library of sounds: embedded once, kept as Parquet, searched and read by other tools. Begin at `library`.
+
+manifest    what a library holds and which model made it: `library.json`
+schema      columns of the rows and of the failures
+store       the folder: immutable parts, read by anyone, written by one
+commits     the log that makes a change of several files one change
+library     `Library` and `open_library`, what callers use
+"""

@@ -1,0 +1,73 @@
+"""Columns of a library's tables, and pyarrow, which reads and writes them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, TypeAlias
+
+from claprt.errors import MissingDependencyError
+from claprt.system.extras import install_hint
+
+Schema: TypeAlias = Any
+"""A `pyarrow.Schema`; pyarrow has no annotations."""
+Table: TypeAlias = Any
+"""A `pyarrow.Table`."""
+RecordBatch: TypeAlias = Any
+"""A `pyarrow.RecordBatch`."""
+
+DTYPES = ("float32", "float16")
+"""Of the stored vectors."""
+WHOLE_SOUND = -1
+"""`window` of a row whose vector is that of the whole sound."""
+
+
+def arrow() -> Any:
+    """The module `pyarrow`, with `pyarrow.parquet`.
+
+    Raises:
+        MissingDependencyError: If it is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise MissingDependencyError(f"A library is read and written with pyarrow: {install_hint('library')}") from error
+
+
+def row_schema(dim: int, dtype: str) -> Schema:
+    """Columns of the rows.
+
+    Args:
+        dim: Length of a vector.
+        dtype: Of the stored vectors, `float32` or `float16`.
+    """
+    pa = arrow()
+    vector = pa.list_(pa.field("element", pa.type_for_alias(dtype), nullable=False), dim)
+    return pa.schema([
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime", pa.float64(), nullable=False),
+        pa.field("duration_s", pa.float64()),
+        pa.field("sample_rate", pa.int32(), nullable=False),
+        pa.field("channels", pa.int32(), nullable=False),
+        pa.field("window", pa.int32(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("embedding", vector, nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("missing", pa.bool_(), nullable=False),
+    ])  # fmt: skip
+
+
+def failure_schema() -> Schema:
+    """Columns of the failures."""
+    pa = arrow()
+    return pa.schema([
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime", pa.float64(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ])  # fmt: skip
