@@ -4,23 +4,28 @@ python benchmarks/gpu.py [--sizes tiny base] [--batches 1 8 64] [--out FILE]
 
 For a machine with a GPU, torch with CUDA and onnxruntime-gpu; TensorRT and TensorRT-RTX where they are installed, the
 latter with engines that are built for the card that is there. `--device cpu` goes through the same steps on the CPU, to see
-that they work. Seeded weights of the true sizes; torch runs our own towers, whose vectors are LAION's. What is timed is the
-audio tower from log-mels in the machine's memory to vectors in the machine's memory.
+that they work. Seeded weights of the true sizes; torch runs our own towers, whose vectors are LAION's.
 
-Every vector of a batch is compared with that of `cpu fp32`. A pair of ours below its limit makes the exit status 1, and so
-does a run without a single pair of ours. What an engine raises is recorded, and the others go on. The file is written after
-every engine, so that a process that dies leaves what it has found.
+What is timed is the audio tower from log-mels in the machine's memory to vectors in the machine's memory, `batch N`. Of our
+pairs the whole call is timed too: `N sounds` of ten seconds from waveforms to vectors, with the front end on the CPU, and
+`N texts`.
+
+Every vector is compared with that of `cpu fp32`. A pair of ours below its limit makes the exit status 1, and so does a run
+without a single pair of ours. What an engine raises is recorded, and the others go on. The file is written after every
+engine, so that a process that dies leaves what it has found.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +37,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import claprt  # noqa: E402
-from benchmarks.cases import RATE, sounds  # noqa: E402
+from benchmarks.cases import RATE, labels, sounds  # noqa: E402
 from claprt.audio.log_mel import log_mel  # noqa: E402
 from claprt.bundle.folder import read_bundle  # noqa: E402
 from claprt.bundle.manifest import Manifest, MelSpec  # noqa: E402
@@ -76,6 +81,14 @@ Call = Callable[[Any], Any]
 Rows = dict[str, Any]
 
 
+class Case(NamedTuple):
+    """What engines are given, and the vectors that they should give."""
+
+    name: str
+    given: Any
+    expected: Any
+
+
 class Measured:
     """What has been found so far, in the file that it is written to."""
 
@@ -86,7 +99,7 @@ class Measured:
 
     def row(self, size: str, engine: str) -> Rows:
         """The row of an engine."""
-        return self.sizes.setdefault(size, {}).setdefault(engine, {"batches": {}})
+        return self.sizes.setdefault(size, {}).setdefault(engine, {"cases": {}})
 
     def failed(self, size: str, engine: str, what: str, error: Exception) -> None:
         """Records what an engine raised."""
@@ -107,7 +120,7 @@ class Measured:
     def ours(self) -> int:
         """Pairs of ours that have been timed."""
         return sum(
-            engine.startswith("claprt ") and bool(row["batches"]) for r in self.sizes.values() for engine, row in r.items()
+            engine.startswith("claprt ") and bool(row["cases"]) for r in self.sizes.values() for engine, row in r.items()
         )
 
     def write(self) -> None:
@@ -124,11 +137,14 @@ def log_mels(batch: int, spec: MelSpec) -> Any:
 def bundle_of(size: str, options: argparse.Namespace) -> Path:
     """The bundle of a size, exported if it is not there."""
     bundle: Path = options.work / f"gpu-{size}-{options.device}"
+    rtx = importlib.util.find_spec("tensorrt_rtx") is not None
     if not bundle.exists():
-        precisions = "fp32,fp16,int8-symmetric" if options.device == "cuda" else "fp32"
-        export = [str(Path(sys.executable).with_name("claprt-export")), f"untrained-{size}", "--precision", precisions]
+        precisions = ["fp32"]
+        if options.device == "cuda":
+            precisions += ["fp16", "int8-symmetric"] if rtx else ["fp16"]
+        export = [sys.executable, "-m", "claprt_export", f"untrained-{size}", "--precision", ",".join(precisions)]
         subprocess.run([*export, "--out", str(bundle)], check=True)
-    if options.device == "cuda":
+    if options.device == "cuda" and rtx:
         add_engines(bundle)
     return bundle
 
@@ -154,10 +170,19 @@ def tower_of(size: str, manifest: Manifest) -> Any:
     return checkpoint.audio_tower().eval()
 
 
-def loaded(bundle: Path, pair: Pair, largest: int) -> Call:
-    """A pair of ours."""
-    engine = claprt.load(bundle, provider=pair.provider, precision=pair.precision, batch_size=largest).engine
-    return lambda mels: engine.audio(mels, None)
+def loaded(bundle: Path, pair: Pair, largest: int) -> claprt.Clap:
+    """A pair of ours, with its audio tower on the device."""
+    return claprt.load(bundle, provider=pair.provider, precision=pair.precision, batch_size=largest)
+
+
+def audio_tower(clap: claprt.Clap) -> Call:
+    """The audio tower alone."""
+    return lambda mels: clap.engine.audio(mels, None)
+
+
+def whole_call(clap: claprt.Clap) -> Call:
+    """All of a call, for sounds or for texts."""
+    return lambda given: clap.embed_text(given) if isinstance(given[0], str) else clap.embed_audio(given, RATE)
 
 
 def torch_calls(tower: Any, device: str) -> dict[str, Call]:
@@ -179,31 +204,48 @@ def torch_calls(tower: Any, device: str) -> dict[str, Call]:
 
 
 def measure(size: str, options: argparse.Namespace, found: Measured) -> None:
-    """Parity, p50 and p95 and sounds in a second, of every engine, at every batch."""
+    """Parity, p50 and p95 and sounds in a second, of every engine, at every batch; then those of our whole calls."""
     bundle = bundle_of(size, options)
-    clap = claprt.load(bundle, provider="cpu", precision="fp32")
+    clap = claprt.load(bundle, provider="cpu", precision="fp32", batch_size=max(options.batches))
     tower = tower_of(size, clap.manifest).to(options.device)
-    ours: dict[str, Call] = {}
+    ours: dict[str, claprt.Clap] = {}
     for pair in PAIRS[options.device]:
         found.row(size, pair.name)["limit"] = LIMITS[pair.precision]
         try:
             ours[pair.name] = loaded(bundle, pair, max(options.batches))
         except Exception as error:  # noqa: BLE001 - of whatever kind, the others shall be measured
             found.failed(size, pair.name, "loading", error)
+    whole = {engine: whole_call(model) for engine, model in ours.items()}
+    for case in whole_cases(clap, options.batches):
+        compared_and_timed(size, whole, case, options.turns, found)
     for batch in options.batches:
         mels = log_mels(batch, clap.manifest.audio.mel)
-        expected = clap.engine.audio(mels, None)
-        calls = torch_calls(tower, options.device) | ours
-        calls = {engine: call for engine, call in calls.items() if compared(size, engine, call, mels, expected, found)}
-        timed(size, calls, mels, options.turns, found)
+        case = Case(f"batch {batch}", mels, clap.engine.audio(mels, None))
+        towers = {engine: audio_tower(model) for engine, model in ours.items()}
+        compared_and_timed(size, torch_calls(tower, options.device) | towers, case, options.turns, found)
 
 
-def compared(size: str, engine: str, call: Call, mels: Any, expected: Any, found: Measured) -> bool:
-    """Records the smallest cosine of a batch, every row of it; False if the engine raised something."""
+def whole_cases(clap: claprt.Clap, batches: list[int]) -> Iterator[Case]:
+    """Sounds and texts, as many as in the smallest and the largest batch."""
+    for count in sorted({min(batches), max(batches)}):
+        waveforms = sounds(count, 10.0, RATE)
+        yield Case(f"{count} sounds", waveforms, clap.embed_audio(waveforms, RATE))
+        texts = labels(count, words=True)
+        yield Case(f"{count} texts", texts, clap.embed_text(texts))
+
+
+def compared_and_timed(size: str, calls: dict[str, Call], case: Case, turns: int, found: Measured) -> None:
+    """Records what engines give for a case, and how fast those that give something are."""
+    calls = {engine: call for engine, call in calls.items() if compared(size, engine, call, case, found)}
+    timed(size, calls, case, turns, found)
+
+
+def compared(size: str, engine: str, call: Call, case: Case, found: Measured) -> bool:
+    """Records the smallest cosine of a case, every row of it; False if the engine raised something."""
     try:
-        cosines = [cosine(call(mels), expected) for _ in range(WARM_UPS)]
+        cosines = [cosine(call(case.given), case.expected) for _ in range(WARM_UPS)]
     except Exception as error:  # noqa: BLE001
-        found.failed(size, engine, f"batch {len(mels)}", error)
+        found.failed(size, engine, case.name, error)
         return False
     row = found.row(size, engine)
     row["cosine"] = min(*cosines, row.get("cosine", 1.0))
@@ -218,24 +260,24 @@ def cosine(vectors: Any, expected: Any) -> float:
     return float(np.nan_to_num((low * full).sum(1) / lengths, nan=-1.0).min())
 
 
-def timed(size: str, calls: dict[str, Call], mels: Any, turns: int, found: Measured) -> None:
+def timed(size: str, calls: dict[str, Call], case: Case, turns: int, found: Measured) -> None:
     """Times engines in turns, and records each."""
     taken: dict[str, list[float]] = {engine: [] for engine in calls}
     for _ in range(turns):
         for engine in list(taken):
             started = time.perf_counter()
             try:
-                calls[engine](mels)
+                calls[engine](case.given)
             except Exception as error:  # noqa: BLE001
-                found.failed(size, engine, f"batch {len(mels)}, timed", error)
+                found.failed(size, engine, f"{case.name}, timed", error)
                 del taken[engine]
                 continue
             taken[engine].append(1000 * (time.perf_counter() - started))
     for engine, ms in taken.items():
         p50, p95 = np.percentile(ms, [50, 95])
         row = found.row(size, engine)
-        row["batches"][str(len(mels))] = {"p50_ms": p50, "p95_ms": p95, "sounds_per_s": 1000 * len(mels) / p50}
-        print(f"{size} batch {len(mels)}: {engine}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, cosine {row['cosine']:.9f}")
+        row["cases"][case.name] = {"p50_ms": p50, "p95_ms": p95, "per_s": 1000 * len(case.given) / p50}
+        print(f"{size}, {case.name}: {engine}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, cosine {row['cosine']:.9f}", flush=True)
     found.write()
 
 
@@ -252,7 +294,12 @@ def main() -> int:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    facts = {"device": device, "torch": torch.__version__, "onnxruntime": onnxruntime_version()}
+    facts = {
+        "device": device,
+        "cpus": str(len(os.sched_getaffinity(0))),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime_version(),
+    }
     found = Measured(options.out or options.work / "gpu.json", facts)
     for size in options.sizes:
         measure(size, options, found)

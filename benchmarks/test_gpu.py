@@ -16,7 +16,7 @@ from claprt.bundle.folder import read_bundle
 from tests.tiny import write_tiny_bundle
 
 EXPECTED: Any = np.eye(4, 512)
-MELS: Any = np.zeros((4, 1, 2, 2), np.float32)
+CASE = gpu.Case("batch 4", np.zeros((4, 1, 2, 2), np.float32), EXPECTED)
 
 
 def measured(path: Path) -> gpu.Measured:
@@ -29,16 +29,16 @@ def test_every_row_counts(tmp_path: Path) -> None:
     """The last of a batch is as wrong as the first, and a vector that is no number is wrong as well."""
     path = tmp_path / "made" / "gpu.json"
     found = measured(path)
-    assert gpu.compared("tiny", "claprt cuda fp32", lambda _: EXPECTED, MELS, EXPECTED, found)
+    assert gpu.compared("tiny", "claprt cuda fp32", lambda _: EXPECTED, CASE, found)
     assert found.broken() == []
     off = EXPECTED.copy()
     off[3, 7] = 0.01
-    assert gpu.compared("tiny", "claprt cuda fp32", lambda _: off, MELS, EXPECTED, found)
+    assert gpu.compared("tiny", "claprt cuda fp32", lambda _: off, CASE, found)
     (said,) = found.broken()
     assert said.startswith("tiny: claprt cuda fp32: cosine 0.99995")
     assert json.loads(path.read_text())["sizes"]["tiny"]["claprt cuda fp32"]["cosine"] < 0.999999
     other = measured(path)
-    gpu.compared("tiny", "claprt cuda fp32", lambda _: np.full_like(EXPECTED, np.nan), MELS, EXPECTED, other)
+    gpu.compared("tiny", "claprt cuda fp32", lambda _: np.full_like(EXPECTED, np.nan), CASE, other)
     assert len(other.broken()) == 1
 
 
@@ -56,13 +56,13 @@ def test_an_engine_that_fails_does_not_end_the_run(tmp_path: Path, capsys: pytes
 
     engines: dict[str, gpu.Call] = {"claprt cuda fp32": tiring, "torch eager fp32": lambda _: EXPECTED}
     for engine, call in engines.items():
-        assert gpu.compared("tiny", engine, call, MELS, EXPECTED, found)
-    gpu.timed("tiny", engines, MELS, 3, found)
+        assert gpu.compared("tiny", engine, call, CASE, found)
+    gpu.timed("tiny", engines, CASE, 3, found)
     rows = json.loads(path.read_text())["sizes"]["tiny"]
     assert rows["claprt cuda fp32"]["errors"] == ["batch 4, timed: MemoryError: CUDA out of memory"]
-    assert rows["claprt cuda fp32"]["batches"] == {}
-    assert set(rows["torch eager fp32"]["batches"]) == {"4"}
-    assert not gpu.compared("tiny", "claprt cuda fp32", tiring, MELS, EXPECTED, found)
+    assert rows["claprt cuda fp32"]["cases"] == {}
+    assert set(rows["torch eager fp32"]["cases"]) == {"batch 4"}
+    assert not gpu.compared("tiny", "claprt cuda fp32", tiring, CASE, found)
     assert found.ours() == 0
     assert "out of memory" in capsys.readouterr().err
 
