@@ -15,6 +15,8 @@ from claprt.system.telemetry import switch_off as _switch_off
 _switch_off()  # before onnxruntime or OpenVINO is imported
 
 # ruff: noqa: E402
+import importlib
+
 from claprt import _moved
 from claprt._version import __version__
 from claprt.bundle.folder import read_bundle
@@ -32,8 +34,13 @@ from claprt.tasks.functions import classify, embed, similarity, tag
 from claprt.tasks.joint_embedding import JointEmbedding
 from claprt.tasks.tagging import Tagging
 
+if TYPE_CHECKING:
+    from claprt.evaluation.scores.functions import score
+    from claprt.evaluation.scores.streaming import ClapScore
+
 __all__ = [
     "Clap",
+    "ClapScore",
     "ClaprtError",
     "Classification",
     "EmbeddedSound",
@@ -49,6 +56,7 @@ __all__ = [
     "open_library",
     "read_bundle",
     "sample_path",
+    "score",
     "similarity",
     "tag",
 ]
@@ -56,6 +64,10 @@ __all__ = [
 _moved.install(_moved.MODULES, _moved.NAMES)
 
 if not TYPE_CHECKING:
+    _LATER = {"ClapScore": "claprt.evaluation.scores.streaming", "score": "claprt.evaluation.scores.functions"}
+    """Names that few programs need, imported when they are first looked up."""
 
     def __getattr__(name: str) -> object:
+        if name in _LATER:
+            return getattr(importlib.import_module(_LATER[name]), name)
         return _moved.attribute(__name__, name)

@@ -1,7 +1,7 @@
 """The `claprt` command. May import every room.
 
 A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `inspect`,
-`latency`, `serve`, `similarity`, `tag`, `triton`. What they share:
+`latency`, `rank`, `score`, `serve`, `similarity`, `tag`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
@@ -31,6 +31,8 @@ from claprt.cli import (
     evaluate,
     inspect,
     latency,
+    rank,
+    score,
     serve,
     similarity,
     tag,
@@ -107,7 +109,21 @@ def parser() -> argparse.ArgumentParser:
     commands = command.add_subparsers(
         title="commands", prog="claprt", metavar="COMMAND", required=True, parser_class=CommandParser
     )
-    for module in (demo, embed, classify, tag, similarity, serve, evaluate, calibrate, inspect, latency, triton):
+    for module in (
+        demo,
+        embed,
+        classify,
+        tag,
+        similarity,
+        rank,
+        score,
+        serve,
+        evaluate,
+        calibrate,
+        inspect,
+        latency,
+        triton,
+    ):
         module.add(commands)
     for each in commands.choices.values():
         each.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
