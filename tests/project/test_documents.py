@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-_PAGES = ("index", "tutorial", "tasks", "search", "inputs", "migrate", "projection")
+_PAGES = ("index", "tutorial", "tasks", "search", "inputs", "migrate", "projection", "scores-report")
 EXAMPLES = ("README.md", *(f"docs/{page}.md" for page in _PAGES))
 """Documents whose Python blocks run, with the small model or a bundle that is called `bundle`."""
 
