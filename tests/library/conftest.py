@@ -43,7 +43,9 @@ def rows_of(store: Store, paths: list[str], *, windows: int = 1, seed: int = 0) 
         "channels": [1] * count,
         "window": list(range(windows)) * len(paths),
         "start_s": [10.0 * window for window in range(windows)] * len(paths),
-        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=schema.field("embedding").type),
+        "embedding": pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.reshape(-1).astype(store.manifest.dtype)), type=schema.field("embedding").type
+        ),
         "fingerprint": [store.manifest.fingerprint] * count,
         "missing": [False] * count,
     }

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.audio.sound import AudioSource
 from claprt.errors import FingerprintError
 from claprt.library.manifest import LibraryManifest
 from claprt.library.schema import RecordBatch, Table, arrow
+from claprt.library.search.hits import Hit
+from claprt.library.search.query import Query
+from claprt.library.search.searcher import Request, Searcher
 from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
 
@@ -32,6 +39,8 @@ class Library:
         self._bundle = bundle
         self._options = options
         self._model: Clap | None = None
+        self.searcher = Searcher(store)
+        """What `search` uses."""
 
     @property
     def folder(self) -> Path:
@@ -77,6 +86,66 @@ class Library:
                     "it (bundle=), or index the sounds into a new library."
                 ) from error
         return self._model
+
+    def search(
+        self,
+        text: str | Iterable[str] | None = None,
+        audio: AudioSource | Iterable[AudioSource] | None = None,
+        vector: NDArray[np.floating] | Sequence[float] | Sequence[NDArray[np.floating]] | None = None,
+        minus: str | Iterable[str] | None = None,
+        k: int = 10,
+        where: str | None = None,
+        windows: bool = True,
+        *,
+        like: str | Iterable[str] | None = None,
+        unlike: str | Iterable[str] | None = None,
+        sample_rate: int | None = None,
+        names: float = 0.0,
+        missing: bool = False,
+    ) -> list[Hit]:
+        """Find the sounds that are nearest to a query.
+
+        The vectors of all that is wanted, each of length 1, are added up and scaled to length 1: p. The same of what is not
+        wanted gives m. The query is p, or p − 0.5 m scaled to length 1; the score of a sound is the largest cosine of its
+        rows with it. Texts longer than the model's number of tokens (77) are truncated, as `Clap.embed_text` does.
+
+        Args:
+            text: One text or several.
+            audio: One sound or several, as `Clap.embed_audio` takes them.
+            vector: [dim] or [n, dim] floats of any length, in the space of the library's fingerprint.
+            minus: Texts that sounds should not be like.
+            k: Hits at most; all sounds that may be found if there are fewer.
+            where: A condition in SQL on columns of the library, such as `duration_s < 2 AND path LIKE '%kick%'`.
+            windows: Whether hits state the score of each of their windows.
+            like: Ids of sounds in the library to find the like of; they themselves are left out.
+            unlike: Ids of sounds in the library that hits should not be like; they themselves are left out.
+            sample_rate: Rate of arrays in `audio`, in Hz.
+            names: How much the words of `text` in paths add to the score: this for the path that fits best (BM25), less
+                for others. 0.2 suits folders of named samples; with 0, the default, only the sound counts.
+            missing: Whether sounds that have vanished since they were indexed are found as well.
+
+        Returns:
+            Hits, best first; sounds of equal score in the order of the library.
+
+        Raises:
+            OptionError: If there is nothing to look for, a filter is not valid, or an option has no such value.
+            ArrayError: If `vector` has another shape, or holds NaN or infinity.
+            LibraryError: If the library cannot be read, or what searches need cannot be written beside it.
+            ClaprtError: If a text or a sound cannot be embedded, or the library's model cannot be loaded.
+        """
+        query = Query(text=text, audio=audio, vector=vector, like=like, minus=minus, unlike=unlike, sample_rate=sample_rate)
+        request = Request(query=query, k=k, where=where, windows=windows, names=names, missing=missing)
+        return self.searcher.search(request, lambda: self.model)
+
+    def vectors(self) -> NDArray[np.floating]:
+        """All vectors [rows, dim] as they are stored, float32 or float16, memory-mapped for reading.
+
+        Rows are those of `to_arrow`, in their order. The array stays as it is when the library changes.
+
+        Raises:
+            LibraryError: If the library cannot be read, or what searches need cannot be written beside it.
+        """
+        return self.searcher.snapshot().vectors
 
     def __len__(self) -> int:
         """Number of rows, those of vanished sounds included."""

@@ -112,7 +112,7 @@ class Store:
             try:
                 content = self.read(part, columns)
             except LibraryCorruptError as error:
-                self._warn(part.file, str(error))
+                self.leave_out(part.file, str(error))
                 continue
             yield part, content
 
@@ -175,11 +175,11 @@ class Store:
             except FileNotFoundError:
                 raise
             except (OSError, ValueError) as error:
-                self._warn(file, self._sentence(file, describe_error(error)))
+                self.leave_out(file, self._sentence(file, describe_error(error)))
                 return None
             missing = set(self.schema(file.partition("/")[0]).names) - names
             if missing:
-                self._warn(file, self._sentence(file, f"it lacks the columns {', '.join(sorted(missing))}"))
+                self.leave_out(file, self._sentence(file, f"it lacks the columns {', '.join(sorted(missing))}"))
                 return None
             self._rows[file] = rows
         return self._rows[file]
@@ -198,7 +198,8 @@ class Store:
             "`claprt index` with the same sources again: what it held is embedded anew."
         )
 
-    def _warn(self, file: str, sentence: str) -> None:
+    def leave_out(self, file: str, sentence: str) -> None:
+        """Leave a damaged file out from now on, with a warning the first time."""
         if file not in self.damaged:
             self.damaged[file] = sentence
             warnings.warn(sentence, LibraryWarning, stacklevel=3)

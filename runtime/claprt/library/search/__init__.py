@@ -1,0 +1,12 @@
+"""Search of a library: derived files that may be deleted at any time, exact scan, filters, names, approximate index.
+
+searcher     a query's hits, from all of the below
+query        texts, sounds and vectors to one unit vector
+hits         what a search gives
+derived      the files under `LIBRARY/index`: brought up to date as parts come and go
+derived_part one part of the library in the form that searches need
+snapshot     those files, opened
+scan         exact nearest rows through int8 codes with a bound on their error
+filters      `where`: conditions on columns, by DuckDB
+names        words in paths, by SQLite's full-text search
+"""

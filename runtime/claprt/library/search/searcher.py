@@ -1,0 +1,253 @@
+"""A query's hits in a library: derived files brought up to date, then filter, names, exact or approximate search."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.arrays import Embedding, Embeddings
+from claprt.engines.hardware import default_threads
+from claprt.errors import OptionError
+from claprt.library.schema import WHOLE_SOUND
+from claprt.library.search.derived import DerivedFiles
+from claprt.library.search.derived_part import VANISHED
+from claprt.library.search.filters import Filter
+from claprt.library.search.hits import Hit
+from claprt.library.search.query import Query, query_vector
+from claprt.library.search.scan import Found, Mask, exact_cosines, nearest_sounds
+from claprt.library.search.snapshot import Snapshot
+from claprt.library.store import PartGoneError, Store
+from claprt.model.clap import Clap
+from claprt.model.results import mean_pool
+from claprt.validation import whole_number
+
+FOLDER = "index"
+"""Subfolder of a library that holds what searches derive."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How a library is searched."""
+
+    threads: int | None = None
+    """Of the scan; by default the physical cores that this process may use."""
+    memory_mb: float = 1000
+    """Bound on the pages of the scanned file that stay in memory while it is searched; a larger file is read again from the
+    system's cache for every query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One search."""
+
+    query: Query
+    k: int = 10
+    where: str | None = None
+    windows: bool = True
+    names: float = 0.0
+    missing: bool = False
+
+
+class Searcher:
+    """Searches one library. Safe to use from several threads."""
+
+    def __init__(self, store: Store, options: SearchOptions | None = None) -> None:
+        """Read nothing yet."""
+        self.store = store
+        self.options = options or SearchOptions()
+        self._files = DerivedFiles(store, store.folder / FOLDER)
+        self._snapshot: Snapshot | None = None
+        self._lock = threading.Lock()
+
+    def snapshot(self, progress: Callable[[int], None] = lambda _: None) -> Snapshot:
+        """The library as it is now.
+
+        Args:
+            progress: Called with the number of rows of each part that is added to the derived files.
+
+        Raises:
+            PartGoneError: If the library changes all the time.
+            LibraryError: If the library cannot be read, or the derived files cannot be written.
+        """
+        with self._lock:
+            for _ in range(_TRIES):
+                state = self._files.bring_up_to_date(progress)
+                if self._snapshot is not None and self._snapshot.state == state:
+                    return self._snapshot
+                try:
+                    self._snapshot = Snapshot(self._files, state)
+                except (OSError, ValueError):  # replaced, or cut, since its state was read
+                    continue
+                return self._snapshot
+        raise PartGoneError(f"{self.store.folder} changed {_TRIES} times while it was opened; try again.")
+
+    def search(self, request: Request, model: Callable[[], Clap]) -> list[Hit]:
+        """The sounds that are nearest to a query, best first.
+
+        Args:
+            request: What is looked for.
+            model: Gives the library's model, where words or sounds are to be embedded.
+
+        Raises:
+            OptionError: If an option has no such value, or there is nothing to look for.
+            LibraryError: If the library cannot be read.
+            ClaprtError: If a text or a sound cannot be embedded.
+        """
+        _validate(request)
+        snapshot = self.snapshot()
+        query = request.query
+        sounds_of = _SoundsById(snapshot)
+        vector = query_vector(query, snapshot.state.dim, model, sounds_of.vectors)
+        allowed = self._allowed(snapshot, request, sounds_of.looked_up)
+        bonus = self._bonus(snapshot, request)
+        found = self._distinct(snapshot, vector, request.k, allowed, bonus)
+        return [
+            _hit(snapshot, vector, int(sound), float(score), int(row), request.windows)
+            for sound, score, row in zip(found.sounds, found.scores, found.rows, strict=True)
+        ]
+
+    def _allowed(self, snapshot: Snapshot, request: Request, excluded: Sequence[int]) -> Mask:
+        """Rows that may be found: those of sounds that are there, that meet the filter, and that were not the example."""
+        hidden = snapshot.hidden & ~VANISHED if request.missing else snapshot.hidden
+        allowed = hidden == 0
+        if request.where is not None:
+            names = [name for name in self.store.schema().names if name != "embedding"]
+            condition = Filter(request.where, names, threads=self._threads())
+            meets = np.zeros(len(snapshot), bool)
+            if len(snapshot):
+                meets[condition.rows(snapshot.all_facts(condition.columns or names[:1]))] = True
+            allowed &= meets
+        for sound in excluded:
+            allowed[snapshot.rows_of(sound)] = False
+        return allowed
+
+    def _bonus(self, snapshot: Snapshot, request: Request) -> NDArray[np.float32] | None:
+        if not request.names:
+            return None
+        from claprt.library.search.names import name_scores
+
+        text = request.query.text
+        texts = [] if text is None else [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise OptionError(f"names={request.names} weighs the words of a text in file names, and no text was given.")
+        return np.float32(request.names) * name_scores(snapshot, texts)
+
+    def _distinct(
+        self, snapshot: Snapshot, query: Embedding, k: int, allowed: Mask, bonus: NDArray[np.float32] | None
+    ) -> Found:
+        """The k best sounds; rows of one sound that lie in different places count as one."""
+        asked = k
+        while True:
+            found = self._nearest(snapshot, query, asked, allowed, bonus)
+            ids = [facts["id"] for facts in snapshot.facts_of([int(row) for row in found.rows], ["id"])]
+            first = {each: at for at, each in reversed(list(enumerate(ids)))}
+            if len(first) >= k or len(ids) < asked:
+                chosen = np.array(sorted(first.values())[:k], np.int64)
+                return Found(found.sounds[chosen], found.scores[chosen], found.rows[chosen])
+            asked *= 2
+
+    def _nearest(
+        self, snapshot: Snapshot, query: Embedding, k: int, allowed: Mask, bonus: NDArray[np.float32] | None
+    ) -> Found:
+        found = nearest_sounds(
+            snapshot,
+            query,
+            k,
+            allowed=allowed,
+            bonus=bonus,
+            threads=self._threads(),
+            memory_mb=self.options.memory_mb,
+        )
+        if snapshot.vectors.nbytes > self.options.memory_mb * 1e6:
+            snapshot.release("vectors")
+        return found
+
+    def _threads(self) -> int:
+        return self.options.threads or default_threads()
+
+
+class _SoundsById:
+    """Sounds of the library by their ids, and which were looked up."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.looked_up: list[int] = []
+
+    def vectors(self, ids: Sequence[str]) -> Embeddings:
+        """The vector [dim] of each sound: its own, or the mean of its windows scaled to length 1.
+
+        Raises:
+            OptionError: If there is no sound of an id.
+        """
+        return np.stack([self._vector(each) for each in ids])
+
+    def _vector(self, id: str) -> Embedding:  # noqa: A002 - the column's name
+        snapshot = self._snapshot
+        rows = rows_of_id(snapshot, id)
+        if not rows:
+            raise OptionError(
+                f"No sound of the library has the id {id!r}. Hits state their ids, and so does its column `id`."
+            )
+        self.looked_up += sorted({int(snapshot.sounds[row]) for row in rows})
+        kinds = [facts["window"] for facts in snapshot.facts_of(rows, ["window"])]
+        own = [row for row, window in zip(rows, kinds, strict=True) if window == WHOLE_SOUND]
+        return mean_pool(snapshot.vectors[own or rows].astype(np.float32))
+
+
+def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
+    """Rows of the sound with this id; none if there is no such sound."""
+    compute = importlib.import_module("pyarrow.compute")
+    found: list[int] = []
+    row = 0
+    for part, info in enumerate(snapshot.state.parts):
+        facts = snapshot.facts(part)
+        indices = compute.indices_nonzero(compute.equal(facts["id"], id)).to_numpy()
+        found += [row + int(index) for index in indices]
+        row += info.rows
+    return found
+
+
+def _hit(snapshot: Snapshot, query: Embedding, sound: int, score: float, row: int, windows: bool) -> Hit:
+    rows = snapshot.rows_of(sound)
+    facts = snapshot.facts_of(rows if windows else [row])
+    best = facts[row - rows.start] if windows else facts[0]
+    scored: list[tuple[float, float]] = []
+    if windows:
+        cosines = exact_cosines(snapshot, query, np.arange(rows.start, rows.stop))
+        scored = [
+            (float(each["start_s"]), float(cosine))
+            for each, cosine in zip(facts, cosines, strict=True)
+            if each["window"] != WHOLE_SOUND and np.isfinite(cosine)
+        ]
+        scored.sort(key=lambda window: (-window[1], window[0]))
+    own = ("path", "id", "duration_s", "start_s")
+    others: Mapping[str, Any] = {name: value for name, value in best.items() if name not in own}
+    start_s = scored[0][0] if best["window"] == WHOLE_SOUND and scored else float(best["start_s"])
+    return Hit(
+        path=best["path"],
+        score=score,
+        start_s=start_s,
+        id=best["id"],
+        duration_s=best["duration_s"],
+        windows=tuple(scored),
+        facts=others,
+    )
+
+
+def _validate(request: Request) -> None:
+    """Check the options of a search.
+
+    Raises:
+        OptionError: If one has no such value.
+    """
+    if whole_number("k", request.k) < 1:
+        raise OptionError(f"k={request.k} is not possible; give the number of hits that you want, 1 or more.")
+    if not 0 <= request.names < np.inf:
+        raise OptionError(f"names={request.names} is not possible; give 0 or more.")

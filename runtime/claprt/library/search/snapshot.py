@@ -1,0 +1,114 @@
+"""The derived files of a library, opened: what a search reads. A snapshot stays as it is while the library changes."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claprt.errors import LibraryCorruptError
+from claprt.library.schema import Table, arrow
+from claprt.library.search.derived import KINDS, DerivedFiles, State
+from claprt.library.search.derived_part import ROW, Codes, Vectors
+from claprt.system.foreign_errors import describe_error
+
+_DTYPES = {"codes": np.dtype(np.int8), "rows": ROW}
+
+
+class Snapshot:
+    """One state of the derived files, memory-mapped."""
+
+    def __init__(self, files: DerivedFiles, state: State) -> None:
+        """Open the files.
+
+        Raises:
+            OSError: If one is gone, because a newer state has replaced it.
+        """
+        self.files = files
+        self.state = state
+        self._maps: dict[str, NDArray[Any]] = {kind: self._map(kind) for kind in KINDS}
+        self.vectors: Vectors = self._maps["vectors"]
+        """[rows, dim] as they are stored."""
+        self.codes: Codes = self._maps["codes"]
+        """[rows, dim] int8."""
+        rows = self._maps["rows"]
+        self.scales: NDArray[np.float32] = np.ascontiguousarray(rows["scale"])
+        self.errors: NDArray[np.float32] = np.ascontiguousarray(rows["error"])
+        self.hidden: NDArray[np.int32] = np.ascontiguousarray(rows["hidden"])
+        counts = np.array([part.rows for part in state.parts], np.int64)
+        self._part_rows = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        before = np.concatenate([[0], np.cumsum([part.sounds for part in state.parts])]).astype(np.int32)
+        self.sounds: NDArray[np.int32] = np.ascontiguousarray(rows["sound"]) + np.repeat(before[:-1], counts)
+        """[rows] number of the sound of each row; rows of one sound follow each other."""
+        changes = np.flatnonzero(np.diff(self.sounds, prepend=-1)) if len(rows) else np.empty(0, np.int64)
+        self.starts: NDArray[np.int64] = changes.astype(np.int64)
+        """[sounds] first row of each sound."""
+        self._facts: dict[int, Table] = {}
+
+    def __len__(self) -> int:
+        return len(self.scales)
+
+    def _map(self, kind: str) -> NDArray[Any]:
+        state = self.state
+        dtype = _DTYPES.get(kind, np.dtype(state.dtype))
+        shape = (state.rows,) if kind == "rows" else (state.rows, state.dim)
+        if not state.rows:
+            return np.empty(shape, dtype)
+        return np.memmap(self.files.path(state, kind), dtype, "r", shape=shape)
+
+    def rows_of(self, sound: int) -> range:
+        """The rows of a sound."""
+        end = int(self.starts[sound + 1]) if sound + 1 < len(self.starts) else len(self)
+        return range(int(self.starts[sound]), end)
+
+    def facts_of(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Values of the columns but the vector, for some rows.
+
+        Raises:
+            LibraryError: If the facts of a part are damaged, and so is the part.
+        """
+        asked = np.array(rows, np.int64)
+        parts = np.searchsorted(self._part_rows, asked, side="right") - 1
+        found: dict[int, dict[str, Any]] = {}
+        for part in np.unique(parts):
+            places = np.flatnonzero(parts == part)
+            table = self.facts(int(part))
+            chosen = table if columns is None else table.select(list(columns))
+            taken = chosen.take(asked[places] - self._part_rows[part]).to_pylist()
+            found |= zip(map(int, places), taken, strict=True)
+        return [found[place] for place in range(len(asked))]
+
+    def facts(self, part: int) -> Table:
+        """The columns but the vector of one part, memory-mapped.
+
+        Raises:
+            LibraryCorruptError: If they are damaged, and so is the part.
+            LibraryError: If the part cannot be read.
+        """
+        if part not in self._facts:
+            info = self.state.parts[part]
+            if not self.files.facts_are_whole(info):
+                self.files.repair_facts(info)
+            pa = arrow()
+            try:
+                self._facts[part] = pa.ipc.open_file(pa.memory_map(str(self.files.facts_path(info)))).read_all()
+            except (OSError, ValueError) as error:
+                raise LibraryCorruptError(
+                    f"{self.files.facts_path(info)} cannot be read: {describe_error(error)}. Delete {self.files.folder}; "
+                    "it is made again."
+                ) from error
+        return self._facts[part]
+
+    def all_facts(self, columns: Sequence[str]) -> Table:
+        """Some columns of all rows, memory-mapped but for dictionaries."""
+        tables = [self.facts(part).select(list(columns)) for part in range(len(self.state.parts))]
+        return arrow().concat_tables(tables) if tables else self.files.store.schema().empty_table().select(list(columns))
+
+    def release(self, kind: str) -> None:
+        """Let the system take back the memory of a file's pages; they are read again where needed."""
+        mapped = getattr(self._maps[kind], "_mmap", None)
+        if mapped is not None and hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
