@@ -58,7 +58,7 @@ EXTRAS = {
     "tensorrt-rtx": Extra("cpu,tensorrt-rtx", ("tests/engines/test_tensorrt_rtx.py",)),
     "native": Extra("native", ("tests/engines/test_native.py",)),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
-    "library": Extra("cpu,library", ("tests/library/test_store.py",), ("tests/library",)),
+    "library": Extra("cpu,library", ("tests/library/test_search_hits.py", "tests/library/test_store.py"), ("tests/library",)),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
     "serve": Extra("cpu,serve", ("tests/serve/test_http.py", "tests/serve/test_clients.py"), ("tests/serve",), ("httpx",)),

@@ -69,12 +69,17 @@ def commit(root: Path, change: Change) -> None:
     _carry_out(root, change)
 
 
-def finish_pending(root: Path) -> None:
-    """Do what a writer that was killed has left to do, and remove files that never came into place."""
+def finish_pending(root: Path, tables: Iterable[str]) -> None:
+    """Do what a writer that was killed has left to do, and remove files that never came into place.
+
+    Args:
+        root: The library.
+        tables: Subfolders that only the writer writes to.
+    """
     change = pending_change(root)
     if change is not None:
         _carry_out(root, change)
-    for folder in (root, *(path for path in root.iterdir() if path.is_dir())):
+    for folder in (root, *(root / table for table in tables)):
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
 

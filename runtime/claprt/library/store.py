@@ -129,7 +129,7 @@ class Store:
         with ExitStack() as stack:
             with _as_write_error(self.folder):
                 stack.enter_context(waiting_lock(self.folder / _LOCK, waiting))
-                finish_pending(self.folder)
+                finish_pending(self.folder, (ROWS, FAILURES))
             yield Writer(self)
 
     def files(self, table: str = ROWS) -> list[str]:

@@ -241,6 +241,7 @@ class DerivedFiles:
 
     def _write_facts(self, part: Part, derived: DerivedPart) -> DerivedInfo:
         pa = arrow()
+        (self.folder / _FACTS).mkdir(exist_ok=True)
         info = DerivedInfo(part.file, part.rows, derived.sounds, Signature())
         path = self.facts_path(info)
         with atomic_file(path) as new:
@@ -281,6 +282,7 @@ class DerivedFiles:
         facts = {self.facts_path(part).name for part in state.parts}
         others = [path for path in self.folder.iterdir() if path.suffix[1:] in KINDS and path.stem != state.generation]
         others += [path for path in (self.folder / _FACTS).iterdir() if path.name not in facts]
+        others += self.folder.glob(".state.json.*")  # half written by a process that was killed
         for path in others:
             with contextlib.suppress(OSError):
                 path.unlink()
