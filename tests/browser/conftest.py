@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,10 +35,9 @@ def serve(mini: claprt.Clap) -> Iterator[Serve]:
     """Serves the small model with options of `create_app`; gives the address."""
     with ExitStack() as stack:
 
-        def start(token: str | None = None) -> str:
-            server = uvicorn.Server(
-                uvicorn.Config(create_app(mini, token=token), port=0, log_level="error", ws="websockets-sansio")
-            )
+        def start(**options: Any) -> str:
+            app = create_app(mini, **options)
+            server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="websockets-sansio"))
             thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
             thread.start()
             stack.callback(thread.join, 20)

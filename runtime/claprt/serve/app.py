@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from claprt._version import __version__
-from claprt.errors import ClaprtError
+from claprt.errors import ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve.errors import error_response, response_to, to_client_error
 from claprt.serve.http.openapi import openapi_document
@@ -28,6 +30,9 @@ from claprt.serve.projection import Projector
 from claprt.serve.scheduling.service import Service
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
+
+if TYPE_CHECKING:
+    from claprt.serve.library.interface import SearchableLibrary
 
 _DESCRIPTION = """\
 CLAP embeddings of audio and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
@@ -43,6 +48,8 @@ def create_app(
     sample_rate: int = DEFAULT_RATE,
     token: str | None = None,
     cors: Sequence[str] = (),
+    library: SearchableLibrary | None = None,
+    allow_audio: bool = False,
 ) -> Starlette:
     """Create the ASGI application around a loaded model.
 
@@ -55,27 +62,42 @@ def create_app(
         sample_rate: Rate of binary messages at `/clap` and `/clap-bd`, in Hz.
         token: Bearer token that every request needs, except those for health and for the page.
         cors: Origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
+        library: A library of sounds to search; `claprt.serve.library.adapter` makes one of `claprt.open_library`'s.
+        allow_audio: Whether the sounds of the library may be played.
 
     Raises:
-        OptionError: If `sample_rate` is outside the supported range.
+        OptionError: If `sample_rate` is outside the supported range, or `allow_audio` is set without a library.
+        FingerprintError: If the vectors of the library are not the model's.
     """
     check_default_rate(sample_rate)
+    if library is None and allow_audio:
+        raise OptionError("allow_audio=True is about the sounds of a library, and there is none; name one (library=).")
     service = Service(clap, limits or Limits())
+    endpoints, library_pages, close_library = HttpApi(service).endpoints(), list[Route](), None
+    if library is not None:
+        from claprt.serve.library.page import library_page_routes
+        from claprt.serve.library.routes import LibraryApi
+        from claprt.serve.library.search import LibraryService
+
+        searched = LibraryService(service, library, allow_audio=allow_audio)
+        endpoints += LibraryApi(searched, is_open=bool(cors)).endpoints()
+        library_pages, close_library = library_page_routes(), searched.close
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await service.start()
         yield
         await service.drain()
+        if close_library is not None:
+            await asyncio.to_thread(close_library)
         await service.end()
 
-    endpoints = HttpApi(service).endpoints()
     document = openapi_document(endpoints, "claprt", __version__, _DESCRIPTION)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(document)
 
-    page = page_routes(service, document, token=token is not None)
+    page = [*page_routes(service, document, token=token is not None, library=library is not None), *library_pages]
     routes = [
         *_websocket_routes(service, token, sample_rate),
         *(Route(path, _upgrade_required, methods=["GET", "POST"]) for path in ("/clap", "/clap-bd")),

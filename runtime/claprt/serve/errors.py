@@ -34,6 +34,12 @@ class ServiceFault(ClaprtError):  # noqa: N818 - the name is sent to clients
         super().__init__("The service failed on this request; its log says how.")
 
 
+class HttpError(ClaprtError):
+    """An error with an HTTP status of its own."""
+
+    status = 400
+
+
 class MediaTypeError(ClaprtError, ValueError):
     """A request body has a media type that the endpoint does not take."""
 
@@ -72,6 +78,8 @@ def status_of(error: ClaprtError) -> int:
     """
     if isinstance(error, OverloadedError | ShuttingDownError | ServerUnavailableError):
         return 503
+    if isinstance(error, HttpError):
+        return error.status
     if isinstance(error, MediaTypeError):
         return 415
     if isinstance(error, ShapeError):

@@ -24,6 +24,8 @@ class Limits:
     """Characters of one text, of which the model uses 77 tokens."""
     sounds: int = 64
     """Sounds in one request."""
+    hits: int = 1000
+    """Sounds that one search of a library gives."""
     vectors: int = 4096
     """Embeddings in one request for behaviour descriptors."""
     waiting: int = 256

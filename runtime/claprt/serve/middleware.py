@@ -79,7 +79,7 @@ class RequestGuard:
                 raise  # the response has begun, so the server has to abort it
             await response_to(to_client_error(error))(scope, receive, counting_send)
         finally:
-            path = scope["path"] if scope["path"] in self._paths else "other"
+            path = state.get("endpoint") or (scope["path"] if scope["path"] in self._paths else "other")
             took = time.perf_counter() - began
             self._service.metrics.request(path, status or 500, took)
             access.request(scope["method"], scope["path"], status or 500, took, received=_stated_length(scope), sent=sent)

@@ -33,8 +33,12 @@ class HttpEndpoint:
     """Shape of a body in JSON."""
     form: type[Struct] | None = None
     """Fields of a form, besides its file."""
-    reply: type[Struct] | type[str] | None = None
-    """Shape of the reply; `str` for plain text, None for any JSON."""
+    reply: type[Struct] | type[str] | type[bytes] | None = None
+    """Shape of the reply; `str` for plain text, `bytes` for audio, None for any JSON."""
+    is_list: bool = False
+    """Whether the reply is a list of that shape."""
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Parameters of the address and what they mean; all may be left out."""
     errors: Mapping[int, str] = field(default_factory=dict[int, str])
     """What error statuses mean, where they are specific to the endpoint."""
     is_documented: bool = True
@@ -46,27 +50,32 @@ class HttpEndpoint:
     def operation(self, path: str) -> dict[str, Any]:
         """The OpenAPI operation of the endpoint."""
         name = cast("MethodType", self.handler).__name__
-        content: dict[str, Any] = {"application/json": {"schema": {}}}
-        if self.reply is str:
-            content = {"text/plain": {"schema": {"type": "string"}}}
-        elif self.reply is not None:
-            content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{self.reply.__name__}"}}}
         operation: dict[str, Any] = {
             "summary": name.replace("_", " ").title(),
             "description": self.handler.__doc__,
             "operationId": re.sub(r"\W", "_", f"{name}{path}") + f"_{self.method.lower()}",
             "responses": {
-                "200": {"description": "Successful Response", "content": content},
+                "200": {"description": "Successful Response", "content": self._reply()},
                 **{str(status): {"description": meaning} for status, meaning in self.errors.items()},
             },
         }
-        if names := re.findall(r"\{(\w+)\}", path):
-            operation["parameters"] = [
-                {"name": one, "in": "path", "required": True, "schema": {"type": "string"}} for one in names
-            ]
+        parameters: list[dict[str, Any]] = [
+            *({"name": one, "in": "path", "required": True} for one in re.findall(r"\{(\w+)\}", path)),
+            *({"name": one, "in": "query", "description": meaning} for one, meaning in self.query.items()),
+        ]
+        if parameters:
+            operation["parameters"] = [{**one, "schema": {"type": "string"}} for one in parameters]
         if body := self._body():
             operation["requestBody"] = {"required": True, "content": body}
         return operation
+
+    def _reply(self) -> dict[str, Any]:
+        if self.reply is str:
+            return {"text/plain": {"schema": {"type": "string"}}}
+        if self.reply is bytes:
+            return {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
+        schema = {} if self.reply is None else {"$ref": f"#/components/schemas/{self.reply.__name__}"}
+        return {"application/json": {"schema": {"type": "array", "items": schema} if self.is_list else schema}}
 
     def _body(self) -> dict[str, Any]:
         content: dict[str, Any] = {}
@@ -96,7 +105,7 @@ def openapi_document(endpoints: Iterable[HttpEndpoint], title: str, version: str
         if endpoint.is_documented:
             path = re.sub(r":\w+\}", "}", endpoint.path)
             paths.setdefault(path, {})[endpoint.method.lower()] = endpoint.operation(path)
-            if endpoint.reply not in (None, str):
+            if endpoint.reply not in (None, str, bytes):
                 replies.add(cast("type[Struct]", endpoint.reply))
     _, schemas = msgspec.json.schema_components(replies, ref_template="#/components/schemas/{name}")
     info = {"title": title, "version": version, "description": description}

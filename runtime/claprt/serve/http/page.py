@@ -18,14 +18,15 @@ from claprt.serve.scheduling.service import Service
 FACTS = "/page/facts"
 API = "/docs"
 EXAMPLE = "/page/dog.flac"
-_TYPES = {
+TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".flac": "audio/flac",
 }
-_HEADERS = {
+"""Media types of the pages' files by their suffix."""
+HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -34,31 +35,33 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-cache",
 }
+"""Of all files of the pages."""
 
 
 def page_files() -> dict[str, bytes]:
     """Files of the page by their path on the server."""
     folder = files("claprt.serve.http").joinpath("static")
-    content = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(_TYPES))}
+    content = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(TYPES))}
     content["/"] = content.pop("/page/index.html")
     content[EXAMPLE] = Path(sample_path("dog")).read_bytes()
     return content
 
 
-def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -> list[Route]:
+def page_routes(service: Service, document: Mapping[str, Any], *, token: bool, library: bool = False) -> list[Route]:
     """Routes of the page, which need no token.
 
     Args:
         service: The service.
         document: OpenAPI document, for the page at `/docs`.
         token: Whether other requests need a token.
+        library: Whether there is a page to search a library.
     """
     content, api = page_files(), api_page(document)
 
     async def serve_file(request: Request) -> Response:
         path = request.url.path
         suffix = path[path.rfind(".") :] if "." in path else ".html"
-        return Response(content[path], media_type=_TYPES[suffix], headers=_HEADERS)
+        return Response(content[path], media_type=TYPES[suffix], headers=HEADERS)
 
     async def facts(_: Request) -> Response:
         limits = {"bytes": service.limits.message_bytes, "texts": service.limits.texts, "windows": service.limits.windows}
@@ -66,14 +69,15 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool) -
         values = {
             **service.facts(),
             "token": token,
+            "library": library,
             "limits": limits,
             "window_s": manifest.audio.window_s,
             "trained_on": manifest.source.trained_on if manifest.source.trained_words else None,
             "example": EXAMPLE,
         }
-        return JSONResponse(values, headers=_HEADERS)
+        return JSONResponse(values, headers=HEADERS)
 
     async def docs(_: Request) -> Response:
-        return Response(api, media_type=_TYPES[".html"], headers=_HEADERS)
+        return Response(api, media_type=TYPES[".html"], headers=HEADERS)
 
     return [Route(FACTS, facts), Route(API, docs), *(Route(path, serve_file) for path in content)]

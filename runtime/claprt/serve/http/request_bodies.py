@@ -44,12 +44,12 @@ class Form:
     size: int
     """Bytes of the request."""
 
-    def to_struct(self, shape: type[T], labels: str) -> T:
+    def to_struct(self, shape: type[T], *lists: str) -> T:
         """Convert the fields; a blank field counts as left out.
 
         Args:
             shape: Type to convert to.
-            labels: Name of the field that may be a list.
+            lists: Names of the fields that may be lists.
 
         Raises:
             OptionError: If another field is there twice, or unknown.
@@ -57,7 +57,7 @@ class Form:
         """
         values: dict[str, Any] = {}
         for name, texts in self.fields.items():
-            if name == labels:
+            if name in lists:
                 values[name] = texts if len(texts) > 1 or name in self.lists else texts[0]
             elif len(texts) > 1:
                 raise OptionError(f"The form has {name} {len(texts)} times.")

@@ -1,12 +1,13 @@
 """Scheduling: many concurrent requests share one model.
 
     protocols ──▶ service ──▶ batcher ─┬─▶ readers ──▶ audio_tower ─▶ vectors
-                     ▲                 └─▶ text_tower ──────────────▶ vectors
+                     ▲                 └─▶ fair_thread ─────────────▶ vectors
                  zero_shot
 
 `service` is what protocol handlers call; `admission` refuses requests when there are too many, `zero_shot` classifies and
 tags with it. `batcher` runs the model without blocking the event loop. A request for audio is an `audio_input`, queued as
 it was sent. `readers` are threads that decode it and compute its `features`, window by window; `audio_tower` is the thread
-that runs windows in batches; `job` is one audio embedding on this way. `text_tower` is the thread that embeds texts. Each
-of the three threads' queues is a `fair_queue`: the client that has used the least of the resource comes next.
+that runs windows in batches; `job` is one audio embedding on this way. `fair_thread` is a thread that does work in steps:
+one embeds texts, others scan a library. Each queue is a `fair_queue`: the client that has used the least of the resource
+comes next.
 """

@@ -28,10 +28,10 @@ from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput, decode
 from claprt.serve.scheduling.audio_tower import AudioTower
 from claprt.serve.scheduling.fair_queue import Client, FairLock, Steps, current_client, settle
+from claprt.serve.scheduling.fair_thread import FairThread
 from claprt.serve.scheduling.features import extract, open_limited
 from claprt.serve.scheduling.job import AudioJob, TimedEmbedding
 from claprt.serve.scheduling.readers import Cancelled, Readers, ReadTask
-from claprt.serve.scheduling.text_tower import TextTower
 from claprt.text.tokenizer import Pace
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Batcher:
         cores = FairLock() if on_cpu else contextlib.nullcontext()
         self._tower = AudioTower(self._change, self._run_windows, cores)
         self._readers = Readers(self._change, self._tower.has_room, lambda: on_cpu and self._tower.queued > 0)
-        self._text_tower = TextTower(_as_exception, cores)
+        self._text_tower = FairThread("claprt-text", as_exception, cores)
         self._pace = Pace(_TEXT_RUN_S) if on_cpu else None
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="claprt-work")
         self._tower.start(self._readers.reschedule)
@@ -151,7 +151,7 @@ class Batcher:
             except Exception:
                 raise
             except BaseException as error:  # would end the event loop
-                raise _as_exception(error) from error
+                raise as_exception(error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 
@@ -173,7 +173,7 @@ class Batcher:
         """Run `work` in a reader thread; the result of `done`, which the work sets at once or later."""
         self._readers.add(
             ReadTask(
-                client=client, work=work, is_cancelled=done.done, on_error=lambda error: settle(done, _as_exception(error))
+                client=client, work=work, is_cancelled=done.done, on_error=lambda error: settle(done, as_exception(error))
             )
         )
         try:
@@ -270,6 +270,6 @@ class Batcher:
         return vectors
 
 
-def _as_exception(error: BaseException) -> Exception:
+def as_exception(error: BaseException) -> Exception:
     """The error, or one that stands for it if it is not an `Exception`, which would end the event loop."""
     return error if isinstance(error, Exception) else to_client_error(error)

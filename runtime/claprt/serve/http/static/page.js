@@ -40,6 +40,7 @@ async function readFacts() {
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
   at("token-row").hidden = !facts.token;
   at("example").hidden = false;
+  at("library").hidden = !facts.library;
   at("training").hidden = !facts.trained_on;
   at("training").textContent = `${facts.model} was trained on a few hundred everyday sounds and instruments, not on speech or music.`;
   at("metrics").hidden = facts.token; // a link does not send the token

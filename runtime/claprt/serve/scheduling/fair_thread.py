@@ -1,4 +1,4 @@
-"""One thread that embeds texts, a step of each client's work in turn."""
+"""One thread for work that is done in steps, a step of each client's in turn: texts, scans of a library, waveforms."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ T = TypeVar("T")
 _CREDIT_S = 0.25
 
 
-class TextTower:
+class FairThread:
     """The thread and its queue."""
 
-    def __init__(self, to_exception: Callable[[BaseException], Exception], cores: AbstractContextManager[None]) -> None:
+    def __init__(
+        self, name: str, to_exception: Callable[[BaseException], Exception], cores: AbstractContextManager[None]
+    ) -> None:
         """Start the thread.
 
         Args:
+            name: Of the thread.
             to_exception: Converts an error of a step for the future of its work.
             cores: Held during each step.
         """
@@ -30,7 +33,7 @@ class TextTower:
         self._queue: ClientQueues[tuple[Steps[Any], Future[Any]]] = ClientQueues()
         self._shares = FairShares(_CREDIT_S)
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="claprt-text", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def add(self, client: Client, steps: Steps[T]) -> Future[T]:
@@ -75,7 +78,7 @@ class TextTower:
             next(steps)
         except StopIteration as done:
             settle(future, done.value)
-        except BaseException as error:  # noqa: BLE001 - the thread outlives what a tokenizer raises
+        except BaseException as error:  # noqa: BLE001 - the thread outlives what a step raises
             settle(future, self._to_exception(error))
         else:
             return True

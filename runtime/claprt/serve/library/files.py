@@ -1,0 +1,150 @@
+"""Files of a library's sounds: which may be served, and whether they are still what was indexed.
+
+A file is served only if it lies in one of the library's folders once every symbolic link of its path has been resolved. It
+is opened first and checked afterwards, so that what is checked is what is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path, PurePath
+from typing import Literal
+
+from claprt.serve.library.errors import NotServedError, SoundChangedError, SoundGoneError
+from claprt.serve.library.interface import SoundFacts
+
+State = Literal["present", "changed", "missing"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+::?//")
+_BLOCK = 1 << 20
+_MTIME_S = 2e-6
+"""What seconds since 1970 as a float64 lose of nanoseconds, and a little more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Folders whose sounds may be served."""
+
+    folders: tuple[Path, ...]
+    """As they were given to the indexer, absolute."""
+    resolved: tuple[str, ...]
+    """The same without symbolic links."""
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> Roots:
+        """The folders (or files) of a library that are on this machine."""
+        local = dict.fromkeys(Path(path).absolute() for path in paths if not is_address(path))
+        return cls(tuple(local), tuple(os.path.realpath(path) for path in local))
+
+    def holds(self, resolved: str) -> bool:
+        """Whether a path without symbolic links is in one of the folders."""
+        return any(PurePath(resolved).is_relative_to(root) for root in self.resolved)
+
+    def shown(self, path: str) -> str:
+        """A path as clients see it: from the folder's name on, so that it says nothing of this machine.
+
+        Example:
+            >>> roots = Roots((Path("/srv/sounds"),), ("/srv/sounds",))
+            >>> roots.shown("/srv/sounds/dogs/bark.wav"), roots.shown("s3://bucket/bark.wav")
+            ('sounds/dogs/bark.wav', 's3://bucket/bark.wav')
+        """
+        if is_address(path):
+            return path
+        pure = PurePath(path)
+        for folder in self.folders:
+            if pure.is_relative_to(folder):
+                return PurePath(folder.name, pure.relative_to(folder)).as_posix()
+        return pure.name
+
+
+def is_address(path: str) -> bool:
+    """Whether a path of a library is an address, such as `s3://bucket/dog.wav`, rather than a file's.
+
+    Example:
+        >>> is_address("s3://bucket/dog.wav"), is_address("/sounds/dog.wav"), is_address("C:/dog.wav")
+        (True, False, False)
+    """
+    return _SCHEME.match(path) is not None
+
+
+def state_of(facts: SoundFacts) -> State:
+    """Whether the file of a sound is there, and as large and old as it was. Its content is not read."""
+    if facts.missing:
+        return "missing"
+    try:
+        found = Path(facts.path).stat()
+    except (OSError, ValueError):
+        return "missing"
+    same = found.st_size == facts.size and abs(found.st_mtime - facts.mtime) < _MTIME_S
+    return "present" if same else "changed"
+
+
+def open_served(facts: SoundFacts, roots: Roots) -> FileIO:
+    """Open the file of a sound for reading, if it may be served.
+
+    Raises:
+        NotServedError: If it is not a regular file in the library's folders.
+        SoundGoneError: If it is no longer there.
+        SoundChangedError: If it has another size than when it was indexed.
+    """
+    name = roots.shown(facts.path)
+    if is_address(facts.path) or not roots.folders:
+        raise NotServedError(f"{name} is not a file on the service's machine; only those are served.")
+    if facts.missing:
+        raise SoundGoneError(_gone(name))
+    outside = f"{name} is not a file inside the library's folders, and is not served."
+    try:
+        resolved = os.path.realpath(facts.path, strict=True)
+        if not roots.holds(resolved):
+            raise NotServedError(outside)
+        # O_NONBLOCK: a pipe without a writer would wait for one
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(resolved, flags)
+    except FileNotFoundError as error:
+        raise SoundGoneError(_gone(name)) from error
+    except (OSError, ValueError) as error:
+        raise NotServedError(f"{name} cannot be opened by the service, and is not served.") from error
+    try:
+        opened = os.fstat(descriptor)
+        again = os.path.realpath(facts.path)  # a folder may have become a link meanwhile
+        if not (stat.S_ISREG(opened.st_mode) and roots.holds(again) and os.path.samestat(opened, Path(again).stat())):
+            raise NotServedError(outside)
+        if opened.st_size != facts.size:
+            raise SoundChangedError(_changed(name))
+        return FileIO(descriptor)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            raise SoundGoneError(_gone(name)) from error
+        raise
+
+
+def verify(file: FileIO, facts: SoundFacts, roots: Roots) -> Iterator[None]:
+    """Compare the content of an opened file with what was indexed, where its time differs; a block at a step.
+
+    Raises:
+        SoundChangedError: If it is another content.
+    """
+    if abs(os.fstat(file.fileno()).st_mtime - facts.mtime) < _MTIME_S:
+        return
+    digest = hashlib.sha256()
+    file.seek(0)
+    while facts.sha256 and (block := file.read(_BLOCK)):
+        digest.update(block)
+        yield
+    if digest.hexdigest() != facts.sha256:
+        raise SoundChangedError(_changed(roots.shown(facts.path)))
+
+
+def _gone(name: str) -> str:
+    return f"{name} is no longer there: it was moved or removed after it was indexed. `claprt index` finds that."
+
+
+def _changed(name: str) -> str:
+    return f"{name} was changed after it was indexed, and is not served; `claprt index` embeds it again."

@@ -1,0 +1,257 @@
+"""Searches, look-ups, waveforms and files of one library for many clients, without blocking the event loop.
+
+One thread searches, one reads waveforms, each a step of the client that has used it the least; a few read files, which may
+lie on a disk that hangs. All vectors of queries come from the service's own model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from claprt.arrays import Embeddings
+from claprt.errors import FingerprintError, OptionError
+from claprt.serve import access
+from claprt.serve.errors import OverloadedError
+from claprt.serve.library.errors import NotServedError, UnknownSoundError
+from claprt.serve.library.files import Roots, open_served, verify
+from claprt.serve.library.interface import FoundSound, Query, SearchableLibrary, SoundFacts
+from claprt.serve.library.peaks import Peaks, PeaksCache, peaks_of
+from claprt.serve.library.playable import content_of
+from claprt.serve.library.ranges import Content
+from claprt.serve.limits import check_count
+from claprt.serve.scheduling.audio_input import AudioInput
+from claprt.serve.scheduling.batcher import as_exception
+from claprt.serve.scheduling.fair_queue import Steps, current_client
+from claprt.serve.scheduling.fair_thread import FairThread
+from claprt.serve.scheduling.service import Service, Times
+
+T = TypeVar("T")
+
+_REFRESH_S = 2.0
+"""How long a search may miss what an indexer has added."""
+_FILE_THREADS = 4
+_MOST_FILE_READS = 64
+"""Reads of files that may wait; there are more only where a disk hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A request to search, decoded."""
+
+    texts: Sequence[str]
+    sounds: Sequence[AudioInput]
+    ids: Sequence[str]
+    minus: Sequence[str]
+    minus_ids: Sequence[str]
+    k: int
+    where: str | None
+
+
+class LibraryService:
+    """One library beside one model."""
+
+    def __init__(self, service: Service, library: SearchableLibrary, *, allow_audio: bool) -> None:
+        """Start the threads.
+
+        Args:
+            service: The service, whose model embeds queries.
+            library: The library.
+            allow_audio: Whether the sounds' files may be sent.
+
+        Raises:
+            FingerprintError: If the library's vectors are not the model's.
+        """
+        if library.fingerprint != service.clap.fingerprint:
+            raise FingerprintError(
+                f"The library has vectors of {library.fingerprint}, and the service's model gives "
+                f"{service.clap.fingerprint}; they cannot be compared. Serve the model that the library was made with, or "
+                "index the sounds again."
+            )
+        self.service, self.library, self.allow_audio = service, library, allow_audio
+        self.roots = Roots.of(library.roots)
+        self._refreshed = time.monotonic()
+        self._peaks = PeaksCache()
+        self._searching = FairThread("claprt-library-search", as_exception, contextlib.nullcontext())
+        self._drawing = FairThread("claprt-library-peaks", as_exception, contextlib.nullcontext())
+        self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="claprt-library-files")
+        self._file_reads, self._files_lock = 0, threading.Lock()
+
+    def close(self) -> None:
+        """Finish all work, then end the threads."""
+        self._searching.close()
+        self._drawing.close()
+        self._files.shutdown(wait=False, cancel_futures=True)
+
+    async def counts(self) -> tuple[int, int]:
+        """Number of sounds and of rows."""
+        return await self._look_up(self.library.counts)
+
+    async def find(self, sound_id: str) -> SoundFacts:
+        """The sound of an id.
+
+        Raises:
+            UnknownSoundError: If there is none.
+        """
+        facts = await self._look_up(lambda: self.library.find(sound_id))
+        if facts is None:
+            raise UnknownSoundError(f"The library has no sound {sound_id[:100]!r}.")
+        return facts
+
+    async def search(self, asked: Search, times: Times) -> list[FoundSound]:
+        """The sounds that fit best, best first.
+
+        Raises:
+            OptionError: If nothing is searched for, too much is, or the filter is not valid.
+            ClaprtError: If a text or a sound cannot be embedded.
+        """
+        self._check(asked)
+        words = [*asked.texts, *asked.minus]
+        texts = await self.service.embed_texts(words, times) if words else self._none()
+        sounds = np.stack(await self.service.embed_all(asked.sounds)) if asked.sounds else self._none()
+        began = time.perf_counter()
+
+        def found() -> list[FoundSound]:
+            like = self.library.vectors(asked.ids) if asked.ids else self._none()
+            unlike = self.library.vectors(asked.minus_ids) if asked.minus_ids else self._none()
+            count = len(asked.texts)
+            return self.library.search(
+                Query(
+                    vectors=np.concatenate([texts[:count], sounds, like]),
+                    minus=np.concatenate([texts[count:], unlike]),
+                    words=asked.texts,
+                    k=asked.k,
+                    where=asked.where,
+                )
+            )
+
+        hits = await self._look_up(found)
+        took = time.perf_counter() - began
+        times.stages["search"] = 1000 * took
+        self.service.metrics.stage(search=took)
+        access.stage(search=took)
+        return hits
+
+    async def peaks(self, sound_id: str, columns: int) -> Peaks:
+        """The outline of a sound's waveform.
+
+        Raises:
+            HttpError: If there is no such sound, or its file is not served, gone or not decoded.
+        """
+        self._check_audio()
+        facts = await self.find(sound_id)
+
+        def steps() -> Generator[None, None, Peaks]:
+            with open_served(facts, self.roots) as file:  # also where the outline is kept: the file may have gone
+                key = (facts.id, facts.sha256, os.fstat(file.fileno()).st_mtime_ns, columns)
+                if (kept := self._peaks.get(key)) is not None:
+                    return kept
+                yield from verify(file, facts, self.roots)
+                peaks = yield from peaks_of(self.roots.shown(facts.path), file, columns)
+            self._peaks.put(key, peaks)
+            return peaks
+
+        return await self._run(self._drawing, steps())
+
+    async def content(self, sound_id: str) -> tuple[SoundFacts, Content]:
+        """A sound and its content as browsers play it, which is to be closed.
+
+        Raises:
+            HttpError: If there is no such sound, or its file is not served, gone or not played.
+        """
+        self._check_audio()
+        facts = await self.find(sound_id)
+
+        def opened() -> Content:
+            file = open_served(facts, self.roots)
+            try:
+                for _ in verify(file, facts, self.roots):
+                    pass
+                return content_of(self.roots.shown(facts.path), file)
+            except BaseException:
+                file.close()
+                raise
+
+        return facts, await self.in_file_thread(opened, lambda content: content.close())
+
+    async def in_file_thread(self, work: Callable[[], T], discard: Callable[[T], None] = lambda _: None) -> T:
+        """Run work that reads a file.
+
+        Args:
+            work: The work.
+            discard: Called with its result if the caller was cancelled meanwhile.
+
+        Raises:
+            OverloadedError: If much of it waits, because the disk does not answer.
+            CancelledError: If the caller is cancelled.
+        """
+        with self._files_lock:
+            if self._file_reads >= _MOST_FILE_READS:
+                raise OverloadedError("The library's files are not read fast enough. Try again a little later.")
+            self._file_reads += 1
+        future = self._files.submit(work)
+        future.add_done_callback(self._count_read)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(lambda done: _discard(done, discard))
+            raise
+
+    def _count_read(self, _: object) -> None:
+        with self._files_lock:
+            self._file_reads -= 1
+
+    def _check_audio(self) -> None:
+        if not self.allow_audio:
+            raise NotServedError(
+                "This service does not serve the library's sounds; its operator can allow it (--allow-audio)."
+            )
+
+    def _check(self, asked: Search) -> None:
+        limits = self.service.limits
+        if not (asked.texts or asked.sounds or asked.ids):
+            raise OptionError("There is nothing to search for: give text, audio or ids.")
+        check_count(asked.k, limits.hits, "hits")
+        for many, called in ((asked.sounds, "sounds"), (asked.ids, "ids"), (asked.minus_ids, "minus_ids")):
+            if many:
+                check_count(len(many), limits.sounds, called)
+        if asked.where is not None and len(asked.where) > limits.characters:
+            raise OptionError(
+                f"A filter may have up to {limits.characters} characters here; this one has {len(asked.where)}."
+            )
+
+    def _none(self) -> Embeddings:
+        return np.zeros((0, self.service.clap.dim), np.float32)
+
+    async def _look_up(self, work: Callable[[], T]) -> T:
+        """Run work on the library in its thread, and take in new rows before it where that is due."""
+
+        def steps() -> Steps[T]:
+            if time.monotonic() - self._refreshed >= _REFRESH_S:
+                self.library.refresh()
+                self._refreshed = time.monotonic()
+                yield
+            return work()
+
+        return await self._run(self._searching, steps())
+
+    async def _run(self, thread: FairThread, steps: Steps[T]) -> T:
+        done = thread.add(current_client(), steps)
+        try:
+            return await asyncio.wrap_future(done)
+        finally:
+            done.cancel()
+
+
+def _discard(done: Future[T], discard: Callable[[T], None]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        discard(done.result())
