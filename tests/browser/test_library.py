@@ -155,7 +155,7 @@ def test_with_the_keyboard_on_a_phone_in_the_dark(page: Page, address: str) -> N
 
 
 def test_the_address_holds_the_search(page: Page, address: str, library: MemoryLibrary) -> None:
-    tone = next(one for one, (facts, _, _) in library._sounds.items() if facts.path.endswith("tone.aiff"))
+    tone = next(one for one, (facts, _, _) in library.sounds.items() if facts.path.endswith("tone.aiff"))
     page.open(f"{address}?q=a+dog&unlike={tone}&where=duration_s+%3C+3&k=50")
     names = [hit["name"] for hit in hits(page)]
     assert "dog.flac" in names

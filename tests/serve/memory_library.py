@@ -26,7 +26,7 @@ class MemoryLibrary:
         self.refreshed = 0
         self.asked: list[Query] = []
         self._clap = clap
-        self._sounds: dict[str, tuple[SoundFacts, Embeddings, tuple[float, ...]]] = {}
+        self.sounds: dict[str, tuple[SoundFacts, Embeddings, tuple[float, ...]]] = {}
         for path in sorted(folder.rglob("*.*")):
             self.add(path)
 
@@ -45,30 +45,30 @@ class MemoryLibrary:
             sample_rate=info.samplerate,
             channels=info.channels,
         )
-        self._sounds[facts.id] = facts, np.asarray(sound.windows), tuple(sound.starts_s)
+        self.sounds[facts.id] = facts, np.asarray(sound.windows), tuple(sound.starts_s)
         return facts
 
     def copy(self) -> MemoryLibrary:
         """Another library with the same sounds."""
         other = copy.copy(self)
-        other.asked, other._sounds = [], dict(self._sounds)
+        other.asked, other.sounds = [], dict(self.sounds)
         return other
 
     def refresh(self) -> None:
         self.refreshed += 1
 
     def counts(self) -> tuple[int, int]:
-        return len(self._sounds), sum(len(windows) for _, windows, _ in self._sounds.values())
+        return len(self.sounds), sum(len(windows) for _, windows, _ in self.sounds.values())
 
     def find(self, sound_id: str) -> SoundFacts | None:
-        found = self._sounds.get(sound_id)
+        found = self.sounds.get(sound_id)
         return None if found is None else found[0]
 
     def vectors(self, ids: Sequence[str]) -> Embeddings:
         for one in ids:
-            if one not in self._sounds:
+            if one not in self.sounds:
                 raise UnknownSoundError(f"The library has no sound {one!r}.")
-        rows = np.stack([self._sounds[one][1].mean(0) for one in ids])
+        rows = np.stack([self.sounds[one][1].mean(0) for one in ids])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def search(self, query: Query) -> list[FoundSound]:
@@ -81,7 +81,7 @@ class MemoryLibrary:
             most = float(number)
         wanted = query.vectors.mean(0) - (query.minus.mean(0) if len(query.minus) else 0)
         hits = list[FoundSound]()
-        for facts, windows, starts in self._sounds.values():
+        for facts, windows, starts in self.sounds.values():
             scores = windows @ wanted
             best = np.argsort(-scores)
             if facts.duration_s < most:

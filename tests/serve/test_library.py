@@ -75,7 +75,7 @@ Find = Callable[[str], str]
 @pytest.fixture
 def find(library: MemoryLibrary) -> Find:
     """The id of a sound by its name."""
-    return lambda name: next(one for one, (facts, _, _) in library._sounds.items() if Path(facts.path).name == name)
+    return lambda name: next(one for one, (facts, _, _) in library.sounds.items() if Path(facts.path).name == name)
 
 
 def base64_of(data: bytes) -> str:
@@ -280,7 +280,7 @@ class TestSounds:
         ["bytes=", "bytes=-", "bytes=5-2", "lines=0-1", "bytes=0-1,5-6", "bytes=²-3", "0-1", "bytes=" + "9" * 5000 + "-"],
     )
     def test_ranges_that_are_none_are_ignored(self, client: TestClient, find: Find, folder: Path, stated: str) -> None:
-        reply = client.get(f"/library/sounds/{find('tone.flac')}/audio", headers={"range": stated.encode()})
+        reply = client.get(f"/library/sounds/{find('tone.flac')}/audio", headers={b"range": stated.encode()})
         assert (reply.status_code, reply.content) == (200, (folder / "tone.flac").read_bytes())
 
     def test_a_range_without_an_end_comes_in_pieces(self, client: TestClient, find: Find, folder: Path) -> None:
@@ -344,7 +344,7 @@ class TestSounds:
             (b"#!AMR\n", 406),
         ):
             if status == 406:
-                library._sounds[facts.id] = (replace(facts, size=len(content), sha256=""), *library._sounds[facts.id][1:])
+                library.sounds[facts.id] = (replace(facts, size=len(content), sha256=""), *library.sounds[facts.id][1:])
             path.write_bytes(content)
             os.utime(path, (facts.mtime, facts.mtime))
             for what in ("audio", "peaks"):
@@ -516,7 +516,7 @@ def test_a_disk_that_hangs_stops_nobody_else(clap: claprt.Clap, library: MemoryL
 
         gate = threading.Event()
         searched = searching.LibraryService(served, library, allow_audio=True)
-        waiting = [asyncio.ensure_future(searched.in_file_thread(gate.wait)) for _ in range(searching._MOST_FILE_READS)]
+        waiting = [asyncio.ensure_future(searched.in_file_thread(gate.wait)) for _ in range(searching.MOST_FILE_READS)]
         await asyncio.sleep(0)
         with pytest.raises(claprt.ClaprtError, match="not read fast enough"):
             await searched.in_file_thread(lambda: None)

@@ -3,5 +3,6 @@
 `app` creates the ASGI application, `server` runs it on a port, `claprt serve` is the command. `middleware` and `origins`
 check HTTP requests, `limits` bounds them, `access` logs them and `metrics` counts them; `errors` maps exceptions to
 responses. `http` has the endpoints and the page, `websocket` the message protocols; `schemas`, `projection` and
-`base64_audio` are shared by both. All of them call `scheduling.service`, which runs the model.
+`base64_audio` are shared by both. All of them call `scheduling.service`, which runs the model. `library` adds the endpoints
+and the page of a library of sounds.
 """

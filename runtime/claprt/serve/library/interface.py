@@ -1,6 +1,6 @@
 """What the service needs of a library: facts of sounds, their vectors, and a search with vectors.
 
-`adapter` fulfils it with `claprt.library`; tests have a small one in memory.
+Tests have a small one in memory.
 """
 
 from __future__ import annotations

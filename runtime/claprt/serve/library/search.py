@@ -40,7 +40,7 @@ T = TypeVar("T")
 _REFRESH_S = 2.0
 """How long a search may miss what an indexer has added."""
 _FILE_THREADS = 4
-_MOST_FILE_READS = 64
+MOST_FILE_READS = 64
 """Reads of files that may wait; there are more only where a disk hangs."""
 
 
@@ -195,7 +195,7 @@ class LibraryService:
             CancelledError: If the caller is cancelled.
         """
         with self._files_lock:
-            if self._file_reads >= _MOST_FILE_READS:
+            if self._file_reads >= MOST_FILE_READS:
                 raise OverloadedError("The library's files are not read fast enough. Try again a little later.")
             self._file_reads += 1
         future = self._files.submit(work)
