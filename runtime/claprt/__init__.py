@@ -23,7 +23,6 @@ from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import Manifest
 from claprt.errors import ClaprtError
-from claprt.library.library import open_library
 from claprt.model.clap import Clap
 from claprt.model.load import load
 from claprt.model.results import EmbeddedSound
@@ -37,6 +36,7 @@ from claprt.tasks.tagging import Tagging
 if TYPE_CHECKING:
     from claprt.evaluation.scores.functions import score
     from claprt.evaluation.scores.streaming import ClapScore
+    from claprt.library.library import open_library
 
 __all__ = [
     "Clap",
@@ -64,7 +64,11 @@ __all__ = [
 _moved.install(_moved.MODULES, _moved.NAMES)
 
 if not TYPE_CHECKING:
-    _LATER = {"ClapScore": "claprt.evaluation.scores.streaming", "score": "claprt.evaluation.scores.functions"}
+    _LATER = {
+        "ClapScore": "claprt.evaluation.scores.streaming",
+        "open_library": "claprt.library.library",
+        "score": "claprt.evaluation.scores.functions",
+    }
     """Names that few programs need, imported when they are first looked up."""
 
     def __getattr__(name: str) -> object:

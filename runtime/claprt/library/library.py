@@ -78,6 +78,7 @@ class Library:
                     hop_s=made_by.hop_s,
                     seed=made_by.seed,
                     fingerprint=self.fingerprint,
+                    lazy=True,  # a search for words alone needs no audio tower
                     **self._options,
                 )
             except FingerprintError as error:

@@ -14,7 +14,7 @@ from claprt.audio.long_audio import long_audio_policy
 from claprt.audio.preprocess import recipe
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import Bundle, default_bundle, read_bundle
-from claprt.bundle.graphs import Precision
+from claprt.bundle.graphs import Precision, Stage
 from claprt.errors import FingerprintError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.vector_cache import VectorCache
@@ -43,6 +43,7 @@ def load(
     cache: VectorCache | str | os.PathLike[str] | bool | None = None,
     server: Mapping[str, Any] | None = None,
     projection: str | os.PathLike[str] | None = None,
+    lazy: bool = False,
 ) -> Clap:
     """Load a bundle or a checkpoint, or connect to a Triton server.
 
@@ -77,6 +78,8 @@ def load(
         server: Options of `claprt.triton.TritonEngine`: headers and certificates, timeouts, retries.
         projection: The folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
             model's own. A model on a server needs one, because projections run in this process.
+        lazy: Whether the audio tower too is loaded only when it is first used, as the text tower always is; for programs
+            that may need texts alone.
 
     Raises:
         BundleError: If there is no bundle, it has another schema, a file is missing or altered, or a checkpoint cannot be
@@ -115,7 +118,7 @@ def load(
 
         found = replace(read_bundle(find_bundle(named, precision=precision)), verified=verify)
     policy = long_audio_policy(long, found.manifest.audio, hop_s, seed)
-    engine = served or _in_process(found, options)
+    engine = served or _in_process(found, options, lazy=lazy)
     projecting = None if projection is None else _projecting(projection, found)
     if projecting is not None:  # after the model's own files were verified, of which it is none
         found = replace(found, manifest=replace(found.manifest, projection=projecting.manifest.projection))
@@ -184,7 +187,7 @@ def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> 
     return VectorCache() if asked is True else VectorCache(asked)
 
 
-def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
+def _in_process(found: Bundle, options: EngineOptions, *, lazy: bool) -> InProcessEngine:
     """The engine that runs the bundle here."""
     from claprt.engines.choice import choose
     from claprt.engines.graph_cache import default_cache
@@ -194,7 +197,7 @@ def _in_process(found: Bundle, options: EngineOptions) -> InProcessEngine:
     cache = default_cache()
     if found.verified:
         found.verify(cache)
-    return InProcessEngine(found, choice, cache=cache)
+    return InProcessEngine(found, choice, cache=cache, preload=() if lazy else (Stage.AUDIO,))
 
 
 def _served(url: str, precision: str | None, asked: EngineOptions, options: dict[str, Any]) -> TritonEngine:
