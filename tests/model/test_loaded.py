@@ -19,6 +19,7 @@ import pytest
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.graphs import Stage
 from claprt.engines.engine import vectors_fault
 from claprt.engines.in_process import InProcessEngine
 from claprt.errors import BundleNotFoundError, ClosedError, FingerprintError, OptionError, ProviderError
@@ -47,6 +48,15 @@ def test_closing_releases_the_sessions(bundle: Path) -> None:
     clap.close()
     gc.collect()
     assert all(session() is None for session in sessions)
+
+
+def test_lazy_loading_leaves_the_audio_tower_until_it_is_used(bundle: Path) -> None:
+    with claprt.load(bundle, lazy=True) as clap, claprt.load(bundle) as eager:
+        assert isinstance(clap.engine, InProcessEngine)
+        clap.embed_text("rain")
+        assert list(clap.engine._runners) == [Stage.TEXT]
+        assert clap.fingerprint == eager.fingerprint
+        assert np.array_equal(clap.embed_audio(SOUND, RATE), eager.embed_audio(SOUND, RATE))
 
 
 def test_after_closing_every_use_says_so(bundle: Path) -> None:

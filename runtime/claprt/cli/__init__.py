@@ -1,7 +1,7 @@
 """The `claprt` command. May import every room.
 
 A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `inspect`,
-`latency`, `rank`, `score`, `serve`, `similarity`, `tag`, `triton`. What they share:
+`latency`, `rank`, `score`, `search`, `serve`, `similarity`, `tag`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
@@ -33,6 +33,7 @@ from claprt.cli import (
     latency,
     rank,
     score,
+    search,
     serve,
     similarity,
     tag,
@@ -115,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
         classify,
         tag,
         similarity,
+        search,
         rank,
         score,
         serve,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 from claprt.audio.long_audio import LongMode
 from claprt.audio.preprocess import RECIPES
@@ -17,6 +18,9 @@ from claprt.errors import OptionError, SmallModelWarning
 from claprt.model.clap import Clap
 from claprt.model.load import load
 from claprt.system.terminal import note
+
+if TYPE_CHECKING:
+    from claprt.library.library import Library
 
 _SMALL_MODEL = "using mini, the small model that ships with claprt"
 
@@ -42,6 +46,34 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
     model.add_argument("--cache", metavar="FOLDER", help="store vectors of sounds there, and look them up first")
     model.add_argument("--fallback", action="store_true", help="use the CPU if the provider is not available")
+
+
+def add_library_model_options(command: argparse.ArgumentParser) -> None:
+    """Add where a library's own model is and what it runs on; the library states its precision and preprocessing."""
+    model = command.add_argument_group("library model")
+    model.add_argument("--bundle", metavar="MODEL", help="the library's model, where it is not where the library says")
+    model.add_argument(
+        "--provider", default="auto", choices=["auto", *map(str, Provider)], help="what to run on (%(default)s)"
+    )
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
+    model.add_argument("--fallback", action="store_true", help="use the CPU if the provider is not available")
+
+
+def open_library_of(options: argparse.Namespace) -> Library:
+    """The library that was named, with the options of `add_library_model_options`.
+
+    Raises:
+        LibraryError: if there is none, or it cannot be read.
+    """
+    from claprt.library.library import open_library
+
+    return open_library(
+        options.library,
+        options.bundle,
+        provider=options.provider,
+        threads=options.threads,
+        fallback=options.fallback,
+    )
 
 
 def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "laion") -> None:

@@ -59,7 +59,7 @@ class Filter:
         """Those that the condition names."""
 
     def rows(self, facts: Table) -> NDArray[np.int64]:
-        """Numbers of the rows that meet the condition, in ascending order.
+        """Numbers [n] of the rows that meet the condition, int64, in ascending order.
 
         Args:
             facts: A table with the columns of the condition.
