@@ -66,7 +66,7 @@ def test_words_alone_load_the_text_tower_alone(
     library: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    opened = InProcessEngine._opened
+    opened: Any = InProcessEngine._opened  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(InProcessEngine, "_opened", lambda self, stage: [used.append(stage), opened(self, stage)][1])
     run(capsys, library, "rain", "--minus", "wind")
     assert used == ["text"]
