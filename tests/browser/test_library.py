@@ -173,7 +173,7 @@ def test_what_goes_wrong_is_said(page: Page, serve: Serve, mini: claprt.Clap, fo
     gone = tmp_path / "gone.flac"
     gone.write_bytes((folder / "animals" / "dog.flac").read_bytes())
     library = MemoryLibrary(mini, folder)
-    library.roots = [str(folder), str(tmp_path)]
+    library.served = [str(folder), str(tmp_path)]
     library.add(gone)
     gone.unlink()
     page.open(serve(library=library, allow_audio=True, token="secret") + "/library")

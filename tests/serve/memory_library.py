@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 
 import claprt
-from claprt.arrays import Embeddings
+from claprt.arrays import Embedding, Embeddings
 from claprt.errors import OptionError
-from claprt.serve.library.errors import UnknownSoundError
+from claprt.model.results import mean_pool
 from claprt.serve.library.interface import FoundSound, Query, SoundFacts
 
 
@@ -22,8 +22,7 @@ class MemoryLibrary:
 
     def __init__(self, clap: claprt.Clap, folder: Path) -> None:
         self.fingerprint = clap.fingerprint
-        self.roots: Sequence[str] = [str(folder)]
-        self.refreshed = 0
+        self.served = [str(folder)]
         self.asked: list[Query] = []
         self._clap = clap
         self.sounds: dict[str, tuple[SoundFacts, Embeddings, tuple[float, ...]]] = {}
@@ -38,6 +37,7 @@ class MemoryLibrary:
         facts = SoundFacts(
             id=hashlib.sha256(stated.encode()).hexdigest()[:16],
             path=stated,
+            file=None if "://" in stated else stated,
             size=len(content),
             mtime=path.stat().st_mtime,
             sha256=hashlib.sha256(content).hexdigest(),
@@ -54,8 +54,8 @@ class MemoryLibrary:
         other.asked, other.sounds = [], dict(self.sounds)
         return other
 
-    def refresh(self) -> None:
-        self.refreshed += 1
+    def roots(self) -> Sequence[str]:
+        return self.served
 
     def counts(self) -> tuple[int, int]:
         return len(self.sounds), sum(len(windows) for _, windows, _ in self.sounds.values())
@@ -64,12 +64,12 @@ class MemoryLibrary:
         found = self.sounds.get(sound_id)
         return None if found is None else found[0]
 
-    def vectors(self, ids: Sequence[str]) -> Embeddings:
+    def vectors(self, ids: Sequence[str]) -> list[Embedding]:
+        """Vectors of whole sounds."""
         for one in ids:
             if one not in self.sounds:
-                raise UnknownSoundError(f"The library has no sound {one!r}.")
-        rows = np.stack([self.sounds[one][1].mean(0) for one in ids])
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+                raise OptionError(f"The library has no sound {one!r}.")
+        return [mean_pool(self.sounds[one][1]) for one in ids]
 
     def search(self, query: Query) -> list[FoundSound]:
         self.asked.append(query)
@@ -79,12 +79,17 @@ class MemoryLibrary:
             if column != "duration_s":
                 raise OptionError(f"where={query.where!r} is not a filter.")
             most = float(number)
-        wanted = query.vectors.mean(0) - (query.minus.mean(0) if len(query.minus) else 0)
+        count = len(query.texts)
+        like = [*query.text_vectors[:count], *query.sounds, *self.vectors(query.like)]
+        unlike = [*query.text_vectors[count:], *self.vectors(query.unlike)]
+        wanted = np.mean(like, 0) - (np.mean(unlike, 0) if unlike else 0)
         hits = list[FoundSound]()
         for facts, windows, starts in self.sounds.values():
             scores = windows @ wanted
             best = np.argsort(-scores)
-            if facts.duration_s < most:
+            if (facts.duration_s or 0) < most:
                 found = [(starts[at], float(scores[at])) for at in best]
-                hits.append(FoundSound(facts=facts, score=found[0][1], start_s=found[0][0], windows=found))
+                hits.append(
+                    FoundSound(facts=facts, score=found[0][1], start_s=found[0][0], windows=found if query.windows else ())
+                )
         return sorted(hits, key=lambda hit: -hit.score)[: query.k]

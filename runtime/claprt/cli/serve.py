@@ -17,21 +17,27 @@ from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
-from claprt.errors import MissingDependencyError, OptionError
+from claprt.errors import FingerprintError, MissingDependencyError, OptionError
 from claprt.model.clap import Clap
 from claprt.system.extras import install_hint
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from claprt.library.library import Library
+    from claprt.serve.library.adapter import ServedLibrary
     from claprt.serve.scheduling.service import Service
 
 T = TypeVar("T")
 
 _PORT = 32051
+_PREPROCESS = "kromosynth"
 _TOKEN_VARIABLE = "CLAPRT_TOKEN"
+_OF_LIBRARY = ("bundle", "preprocess", "precision", "long", "seed")
+"""Options that a library states."""
 _EPILOG = f"""\
-ws://HOST:PORT/clap has kromosynth's protocol; http://HOST:PORT/docs describes the HTTP API.
+ws://HOST:PORT/clap has kromosynth's protocol; http://HOST:PORT/docs describes the HTTP API. With --library,
+http://HOST:PORT/library is a page to search it.
 
 environment, where no flag is given:
   PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE} (as --device), {_TOKEN_VARIABLE}
@@ -49,13 +55,13 @@ def add(commands: Any) -> None:
     )
     _add_service(command.add_argument_group("service"))
     _add_bounds(command.add_argument_group("bounds"))
-    add_sound_options(command, preprocess="kromosynth")
+    add_sound_options(command, preprocess=_PREPROCESS)
     add_model_options(command)
     same = command.add_argument_group("aliases")
     same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle")
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's name for --provider")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, preprocess=None)
 
 
 def _add_service(service: Any) -> None:
@@ -79,6 +85,10 @@ def _add_service(service: Any) -> None:
         metavar="ORIGIN",
         help="origin whose pages may use the service; may be repeated",
     )
+    service.add_argument(
+        "--library", metavar="LIBRARY", help="library to search, as claprt index made it; its model is served by default"
+    )
+    service.add_argument("--allow-audio", action="store_true", help="let clients play the sounds of the library")
     service.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 
@@ -127,6 +137,7 @@ def run(options: argparse.Namespace) -> int:
     bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
     check_default_rate(options.sample_rate)
     token = _token(options.token_file)
+    library = _library(options)
     sockets = listen(options.host, _port(options.port))
     with contextlib.ExitStack() as stack:
         for one in sockets:
@@ -141,8 +152,17 @@ def run(options: argparse.Namespace) -> int:
         _name_process(options.process_title)
 
         def made() -> tuple[Clap, Starlette]:
-            clap = _loaded(options)
-            app = create_app(clap, limits=limits, sample_rate=options.sample_rate, token=token, cors=options.cors)
+            served = None if library is None else _served(library)
+            clap = _loaded(options, library)
+            app = create_app(
+                clap,
+                limits=limits,
+                sample_rate=options.sample_rate,
+                token=token,
+                cors=options.cors,
+                library=served,
+                allow_audio=options.allow_audio,
+            )
             app.state.service.batcher.prepare()
             return clap, app
 
@@ -158,7 +178,7 @@ def run(options: argparse.Namespace) -> int:
             sockets,
             limits=limits,
             bounds=bounds,
-            ready=lambda: _say(_line(clap, urls(sockets))),
+            ready=lambda: _say(_line(clap, urls(sockets), options.library)),
             drain=lambda seconds: _drain(app.state.service, seconds),
             access_log=options.access_log,
         )
@@ -191,19 +211,54 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def _line(clap: Clap, addresses: list[str]) -> str:
+def _line(clap: Clap, addresses: list[str], library: str | None) -> str:
     """What is served, in one line."""
     where = ", ".join(f"{url}/" for url in addresses)
     socket = addresses[0].replace("http://", "ws://", 1)
     what = f"{clap.manifest.name} on {clap.provider} in {clap.precision}"
+    if library is not None:
+        what += f" and the library {library}"
     return f"serving {what} at {where} and {socket}/clap, fingerprint {clap.fingerprint}"
 
 
-def _loaded(options: argparse.Namespace) -> Clap:
-    """The model, named in our words or in kromosynth's.
+def _library(options: argparse.Namespace) -> Library | None:
+    """The library that was named. What was not said of the model is taken from it.
+
+    Raises:
+        OptionError: If its sounds are to be played, and none was named.
+        LibraryError: If there is none at the path, or it cannot be read.
+    """
+    if options.library is None:
+        if options.allow_audio:
+            raise OptionError("--allow-audio is about the sounds of a library; name one (--library LIBRARY).")
+        options.preprocess = options.preprocess or _PREPROCESS
+        return None
+    from claprt.library.library import open_library
+
+    library = open_library(options.library)
+    made_by = library.manifest.model
+    stated = {"hop": made_by.hop_s, **{name: getattr(made_by, name) for name in _OF_LIBRARY}}
+    for name, value in stated.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return library
+
+
+def _served(library: Library) -> ServedLibrary:
+    """The library for the service, with what searches need brought up to date."""
+    from claprt.serve.library.adapter import ServedLibrary
+
+    served = ServedLibrary(library)
+    served.counts()
+    return served
+
+
+def _loaded(options: argparse.Namespace, library: Library | None) -> Clap:
+    """The model, named in our words or in kromosynth's, or the library's.
 
     Raises:
         OptionError: If `--device` and `--provider` name different providers.
+        FingerprintError: If the library's vectors are of another model, or were made with other options.
     """
     options.bundle = options.bundle or os.environ.get(CHECKPOINT_VARIABLE) or None
     if options.device is not None and options.provider not in ("auto", options.device):
@@ -211,7 +266,14 @@ def _loaded(options: argparse.Namespace) -> Clap:
     served = is_address(options.bundle or os.environ.get(BUNDLE_VARIABLE))
     if options.device is not None or options.provider == "auto":
         options.provider = options.device or provider_of(None if served else os.environ.get(DEVICE_VARIABLE))
-    return load_model(options)
+    clap = load_model(options)
+    if library is not None and clap.fingerprint != library.fingerprint:
+        raise FingerprintError(
+            f"The library {options.library} has vectors of {library.fingerprint}, and the model that was asked for gives "
+            f"those of {clap.fingerprint}, which cannot be compared. Without --bundle, --preprocess, --precision, --long, "
+            "--hop and --seed, the library's own model is served as it was when it was indexed."
+        )
+    return clap
 
 
 def _port(given: int | None) -> int:

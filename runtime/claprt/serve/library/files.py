@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from claprt.serve.library.interface import SoundFacts
 
 State = Literal["present", "changed", "missing"]
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+::?//")
 _BLOCK = 1 << 20
 _MTIME_S = 2e-6
 """What seconds since 1970 as a float64 lose of nanoseconds, and a little more."""
@@ -29,56 +27,40 @@ _MTIME_S = 2e-6
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders whose sounds may be served."""
+    """Folders whose sounds may be served, and files that may be."""
 
-    folders: tuple[Path, ...]
+    folders: tuple[str, ...]
     """As they were given to the indexer, absolute."""
     resolved: tuple[str, ...]
     """The same without symbolic links."""
 
     @classmethod
     def of(cls, paths: Sequence[str]) -> Roots:
-        """The folders (or files) of a library that are on this machine."""
-        local = dict.fromkeys(Path(path).absolute() for path in paths if not is_address(path))
-        return cls(tuple(local), tuple(os.path.realpath(path) for path in local))
+        """The roots of a library."""
+        return cls(tuple(dict.fromkeys(paths)), tuple(dict.fromkeys(map(os.path.realpath, paths))))
 
     def holds(self, resolved: str) -> bool:
-        """Whether a path without symbolic links is in one of the folders."""
+        """Whether a path without symbolic links is one of the roots or in one of them."""
         return any(PurePath(resolved).is_relative_to(root) for root in self.resolved)
 
-    def shown(self, path: str) -> str:
-        """A path as clients see it: from the folder's name on, so that it says nothing of this machine.
-
-        Example:
-            >>> roots = Roots((Path("/srv/sounds"),), ("/srv/sounds",))
-            >>> roots.shown("/srv/sounds/dogs/bark.wav"), roots.shown("s3://bucket/bark.wav")
-            ('sounds/dogs/bark.wav', 's3://bucket/bark.wav')
-        """
-        if is_address(path):
-            return path
-        pure = PurePath(path)
-        for folder in self.folders:
-            if pure.is_relative_to(folder):
-                return PurePath(folder.name, pure.relative_to(folder)).as_posix()
-        return pure.name
+    def shown(self, facts: SoundFacts) -> str:
+        """A sound's path as clients see it: from the root's name on, so that it says nothing else of this machine."""
+        path = facts.path if facts.file is None else os.fsencode(facts.file).decode("utf-8", "replace")
+        for root in self.folders:
+            folder = root.rstrip("/\\")
+            if path.startswith(folder) and path[len(folder) : len(folder) + 1] in ("", "/", os.sep, ":"):
+                return PurePath(folder).name + path[len(folder) :].replace(os.sep, "/")
+        return path if "://" in path else PurePath(path).name
 
 
-def is_address(path: str) -> bool:
-    """Whether a path of a library is an address, such as `s3://bucket/dog.wav`, rather than a file's.
-
-    Example:
-        >>> is_address("s3://bucket/dog.wav"), is_address("/sounds/dog.wav"), is_address("C:/dog.wav")
-        (True, False, False)
-    """
-    return _SCHEME.match(path) is not None
-
-
-def state_of(facts: SoundFacts) -> State:
-    """Whether the file of a sound is there, and as large and old as it was. Its content is not read."""
+def state_of(facts: SoundFacts) -> State | None:
+    """Whether the file of a sound is there, and as large and old as it was; None where it has no file of its own."""
+    if facts.file is None:
+        return None
     if facts.missing:
         return "missing"
     try:
-        found = Path(facts.path).stat()
+        found = Path(facts.file).stat()
     except (OSError, ValueError):
         return "missing"
     same = found.st_size == facts.size and abs(found.st_mtime - facts.mtime) < _MTIME_S
@@ -93,14 +75,14 @@ def open_served(facts: SoundFacts, roots: Roots) -> FileIO:
         SoundGoneError: If it is no longer there.
         SoundChangedError: If it has another size than when it was indexed.
     """
-    name = roots.shown(facts.path)
-    if is_address(facts.path) or not roots.folders:
-        raise NotServedError(f"{name} is not a file on the service's machine; only those are served.")
+    name = roots.shown(facts)
+    if facts.file is None:
+        raise NotServedError(f"{name} is not a file by itself on the service's machine; only those are served.")
     if facts.missing:
         raise SoundGoneError(_gone(name))
     outside = f"{name} is not a file inside the library's folders, and is not served."
     try:
-        resolved = os.path.realpath(facts.path, strict=True)
+        resolved = os.path.realpath(facts.file, strict=True)
         if not roots.holds(resolved):
             raise NotServedError(outside)
         # O_NONBLOCK: a pipe without a writer would wait for one
@@ -112,7 +94,7 @@ def open_served(facts: SoundFacts, roots: Roots) -> FileIO:
         raise NotServedError(f"{name} cannot be opened by the service, and is not served.") from error
     try:
         opened = os.fstat(descriptor)
-        again = os.path.realpath(facts.path)  # a folder may have become a link meanwhile
+        again = os.path.realpath(facts.file)  # a folder may have become a link meanwhile
         if not (stat.S_ISREG(opened.st_mode) and roots.holds(again) and os.path.samestat(opened, Path(again).stat())):
             raise NotServedError(outside)
         if opened.st_size != facts.size:
@@ -139,7 +121,7 @@ def verify(file: FileIO, facts: SoundFacts, roots: Roots) -> Iterator[None]:
         digest.update(block)
         yield
     if digest.hexdigest() != facts.sha256:
-        raise SoundChangedError(_changed(roots.shown(facts.path)))
+        raise SoundChangedError(_changed(roots.shown(facts)))
 
 
 def _gone(name: str) -> str:

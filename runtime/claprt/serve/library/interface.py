@@ -1,6 +1,6 @@
-"""What the service needs of a library: facts of sounds, their vectors, and a search with vectors.
+"""What the service needs of a library: facts of sounds, and a search with vectors of its own model.
 
-Tests have a small one in memory.
+`adapter` fulfils it with `claprt.open_library`; tests have a small one in memory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ class SoundFacts:
 
     id: str
     path: str
-    """A file, or an address; as the library has it."""
+    """As the library has it: a file, an address, or a place in an archive."""
+    file: str | None
+    """The path of the file, as Python has it; None for a sound that is not a file of this machine."""
     size: int
     """Bytes of the file."""
     mtime: float
     """When the file was last changed, in seconds since 1970."""
     sha256: str
-    """Of the file's bytes, in hexadecimal digits; empty where it is not known."""
-    duration_s: float
+    """Of the file's bytes, in hexadecimal digits."""
+    duration_s: float | None
     sample_rate: int
     """Hz."""
     channels: int
@@ -37,15 +39,22 @@ class SoundFacts:
 class Query:
     """What to search for."""
 
-    vectors: Embeddings
-    """[n, dim] float32 of length 1: sounds that are like all of them."""
-    minus: Embeddings
-    """[n, dim] float32 of length 1, n may be 0: and unlike these."""
-    words: Sequence[str] = ()
-    """Texts of the query, for file names that hold them."""
-    k: int = 20
-    where: str | None = None
+    texts: Sequence[str]
+    minus: Sequence[str]
+    """Texts that sounds should not be like."""
+    text_vectors: Embeddings
+    """[texts + minus, dim] float32: those of both."""
+    sounds: Embeddings
+    """[n, dim] float32: sounds that hits should be like."""
+    like: Sequence[str]
+    """Ids of such sounds in the library."""
+    unlike: Sequence[str]
+    """Ids of sounds in the library that hits should not be like."""
+    k: int
+    where: str | None
     """A filter, in the library's syntax."""
+    windows: bool
+    """Whether the windows of hits are needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +66,7 @@ class FoundSound:
     start_s: float
     """Start of the best window."""
     windows: Sequence[tuple[float, float]]
-    """Start in seconds and score of the best windows, best first."""
+    """Start in seconds and score of the windows, best first; none where they were not asked for."""
 
 
 class SearchableLibrary(Protocol):
@@ -68,13 +77,8 @@ class SearchableLibrary(Protocol):
         """Fingerprint of its vectors."""
         ...
 
-    @property
     def roots(self) -> Sequence[str]:
-        """Folders whose sounds may be served, and files beside them."""
-        ...
-
-    def refresh(self) -> None:
-        """Take in what was added or changed since; cheap where nothing was."""
+        """Folders that were indexed, and files that were indexed by themselves: what may be served."""
         ...
 
     def counts(self) -> tuple[int, int]:
@@ -85,18 +89,10 @@ class SearchableLibrary(Protocol):
         """The sound of an id, or None."""
         ...
 
-    def vectors(self, ids: Sequence[str]) -> Embeddings:
-        """Vectors of whole sounds, [ids, dim] float32 of length 1.
-
-        Raises:
-            UnknownSoundError: If there is none of an id.
-        """
-        ...
-
     def search(self, query: Query) -> list[FoundSound]:
-        """The sounds that fit best, best first.
+        """The sounds that fit best, best first, those included that were added since the last search.
 
         Raises:
-            OptionError: If the filter is not valid.
+            OptionError: If there is no sound of an id, or the filter is not valid.
         """
         ...

@@ -23,7 +23,7 @@ from claprt.serve.http.request_bodies import (
     times_of,
     while_connected,
 )
-from claprt.serve.library.files import State, is_address, state_of
+from claprt.serve.library.files import State, state_of
 from claprt.serve.library.interface import FoundSound, SoundFacts
 from claprt.serve.library.peaks import MOST_COLUMNS, Peaks
 from claprt.serve.library.ranges import ContentResponse
@@ -98,9 +98,9 @@ class LibraryApi:
         times = times_of(request)
 
         async def work() -> Response:
-            asked, with_windows = await service.batcher.run_in_thread(decoded)
+            asked = await service.batcher.run_in_thread(decoded)
             hits = await self._library.search(asked, times)
-            response = json_response([self._hit(hit, with_windows=with_windows) for hit in hits])
+            response = json_response([self._hit(hit, with_windows=asked.windows) for hit in hits])
             response.headers["server-timing"] = _server_timing(times)
             return response
 
@@ -126,7 +126,7 @@ class LibraryApi:
         request.state.endpoint = f"{_SOUND}/audio"
         with self._service.admission.admit():
             facts, content = await self._library.content(request.path_params["id"])
-        name = PurePosixPath(self._library.roots.shown(facts.path)).name
+        name = PurePosixPath(self._library.roots.shown(facts)).name
         if content.media_type == "audio/wav" and not name.lower().endswith((".wav", ".wave")):
             name += ".wav"
 
@@ -149,11 +149,11 @@ class LibraryApi:
 
     async def _reply(self, facts: SoundFacts) -> SoundReply:
         state: State | None = None
-        if self._library.allow_audio and not is_address(facts.path):
+        if self._library.allow_audio:
             state = await self._library.in_file_thread(lambda: state_of(facts))
         return SoundReply(
             id=facts.id,
-            path=self._library.roots.shown(facts.path),
+            path=self._library.roots.shown(facts),
             size=facts.size,
             mtime=facts.mtime,
             sha256=facts.sha256,
@@ -166,7 +166,7 @@ class LibraryApi:
     def _hit(self, hit: FoundSound, *, with_windows: bool) -> HitReply:
         windows = [WindowReply(start_s=start, score=score) for start, score in hit.windows]
         return HitReply(
-            path=self._library.roots.shown(hit.facts.path),
+            path=self._library.roots.shown(hit.facts),
             id=hit.facts.id,
             score=hit.score,
             start_s=hit.start_s,
@@ -175,13 +175,13 @@ class LibraryApi:
         )
 
 
-def _from_json(body: bytes, most: int) -> tuple[Search, bool]:
+def _from_json(body: bytes, most: int) -> Search:
     fields = decode_json(body, SearchRequest, most)
     return _search(fields, [AudioInput(one, encoding=Encoding.BASE64) for one in _list(fields.audio)], most)
 
 
-def _search(fields: SearchForm, sounds: list[AudioInput], most: int) -> tuple[Search, bool]:
-    search = Search(
+def _search(fields: SearchForm, sounds: list[AudioInput], most: int) -> Search:
+    return Search(
         texts=_list(fields.text),
         sounds=sounds,
         ids=split_labels(fields.ids or [], most),
@@ -189,8 +189,8 @@ def _search(fields: SearchForm, sounds: list[AudioInput], most: int) -> tuple[Se
         minus_ids=split_labels(fields.minus_ids or [], most),
         k=fields.k or _K,
         where=fields.where or None,
+        windows=fields.windows is not False,
     )
-    return search, fields.windows is not False
 
 
 def _list(values: list[str] | str | None) -> list[str]:

@@ -51,7 +51,7 @@ class HitReply(Struct, kw_only=True, omit_defaults=True):
     id: str
     score: Annotated[float, Meta(description="the higher the better; a cosine where nothing else is weighed in")]
     start_s: Annotated[float, Meta(description="start of the best window")]
-    duration_s: float
+    duration_s: float | None
     windows: Annotated[list[WindowReply], Meta(description="the best windows, best first")] | None = None
 
 
@@ -63,7 +63,7 @@ class SoundReply(Struct, kw_only=True):
     size: Annotated[int, Meta(description="bytes")]
     mtime: Annotated[float, Meta(description="seconds since 1970")]
     sha256: str
-    duration_s: float
+    duration_s: float | None
     sample_rate: int
     channels: int
     state: Annotated[

@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from claprt.arrays import Embeddings
 from claprt.errors import FingerprintError, OptionError
 from claprt.serve import access
 from claprt.serve.errors import OverloadedError
@@ -37,8 +36,6 @@ from claprt.serve.scheduling.service import Service, Times
 
 T = TypeVar("T")
 
-_REFRESH_S = 2.0
-"""How long a search may miss what an indexer has added."""
 _FILE_THREADS = 4
 MOST_FILE_READS = 64
 """Reads of files that may wait; there are more only where a disk hangs."""
@@ -55,6 +52,7 @@ class Search:
     minus_ids: Sequence[str]
     k: int
     where: str | None
+    windows: bool
 
 
 class LibraryService:
@@ -78,8 +76,8 @@ class LibraryService:
                 "index the sounds again."
             )
         self.service, self.library, self.allow_audio = service, library, allow_audio
-        self.roots = Roots.of(library.roots)
-        self._refreshed = time.monotonic()
+        self._named = tuple(library.roots())
+        self.roots = Roots.of(self._named)
         self._peaks = PeaksCache()
         self._searching = FairThread("claprt-library-search", as_exception, contextlib.nullcontext())
         self._drawing = FairThread("claprt-library-peaks", as_exception, contextlib.nullcontext())
@@ -115,26 +113,22 @@ class LibraryService:
             ClaprtError: If a text or a sound cannot be embedded.
         """
         self._check(asked)
-        words = [*asked.texts, *asked.minus]
-        texts = await self.service.embed_texts(words, times) if words else self._none()
-        sounds = np.stack(await self.service.embed_all(asked.sounds)) if asked.sounds else self._none()
+        words, none = [*asked.texts, *asked.minus], np.zeros((0, self.service.clap.dim), np.float32)
+        texts = await self.service.embed_texts(words, times) if words else none
+        sounds = np.stack(await self.service.embed_all(asked.sounds)) if asked.sounds else none
         began = time.perf_counter()
-
-        def found() -> list[FoundSound]:
-            like = self.library.vectors(asked.ids) if asked.ids else self._none()
-            unlike = self.library.vectors(asked.minus_ids) if asked.minus_ids else self._none()
-            count = len(asked.texts)
-            return self.library.search(
-                Query(
-                    vectors=np.concatenate([texts[:count], sounds, like]),
-                    minus=np.concatenate([texts[count:], unlike]),
-                    words=asked.texts,
-                    k=asked.k,
-                    where=asked.where,
-                )
-            )
-
-        hits = await self._look_up(found)
+        query = Query(
+            texts=asked.texts,
+            minus=asked.minus,
+            text_vectors=texts,
+            sounds=sounds,
+            like=asked.ids,
+            unlike=asked.minus_ids,
+            k=asked.k,
+            where=asked.where,
+            windows=asked.windows,
+        )
+        hits = await self._look_up(lambda: self.library.search(query))
         took = time.perf_counter() - began
         times.stages["search"] = 1000 * took
         self.service.metrics.stage(search=took)
@@ -156,7 +150,7 @@ class LibraryService:
                 if (kept := self._peaks.get(key)) is not None:
                     return kept
                 yield from verify(file, facts, self.roots)
-                peaks = yield from peaks_of(self.roots.shown(facts.path), file, columns)
+                peaks = yield from peaks_of(self.roots.shown(facts), file, columns)
             self._peaks.put(key, peaks)
             return peaks
 
@@ -176,7 +170,7 @@ class LibraryService:
             try:
                 for _ in verify(file, facts, self.roots):
                     pass
-                return content_of(self.roots.shown(facts.path), file)
+                return content_of(self.roots.shown(facts), file)
             except BaseException:
                 file.close()
                 raise
@@ -229,17 +223,13 @@ class LibraryService:
                 f"A filter may have up to {limits.characters} characters here; this one has {len(asked.where)}."
             )
 
-    def _none(self) -> Embeddings:
-        return np.zeros((0, self.service.clap.dim), np.float32)
-
     async def _look_up(self, work: Callable[[], T]) -> T:
-        """Run work on the library in its thread, and take in new rows before it where that is due."""
+        """Run work on the library in its thread."""
 
         def steps() -> Steps[T]:
-            if time.monotonic() - self._refreshed >= _REFRESH_S:
-                self.library.refresh()
-                self._refreshed = time.monotonic()
-                yield
+            yield from ()
+            if (named := tuple(self.library.roots())) != self._named:  # an indexer has been at work
+                self._named, self.roots = named, Roots.of(named)
             return work()
 
         return await self._run(self._searching, steps())

@@ -1,0 +1,123 @@
+"""A library of `claprt.open_library` as the service uses it."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+from claprt.arrays import Embeddings
+from claprt.library.library import Library
+from claprt.library.roots import read_roots
+from claprt.library.search.derived_part import VANISHED
+from claprt.library.search.query import Query as LibraryQuery
+from claprt.library.search.searcher import Request, rows_of_id
+from claprt.library.search.snapshot import Snapshot
+from claprt.model.clap import Clap
+from claprt.serve.library.interface import FoundSound, Query, SoundFacts
+
+_KEPT = 20_000
+"""Sounds whose facts are kept, since what was found is asked for next."""
+
+
+class ServedLibrary:
+    """One library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._kept: OrderedDict[str, SoundFacts] = OrderedDict()
+        self._state: object = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of its vectors."""
+        return self._library.fingerprint
+
+    def roots(self) -> Sequence[str]:
+        """Folders that were indexed, and files that were indexed by themselves."""
+        return read_roots(self._library.folder)
+
+    def counts(self) -> tuple[int, int]:
+        """Number of sounds and of rows, without those of vanished sounds."""
+        snapshot = self._snapshot()
+        there = snapshot.hidden & VANISHED == 0
+        return int(there[snapshot.starts].sum()), int(there.sum())
+
+    def find(self, sound_id: str) -> SoundFacts | None:
+        """The sound of an id, or None."""
+        snapshot = self._snapshot()
+        if sound_id not in self._kept:
+            rows = rows_of_id(snapshot, sound_id)
+            if not rows:
+                return None
+            (row,) = snapshot.facts_of(rows[:1])
+            self._keep(_facts(row))
+        return self._kept[sound_id]
+
+    def search(self, query: Query) -> list[FoundSound]:
+        """The sounds that fit best, best first.
+
+        Raises:
+            OptionError: If there is no sound of an id, or the filter is not valid.
+            LibraryError: If the library cannot be read.
+        """
+        request = Request(
+            query=LibraryQuery(
+                text=query.texts or None,
+                vector=query.sounds if len(query.sounds) else None,
+                like=query.like or None,
+                minus=query.minus or None,
+                unlike=query.unlike or None,
+            ),
+            k=query.k,
+            where=query.where,
+            windows=query.windows,
+        )
+        known = _KnownTexts(dict(zip([*query.texts, *query.minus], query.text_vectors, strict=True)))
+        hits = self._library.searcher.search(request, lambda: cast("Clap", known))
+        self._snapshot()
+        found: list[FoundSound] = []
+        for hit in hits:
+            own = {"id": hit.id, "path": hit.path, "duration_s": hit.duration_s}
+            facts = self._keep(_facts({**hit.facts, **own}))
+            found.append(FoundSound(facts=facts, score=hit.score, start_s=hit.start_s, windows=hit.windows))
+        return found
+
+    def _snapshot(self) -> Snapshot:
+        """The library as it is now; forgets facts that may be of before."""
+        snapshot = self._library.searcher.snapshot()
+        if snapshot.state is not self._state:
+            self._state = snapshot.state
+            self._kept.clear()
+        return snapshot
+
+    def _keep(self, facts: SoundFacts) -> SoundFacts:
+        self._kept[facts.id] = facts
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return facts
+
+
+class _KnownTexts:
+    """Gives the vectors that the service's scheduler has computed, in place of a model."""
+
+    def __init__(self, vectors: Mapping[str, Any]) -> None:
+        self._vectors = vectors
+
+    def embed_text(self, texts: Iterable[str]) -> Embeddings:
+        return np.stack([self._vectors[text] for text in texts])
+
+
+def _facts(row: Mapping[str, Any]) -> SoundFacts:
+    names = ("id", "path", "size", "mtime", "sha256", "duration_s", "sample_rate", "channels", "missing")
+    return SoundFacts(file=_local_path(row["path"]), **{name: row[name] for name in names})
+
+
+def _local_path(stored: str) -> str | None:
+    if stored.startswith("file://"):
+        return os.fsdecode(unquote_to_bytes(stored.removeprefix("file://")))
+    return None if "://" in stored or "::" in stored else stored
