@@ -42,6 +42,7 @@ from claprt.serve.schemas import decode_json
 
 _K = 20
 _COLUMNS = 200
+_DIGITS = 6
 _SOUND = "/library/sounds/{id}"
 _KEPT = "private, max-age=600"
 _FILE_HEADERS = {
@@ -164,11 +165,11 @@ class LibraryApi:
         )
 
     def _hit(self, hit: FoundSound, *, with_windows: bool) -> HitReply:
-        windows = [WindowReply(start_s=start, score=score) for start, score in hit.windows]
+        windows = [WindowReply(start_s=start, score=round(score, _DIGITS)) for start, score in hit.windows]
         return HitReply(
             path=self._library.roots.shown(hit.facts),
             id=hit.facts.id,
-            score=hit.score,
+            score=round(hit.score, _DIGITS),
             start_s=hit.start_s,
             duration_s=hit.facts.duration_s,
             windows=windows if with_windows else None,
