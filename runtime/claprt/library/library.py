@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from claprt.library.search.query import Query
 from claprt.library.search.searcher import Request, Searcher
 from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
+
+if TYPE_CHECKING:
+    from claprt.library.search.approximate import BuildOptions, IndexInfo
 
 _BATCH = 8_192
 _TRIES = 5
@@ -103,6 +106,7 @@ class Library:
         sample_rate: int | None = None,
         names: float = 0.0,
         missing: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """Find the sounds that are nearest to a query.
 
@@ -124,6 +128,8 @@ class Library:
             names: How much the words of `text` in paths add to the score: this for the path that fits best (BM25), less
                 for others. 0.2 suits folders of named samples; with 0, the default, only the sound counts.
             missing: Whether sounds that have vanished since they were indexed are found as well.
+            exact: Whether an approximate index is left aside. Without one, in small libraries, with a filter, and for more
+                than 1000 hits, searches are exact anyway.
 
         Returns:
             Hits, best first; sounds of equal score in the order of the library.
@@ -135,8 +141,39 @@ class Library:
             ClaprtError: If a text or a sound cannot be embedded, or the library's model cannot be loaded.
         """
         query = Query(text=text, audio=audio, vector=vector, like=like, minus=minus, unlike=unlike, sample_rate=sample_rate)
-        request = Request(query=query, k=k, where=where, windows=windows, names=names, missing=missing)
+        request = Request(query=query, k=k, where=where, windows=windows, names=names, missing=missing, exact=exact)
         return self.searcher.search(request, lambda: self.model)
+
+    def build_index(
+        self,
+        options: BuildOptions | None = None,
+        *,
+        texts: Sequence[str] = (),
+        progress: Callable[[str, float], None] = lambda _stage, _share: None,
+    ) -> IndexInfo:
+        """Build an approximate index, which searches of large libraries use from then on, and measure its recall.
+
+        Sounds that are added later are found as well; build it again when they are many.
+
+        Args:
+            options: How it is built, `claprt.library.search.approximate.BuildOptions`.
+            texts: With which the recall of searches for words is measured; sounds of the library are taken in any case.
+            progress: Called with what is done, `train`, `add` or `measure`, and the share of it that is done.
+
+        Raises:
+            OptionError: If the library is empty, or an option has no such value.
+            LibraryError: If the library cannot be read, or the index cannot be written.
+            MissingDependencyError: If faiss is not installed.
+        """
+        from claprt.library.search.approximate import BuildOptions
+
+        vectors = self.model.embed_text(list(texts)) if texts else None
+        return self.searcher.build_index(options or BuildOptions(), vectors, progress)
+
+    @property
+    def index(self) -> IndexInfo | None:
+        """The approximate index and the recall that was measured when it was built; None where there is none."""
+        return self.searcher.index_info()
 
     def vectors(self) -> NDArray[np.floating]:
         """All vectors [rows, dim] as they are stored, float32 or float16, memory-mapped for reading.

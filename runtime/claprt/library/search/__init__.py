@@ -8,6 +8,7 @@ derived      the files under `LIBRARY/index`: brought up to date as parts come a
 derived_part one part of the library in the form that searches need
 snapshot     those files, opened
 scan         exact nearest rows through int8 codes with a bound on their error
+approximate  an index for large libraries, by faiss, with its recall measured
 filters      `where`: conditions on columns, by DuckDB
 names        words in paths, by SQLite's full-text search
 """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from claprt.arrays import Embedding
 from claprt.errors import MissingDependencyError
-from claprt.library.search.derived_part import encode
+from claprt.library.search.derived_part import VANISHED, encode
 from claprt.library.search.snapshot import Snapshot
 from claprt.system.extras import install_hint
 
@@ -81,17 +81,34 @@ def nearest_sounds(
         threads: Blocks that are scanned side by side.
         memory_mb: Of mapped codes above which pages are given back as soon as they were read.
     """
-    mask: Mask = np.array(snapshot.hidden == 0 if allowed is None else allowed)
-    mask[:first_row] = False
+    mask = (snapshot.hidden == 0 if allowed is None else allowed)[first_row:]
     if not mask.any():
         return _none()
     cosines, bound = _approximate(snapshot, query, mask, first_row, threads, memory_mb)
+    runs = snapshot.sounds[first_row:]
+    first_sound = int(runs[0])
+    starts = np.maximum(snapshot.starts[first_sound:] - first_row, 0)
     bonuses = np.zeros(len(snapshot.starts), np.float32) if bonus is None else bonus
-    least = _by_sound(np.where(mask, cosines - bound, -np.inf), snapshot) + bonuses
+    least = np.maximum.reduceat(np.where(mask, cosines - bound, np.float32(-np.inf)), starts) + bonuses[first_sound:]
     k = min(k, int(np.isfinite(least).sum()))
     certain = np.partition(least, len(least) - k)[len(least) - k]
-    rows = np.flatnonzero(mask & (cosines + bound + bonuses[snapshot.sounds] >= certain))
+    largest = cosines + bound
+    if bonus is not None:
+        largest += bonus[runs]
+    rows = np.flatnonzero(mask & (largest >= certain)) + first_row
     return rank(snapshot, query, rows, k, bonuses)
+
+
+def nearest_rows(
+    snapshot: Snapshot, query: Embedding, k: int, *, threads: int = 1, memory_mb: float = np.inf
+) -> NDArray[np.int64]:
+    """The k rows nearest to a query [dim], best first, vanished sounds included."""
+    mask = snapshot.hidden <= VANISHED
+    cosines, bound = _approximate(snapshot, query, mask, 0, threads, memory_mb)
+    k = min(k, int(mask.sum()))
+    certain = np.partition(cosines - bound, len(cosines) - k)[len(cosines) - k]
+    rows = np.flatnonzero(mask & (cosines + bound >= certain))
+    return rows[np.argsort(-exact_cosines(snapshot, query, rows), kind="stable")[:k]]
 
 
 def rank(snapshot: Snapshot, query: Embedding, rows: NDArray[np.int64], k: int, bonus: Scores | None = None) -> Found:
@@ -125,29 +142,30 @@ def exact_cosines(snapshot: Snapshot, query: Embedding, rows: NDArray[np.int64])
 
 
 def _approximate(
-    snapshot: Snapshot, query: Embedding, allowed: Mask, first_row: int, threads: int, memory_mb: float
+    snapshot: Snapshot, query: Embedding, mask: Mask, first_row: int, threads: int, memory_mb: float
 ) -> tuple[Scores, Scores]:
-    """Cosines [rows] by the codes, and how far from the true ones they are at most."""
+    """Cosines [rows] by the codes from `first_row` on, and how far from the true ones they are at most."""
     codes, rows = encode(query[None])
-    scale, lost = float(rows["scale"][0]), rows["error"][0]
+    scale, lost = np.float32(rows["scale"][0]), rows["error"][0]
     dot = _dots(codes)
-    cosines = np.full(len(snapshot), -np.inf, np.float32)
+    cosines = np.full(len(mask), -np.inf, np.float32)
     release = snapshot.codes.nbytes > memory_mb * 1e6
 
     def scan(start: int) -> None:
-        end = start + _BLOCK
-        if allowed[start:end].any():
-            cosines[start:end] = dot(snapshot.codes[start:end]) * (snapshot.scales[start:end] * np.float32(scale))
+        if mask[start : start + _BLOCK].any():
+            block = slice(first_row + start, first_row + start + _BLOCK)
+            np.multiply(dot(snapshot.codes[block]), snapshot.scales[block] * scale, out=cosines[start : start + _BLOCK])
             if release:
                 snapshot.release("codes")
 
-    starts = range(first_row, len(snapshot), _BLOCK)
+    starts = range(0, len(mask), _BLOCK)
     if threads > 1 and len(starts) > 1:
         with ThreadPoolExecutor(threads, thread_name_prefix="claprt-search") as pool:
             list(pool.map(scan, starts))
     else:
         list(map(scan, starts))
-    return cosines, snapshot.errors + lost * (_LONGEST + snapshot.errors)
+    errors = snapshot.errors[first_row:]
+    return cosines, errors * (1 + lost) + lost * _LONGEST
 
 
 def _dots(query: NDArray[np.int8]) -> Callable[[NDArray[np.int8]], NDArray[np.int32]]:
@@ -160,11 +178,6 @@ def _dots(query: NDArray[np.int8]) -> Callable[[NDArray[np.int8]], NDArray[np.in
         return products[0]
 
     return dots
-
-
-def _by_sound(scores: NDArray[Any], snapshot: Snapshot) -> NDArray[Any]:
-    """The largest score [sounds] of each sound's rows."""
-    return np.maximum.reduceat(scores, snapshot.starts)
 
 
 def _none() -> Found:

@@ -6,30 +6,35 @@ import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.engines.hardware import default_threads
-from claprt.errors import OptionError
+from claprt.errors import LibraryWriteError, OptionError
 from claprt.library.schema import WHOLE_SOUND
 from claprt.library.search.derived import DerivedFiles
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.filters import Filter
 from claprt.library.search.hits import Hit
 from claprt.library.search.query import Query, query_vector
-from claprt.library.search.scan import Found, Mask, exact_cosines, nearest_sounds
+from claprt.library.search.scan import Found, Mask, exact_cosines, nearest_sounds, rank
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.store import PartGoneError, Store
 from claprt.model.clap import Clap
 from claprt.model.results import mean_pool
 from claprt.validation import whole_number
 
+if TYPE_CHECKING:
+    from claprt.library.search.approximate import ApproximateIndex, BuildOptions, IndexInfo
+
 FOLDER = "index"
 """Subfolder of a library that holds what searches derive."""
 _TRIES = 5
+_MANY = 1000
+"""Hits above which a search is exact: an index would be asked for most of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class Request:
     windows: bool = True
     names: float = 0.0
     missing: bool = False
+    exact: bool = False
 
 
 class Searcher:
@@ -64,6 +70,7 @@ class Searcher:
         self.options = options or SearchOptions()
         self._files = DerivedFiles(store, store.folder / FOLDER)
         self._snapshot: Snapshot | None = None
+        self._approximate: ApproximateIndex | None = None
         self._lock = threading.Lock()
 
     def snapshot(self, progress: Callable[[int], None] = lambda _: None) -> Snapshot:
@@ -107,7 +114,8 @@ class Searcher:
         vector = query_vector(query, snapshot.state.dim, model, sounds_of.vectors)
         allowed = self._allowed(snapshot, request, sounds_of.looked_up)
         bonus = self._bonus(snapshot, request)
-        found = self._distinct(snapshot, vector, request.k, allowed, bonus)
+        free = request.where is None and not request.exact and not request.missing
+        found = self._distinct(snapshot, vector, request.k, allowed, bonus, self._index(snapshot) if free else None)
         return [
             _hit(snapshot, vector, int(sound), float(score), int(row), request.windows)
             for sound, score, row in zip(found.sounds, found.scores, found.rows, strict=True)
@@ -140,12 +148,19 @@ class Searcher:
         return np.float32(request.names) * name_scores(snapshot, texts)
 
     def _distinct(
-        self, snapshot: Snapshot, query: Embedding, k: int, allowed: Mask, bonus: NDArray[np.float32] | None
+        self,
+        snapshot: Snapshot,
+        query: Embedding,
+        k: int,
+        allowed: Mask,
+        bonus: NDArray[np.float32] | None,
+        index: ApproximateIndex | None,
     ) -> Found:
         """The k best sounds; rows of one sound that lie in different places count as one."""
         asked = k
         while True:
-            found = self._nearest(snapshot, query, asked, allowed, bonus)
+            found = None if index is None else self._probably_nearest(index, snapshot, query, asked, allowed, bonus)
+            found = found or self._nearest(snapshot, query, asked, allowed, bonus)
             ids = [facts["id"] for facts in snapshot.facts_of([int(row) for row in found.rows], ["id"])]
             first = {each: at for at, each in reversed(list(enumerate(ids)))}
             if len(first) >= k or len(ids) < asked:
@@ -168,6 +183,75 @@ class Searcher:
         if snapshot.vectors.nbytes > self.options.memory_mb * 1e6:
             snapshot.release("vectors")
         return found
+
+    def _probably_nearest(
+        self,
+        index: ApproximateIndex,
+        snapshot: Snapshot,
+        query: Embedding,
+        k: int,
+        allowed: Mask,
+        bonus: NDArray[np.float32] | None,
+    ) -> Found | None:
+        """The best of what the index finds, of what was added since, and of names that fit; None if that is too little."""
+        if k > _MANY:
+            return None
+        from claprt.library.search.approximate import candidates
+
+        rows, covered = index.rows(snapshot, query, candidates(k))
+        rows = rows[allowed[rows]]
+        if bonus is not None:
+            named = np.flatnonzero(bonus[snapshot.sounds] > 0)
+            rows = np.union1d(rows, named[allowed[named]])
+        if covered < len(snapshot):
+            late = nearest_sounds(
+                snapshot, query, k, allowed=allowed, bonus=bonus, first_row=covered, threads=self._threads()
+            )
+            rows = np.union1d(rows, late.rows)
+        found = rank(snapshot, query, rows, k, bonus)
+        return found if len(found.sounds) == k else None
+
+    def _index(self, snapshot: Snapshot) -> ApproximateIndex | None:
+        """The approximate index, if one was built and the library is large."""
+        from claprt.library.search.approximate import ApproximateIndex, is_of_use, read_info
+
+        info = read_info(self._files.folder)
+        if info is None or not is_of_use(info, snapshot):
+            return None
+        with self._lock:
+            if self._approximate is None or self._approximate.info != info:
+                try:
+                    self._approximate = ApproximateIndex(self._files.folder, info)
+                except RuntimeError:  # damaged, or just replaced: exact search serves
+                    self._approximate = None
+            return self._approximate
+
+    def index_info(self) -> IndexInfo | None:
+        """What `build_index` has built."""
+        from claprt.library.search.approximate import read_info
+
+        return read_info(self._files.folder)
+
+    def build_index(
+        self, options: BuildOptions, texts: Embeddings | None, progress: Callable[[str, float], None]
+    ) -> IndexInfo:
+        """Build an approximate index; see `approximate.build`.
+
+        Raises:
+            OptionError: If the library is empty, or an option has no such value.
+            LibraryWriteError: If it cannot be written.
+            LibraryError: If the library cannot be read.
+        """
+        from claprt.library.search.approximate import build
+
+        snapshot = self.snapshot()
+        try:
+            with self._files.lock():
+                return build(snapshot, options, texts, progress)
+        except OSError as error:
+            raise LibraryWriteError(
+                f"The index cannot be written to {self._files.folder}: {error.strerror or error}."
+            ) from error
 
     def _threads(self) -> int:
         return self.options.threads or default_threads()
