@@ -35,6 +35,24 @@ class AudioFeatures:
     """Start of the window in the clip, in seconds."""
 
 
+@dataclass(slots=True)
+class SoundFacts:
+    """What became known of a file while it was read."""
+
+    rate: int = 0
+    """[Hz]"""
+    channels: int = 0
+    samples: int = 0
+    """Per channel, read so far."""
+    complete: bool = False
+    """Whether it was read to its end."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds; None where it was not read to its end."""
+        return self.samples / self.rate if self.complete else None
+
+
 def audio_features(
     source: AudioSource,
     config: AudioConfig,
@@ -44,6 +62,7 @@ def audio_features(
     sample_rate: float | None = None,
     max_windows: int | None = None,
     progress: Callable[[float], None] | None = None,
+    facts: SoundFacts | None = None,
 ) -> Iterator[AudioFeatures]:
     """Open a source and compute its features, window by window.
 
@@ -55,6 +74,7 @@ def audio_features(
         sample_rate: Rate of an array in Hz; None for the model's.
         max_windows: Largest number of windows; None for any.
         progress: Called with the seconds of each block as it is read.
+        facts: Filled in while the source is read.
 
     Raises:
         AudioError: If the source cannot be read, or is longer than `max_windows`.
@@ -65,6 +85,8 @@ def audio_features(
         sound = replace(sound, blocks=limit_duration(max_windows, sound.blocks, sound.rate, config))
     if progress is not None:
         sound = replace(sound, blocks=_with_progress(sound, progress))
+    if facts is not None:
+        sound = replace(sound, blocks=_with_facts(sound, facts))
     blocks = preprocess_blocks(sound, preprocessing, config.mel.sample_rate)
     return model_inputs(blocks, config, preprocessing, policy)
 
@@ -73,6 +95,14 @@ def _with_progress(sound: Sound, progress: Callable[[float], None]) -> Iterator[
     for block in sound.blocks:
         progress(block.size / sound.rate)
         yield block
+
+
+def _with_facts(sound: Sound, facts: SoundFacts) -> Iterator[Samples]:
+    facts.rate, facts.channels = sound.rate, sound.channels
+    for block in sound.blocks:
+        facts.samples += block.size
+        yield block
+    facts.complete = True
 
 
 def model_inputs(

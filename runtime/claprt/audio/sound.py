@@ -55,6 +55,8 @@ class Sound:
     blocks: Iterator[Samples]
     again: Callable[[], Iterator[Samples]] | None = None
     """Gives the same blocks once more, where the source can be read twice."""
+    channels: int = 1
+    """Of a file, before they are mixed to mono."""
 
 
 def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int, *, trust_levels: bool = False) -> Sound:
@@ -92,7 +94,7 @@ def open_sound(source: AudioSource, sample_rate: float | None, default_rate: int
     except AudioError:
         opened.close()
         raise
-    return Sound(plain.name, rate, opened.blocks, again)
+    return Sound(plain.name, rate, opened.blocks, again, opened.channels)
 
 
 def _open_file(name: str, source: object) -> Opened:

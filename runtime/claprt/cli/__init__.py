@@ -1,7 +1,7 @@
 """The `claprt` command. May import every room.
 
-A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `inspect`,
-`latency`, `rank`, `score`, `search`, `serve`, `similarity`, `tag`, `triton`. What they share:
+A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `index`,
+`inspect`, `latency`, `library`, `rank`, `score`, `search`, `serve`, `similarity`, `tag`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
@@ -9,6 +9,7 @@ A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `dem
     words      labels and tags
     answers    one answer for each file, as a chart or as JSON
     tables     tables that fit the terminal
+    index_progress   what `claprt index` shows while it runs
     vectors    output of `claprt embed`: JSON lines, CSV, numpy's files
 """
 
@@ -29,8 +30,10 @@ from claprt.cli import (
     demo,
     embed,
     evaluate,
+    index,
     inspect,
     latency,
+    library,
     rank,
     score,
     search,
@@ -116,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
         classify,
         tag,
         similarity,
+        index,
         search,
+        library,
         rank,
         score,
         serve,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _SMALL_MODEL = "using mini, the small model that ships with claprt"
 
 
-def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Add what decides which model runs, and how."""
+def add_model_options(command: argparse.ArgumentParser, *, cache: bool = True) -> None:
+    """Add what decides which model runs, and how; `cache` says whether vectors may be kept in a cache."""
     model = command.add_argument_group("model")
     model.add_argument(
         "--bundle",
@@ -44,7 +44,8 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         help="what to compute in; auto is the fastest that the bundle's quality gate accepted (fp32)",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (the physical cores)")
-    model.add_argument("--cache", metavar="FOLDER", help="store vectors of sounds there, and look them up first")
+    if cache:
+        model.add_argument("--cache", metavar="FOLDER", help="store vectors of sounds there, and look them up first")
     model.add_argument("--fallback", action="store_true", help="use the CPU if the provider is not available")
 
 
@@ -133,7 +134,7 @@ def load_model(options: argparse.Namespace, *, name_small: bool = True) -> Clap:
         hop_s=getattr(options, "hop", None),
         seed=getattr(options, "seed", None),
         fallback=options.fallback,
-        cache=options.cache,
+        cache=getattr(options, "cache", None),
         projection=getattr(options, "projection", None),
     )
     if name_small and options.bundle is None and not os.environ.get(BUNDLE_VARIABLE):

@@ -61,7 +61,7 @@ class CommandParser(Parser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse options first and positional arguments among what is left; unknown options are an error of this command."""
-        if self._mixing:
+        if self._mixing or self._subparsers is not None:  # it has commands of its own, which do this
             return super().parse_known_args(args, namespace)
         given = list(sys.argv[1:] if args is None else args)
         end = given.index("--") if "--" in given else len(given)

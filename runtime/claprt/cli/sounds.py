@@ -12,19 +12,13 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from claprt.audio.files.containers import HEAD_BYTES, Reader, recognise
+from claprt.audio.files.folders import sounds_in
 from claprt.audio.sound import AudioSource
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
 from claprt.system.terminal import printable, say
 
-_SUFFIXES = frozenset({
-    "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "avi", "avr", "bw64", "caf", "flac", "flv", "gsm",
-    "ircam", "m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpga", "mpeg", "mpg", "nist", "oga",
-    "ogg", "ogv", "opus", "paf", "pvf", "rf64", "sd2", "sds", "sf", "snd", "spx", "svx", "tta", "voc", "w64", "wav",
-    "wave", "wax", "webm", "wma", "wmv", "wv", "xi",
-})  # fmt: skip
 _FEW = 4
 _FORM = "{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}]"
 _DELAY_S = 0.5
@@ -39,16 +33,6 @@ def add_file_options(command: argparse.ArgumentParser, *, on_error: str) -> None
         default=on_error,
         help="stop at a file that cannot be embedded, or go on with the others (%(default)s)",
     )
-
-
-def is_sound_name(name: str) -> bool:
-    """Whether a file's suffix is one of sound or video files.
-
-    Example:
-        >>> is_sound_name("a/DOG.WAV"), is_sound_name("dog"), is_sound_name("dog.txt")
-        (True, False, False)
-    """
-    return os.path.splitext(name)[1][1:].lower() in _SUFFIXES  # noqa: PTH122 - a name, not a place
 
 
 def sound_files(names: Sequence[str]) -> list[str]:
@@ -67,37 +51,11 @@ def sound_files(names: Sequence[str]) -> list[str]:
         if name == "-" or not name or not os.path.isdir(name):  # noqa: PTH112 - names stay as they were typed
             found.append(name)
             continue
-        inside = sorted(_sounds_in(name))
+        inside = sorted(entry.path for entry in sounds_in(name))
         if not inside:
             raise OptionError(f"{name} is a folder without sound files; name files, or a folder that holds some.")
         found += inside
     return found
-
-
-def _sounds_in(folder: str) -> Iterator[str]:
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        stat = os.stat(place)  # noqa: PTH116
-        if (stat.st_dev, stat.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = os.path.join(place, name)  # noqa: PTH118
-            if not name.startswith(".") and os.path.isfile(path) and (is_sound_name(name) or _begins_as_sound(path)):  # noqa: PTH113
-                yield path
-
-
-def _begins_as_sound(path: str) -> bool:
-    if os.path.splitext(path)[1]:  # noqa: PTH122
-        return False
-    try:
-        with Path(path).open("rb") as file:
-            container = recognise(file.read(HEAD_BYTES))
-    except OSError:
-        return False
-    return container is not None and container.reader is not Reader.NONE
 
 
 def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) -> Iterator[tuple[str, EmbeddedSound]]:

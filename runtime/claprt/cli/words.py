@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from claprt.cli.sounds import is_sound_name
+from claprt.audio.files.folders import is_sound_name
 from claprt.errors import OptionError
 
 _JSON = re.compile(r'\s*\[\s*"')

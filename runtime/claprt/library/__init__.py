@@ -1,10 +1,27 @@
-"""A library of sounds: embedded once, kept as Parquet, searched and read by other tools. Begin at `library`.
+"""A library of sounds: embedded once, kept as Parquet, searched and read by other tools.
 
-manifest    what a library holds and which model made it: `library.json`
-schema      columns of the rows and of the failures
-store       the folder: immutable parts, read by anyone, written by one
-roots       the folders that the sounds come from: `roots.json`
-commits     the log that makes a change of several files one change
-search      search: derived files, exact scan, filters, names
-library     `Library` and `open_library`, what callers use
+    library        `Library` and `open_library`, what callers use
+    create         `index`: a library is made, or added to
+    maintenance    a library as a whole: pruned, compacted, merged with others
+    search         search: derived files, exact scan, filters, names
+    sources        what is to be indexed: folders, patterns, lists, URLs
+    archives       sounds within tar shards and Parquet files
+    remote         sounds of other machines, through fsspec
+    items          where a sound lies, and its content
+    paths          `path` and `id` of a sound
+    indexing       one run: what is new or changed, units of work
+    embedding      from sounds to vectors, in this process
+    claims         each content is embedded once
+    units          sounds that are committed together, and their tables
+    unit_writer    units are written beside the embedding
+    upkeep         sounds that were touched, that vanished
+    known          what the library holds already, in memory
+    progress       counts of a run
+    store          the folder: immutable parts, read by anyone, written by one
+    roots          the folders that the sounds come from: `roots.json`
+    commits        the log that makes a change of several files one change
+    schema         columns of the rows and of the failures
+    manifest       what a library holds and which model made it: `library.json`
+
+Begin at `library`, and at `indexing`.
 """

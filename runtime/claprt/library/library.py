@@ -21,6 +21,8 @@ from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
 
 if TYPE_CHECKING:
+    from claprt.library.indexing import RunOptions
+    from claprt.library.progress import Summary
     from claprt.library.search.approximate import BuildOptions, IndexInfo
 
 _BATCH = 8_192
@@ -220,6 +222,36 @@ class Library:
             LibraryError: If the library cannot be read.
         """
         return self._whole(FAILURES, None)
+
+    def add(
+        self, sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, options: RunOptions | None = None
+    ) -> Summary:
+        """Embed what is new or changed among sources, as `claprt index` does, with the library's own model.
+
+        Args:
+            sources: One or several; see `claprt.library.create.index`.
+            options: What the run does, such as `partition`.
+
+        Raises:
+            AudioNotFoundError: If a source is not there.
+            LibraryError: If the library cannot be read or written.
+            BundleError: If the model cannot be found.
+            FingerprintError: If the model that is there now makes other vectors.
+        """
+        from claprt.library.create import index
+
+        named = [sources] if isinstance(sources, str | os.PathLike) else sources
+        return index([os.fspath(one) for one in named], self.folder, self.model, options=options)
+
+    def prune(self) -> int:
+        """Remove the rows of sounds that vanished; gives the number of these sounds.
+
+        Raises:
+            LibraryError: If the library cannot be read or written.
+        """
+        from claprt.library.maintenance import prune
+
+        return prune(self.store)
 
     def _whole(self, table: str, columns: Sequence[str] | None) -> Table:
         pa = arrow()

@@ -22,12 +22,13 @@ WHOLE_SOUND = -1
 
 
 def arrow() -> Any:
-    """The module `pyarrow`, with `pyarrow.parquet`.
+    """The module `pyarrow`, with `pyarrow.compute` and `pyarrow.parquet`.
 
     Raises:
         MissingDependencyError: If it is not installed.
     """
     try:
+        importlib.import_module("pyarrow.compute")
         importlib.import_module("pyarrow.parquet")
         return importlib.import_module("pyarrow")
     except ImportError as error:

@@ -1,6 +1,7 @@
 """Sound files: recognised by their first bytes, refused where they are not whole.
 
     sound_file        opens a file: what it is, and who reads it
+    folders           which files of a folder are sounds
     containers        recognition by the first bytes
     magic             table of those bytes
     byte_source       path, bytes, file object or pipe as one file that can seek

@@ -1,0 +1,102 @@
+"""`claprt index`: sounds to a library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from typing import Any
+
+from claprt.cli.index_progress import IndexProgress, summary_lines
+from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.parsing import Parser
+from claprt.system.terminal import note, printable
+
+_EPILOG = """\
+sources:
+  FOLDER         the sounds in it and below
+  FILE           a sound; a tar archive (.tar, .tar.gz) or a table (.parquet) that holds some
+  "PATTERN"      what matches it, such as "takes/**/*.flac"
+  @LIST, -       what a file, or standard input, names: a source a line
+  s3://…         what fsspec reads: folders, files, patterns, archives
+
+The library is a folder of Parquet files. The same command goes on where it was interrupted, and embeds only what is new
+or changed when it is run again; what vanished is marked (claprt library prune removes it).
+
+examples:
+  claprt index ~/samples --out samples.lib
+  claprt index "shards/*.tar" --out clips.lib --workers 4
+  claprt index /mnt/clips --out part1.lib --partition 1/2    # and 2/2 on another machine; then: claprt library merge
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "index",
+        usage="claprt index SOURCE ... --out LIBRARY [options]",
+        help="embed sounds into a library that is searched",
+        description="Embeds sounds into a library, once; only what is new or changed is embedded later.",
+        epilog=_EPILOG,
+    )
+    command.add_argument("sources", nargs="*", metavar="SOURCE", help="folders, files, patterns, lists, archives, URLs")
+    command.add_argument("-o", "--out", metavar="LIBRARY", required=True, help="folder of the library")
+    command.add_argument(
+        "--rows",
+        choices=["windows", "sounds", "both"],
+        help="a row for each window, each sound, or both; a new library has windows",
+    )
+    command.add_argument("--dtype", choices=["float32", "float16"], help="of the stored vectors; a new library has float32")
+    command.add_argument("--partition", type=_partition, metavar="I/N", help="embed the I-th of N shares of the sounds")
+    command.add_argument("--retry-failures", action="store_true", help="try again what failed before and has not changed")
+    command.add_argument(
+        "--json", action="store_true", help="the summary as JSON, and progress as JSON lines on standard error"
+    )
+    add_sound_options(command)
+    add_model_options(command, cache=False)
+    command.set_defaults(run=run, command=command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; sounds that cannot be embedded are counted and kept in the library's table of failures."""
+    from claprt.library.create import index
+    from claprt.library.indexing import RunOptions
+
+    command: Parser = options.command
+    if not options.sources:
+        command.error(f"name at least one SOURCE, as in {command.prog} FOLDER --out {options.out}")
+    run_options = RunOptions(partition=options.partition, retry_failures=options.retry_failures)
+    clap = load_model(options)
+    with IndexProgress(options) as progress:
+        summary = index(
+            options.sources,
+            options.out,
+            clap,
+            bundle=options.bundle,
+            rows=options.rows,
+            dtype=options.dtype,
+            options=run_options,
+            report=progress.report,
+            waiting=lambda: note(options, f"another process writes to {options.out}; waiting for it."),
+        )
+    for sentence in summary.unreadable:
+        note(options, sentence)
+    if options.json:
+        print(json.dumps(summary.to_dict()))
+    else:
+        print("\n".join(map(printable, summary_lines(options.out, summary))))
+    sys.stdout.flush()
+    return 0
+
+
+def _partition(text: str) -> tuple[int, int]:
+    """Read `I/N`.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is something else.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no partition; the second of four is 2/4")
+    return int(match[1]), int(match[2])

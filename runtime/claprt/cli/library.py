@@ -1,0 +1,109 @@
+"""`claprt library`: what a library holds, and its upkeep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from claprt.cli.parsing import CommandParser, Parser
+from claprt.system.terminal import note, printable, report_written
+
+_EPILOG = """\
+examples:
+  claprt library info samples.lib
+  claprt library failures samples.lib
+  claprt library merge all.lib part1.lib part2.lib
+  claprt library prune samples.lib
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command and its own commands."""
+    command = commands.add_parser(
+        "library",
+        usage="claprt library COMMAND LIBRARY [options]",
+        help="look into a library, merge libraries, remove what vanished",
+        description="Says what a library of sounds holds, and keeps it in order.",
+        epilog=_EPILOG,
+    )
+    each = command.add_subparsers(
+        title="commands", prog="claprt library", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
+    _one(each, "info", _info, "what a library holds, and which model made it").add_argument(
+        "--verify", action="store_true", help="read every part, which finds damage"
+    )
+    _one(each, "failures", _failures, "sounds that could not be embedded, and why")
+    _one(each, "prune", _prune, "remove the rows of sounds that vanished")
+    _one(each, "compact", _compact, "merge small parts into full ones")
+    merge = _one(each, "merge", _merge, "take libraries of the same model into one", takes="OUT")
+    merge.add_argument("libraries", nargs="+", metavar="LIBRARY", help="those that are taken in, and left as they are")
+    command.set_defaults(run=run, command=command)
+
+
+def _one(commands: Any, name: str, function: Any, what: str, takes: str = "LIBRARY") -> Parser:
+    command: Parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    command.add_argument("library", metavar=takes, help="folder of the library")
+    if name in ("info", "failures"):
+        command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
+    command.set_defaults(function=function)
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one of the commands."""
+    return options.function(options)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from claprt.library.maintenance import describe
+    from claprt.library.store import Store
+
+    facts = describe(Store(Path(options.library)), verify=options.verify)
+    if options.json:
+        print(json.dumps(facts))
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            print(f"{name:{width}}  {printable(f'{value:,}' if isinstance(value, int) else str(value))}")
+    return int(bool(facts["damaged parts"]))
+
+
+def _failures(options: argparse.Namespace) -> int:
+    from claprt.library.library import open_library
+
+    for failure in open_library(options.library).failures().to_pylist():
+        print(json.dumps(failure) if options.json else printable(f"{failure['error']}: {failure['message']}"))
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from claprt.library.maintenance import prune
+    from claprt.library.store import Store
+
+    removed = prune(Store(Path(options.library)), lambda: _waiting(options))
+    report_written(options, options.library, f"{removed:,} vanished sounds removed")
+    return 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    from claprt.library.maintenance import compact
+    from claprt.library.store import Store
+
+    before, after = compact(Store(Path(options.library)), lambda: _waiting(options))
+    report_written(options, options.library, f"{after:,} parts, {before:,} before")
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from claprt.library.maintenance import merge
+
+    store = merge(Path(options.library), [Path(one) for one in options.libraries], lambda: _waiting(options))
+    report_written(options, options.library, f"{sum(part.rows for part in store.parts()):,} rows")
+    return 0
+
+
+def _waiting(options: argparse.Namespace) -> None:
+    note(options, f"another process writes to {options.library}; waiting for it.")

@@ -1,0 +1,141 @@
+"""Making libraries and adding to them: `index`, which `claprt index` and `Library.add` call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from claprt.bundle.folder import is_shipped
+from claprt.errors import FingerprintError, OptionError
+from claprt.library.embedding import Embedder, LocalEmbedder
+from claprt.library.indexing import Indexer, Report, RunOptions
+from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, ModelReference, RowKind, read_manifest
+from claprt.library.progress import Summary
+from claprt.library.schema import DTYPES, arrow
+from claprt.library.sources import Sources
+from claprt.library.store import Store, create_store
+from claprt.model.clap import Clap
+
+_SMALL = "mini"
+
+
+def index(
+    sources: Sequence[str],
+    out: str | os.PathLike[str],
+    clap: Clap,
+    *,
+    bundle: str | None = None,
+    rows: str | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    embedder: Embedder | None = None,
+    report: Report = lambda _: None,
+    waiting: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Embed what is new or changed among the sources, and keep it in a library.
+
+    Args:
+        sources: Folders, files, patterns, `@list.txt`, `-`, archives, tables, URLs.
+        out: The folder of the library, which is made if it is not there.
+        clap: The model.
+        bundle: What `claprt.load` was given to load it, for whoever searches the library; by default its folder.
+        rows: Which rows a sound has: `windows` (the default of a new library), `sounds` or `both`.
+        dtype: Of the stored vectors: `float32` (the default of a new library) or `float16`.
+        options: What this run does.
+        embedder: Makes the vectors; by default the model, in this process.
+        report: Called after each sound.
+        waiting: Called once if another process writes to the library, which is waited for.
+
+    Returns:
+        What was done.
+
+    Raises:
+        AudioNotFoundError: If a source is not there.
+        OptionError: If an option is not possible, or is another one than the library's.
+        FingerprintError: If the library holds vectors of another model.
+        LibraryError: If the library cannot be read or written.
+        MissingDependencyError: If pyarrow, or what a source needs, is not installed.
+    """
+    arrow()
+    found = Sources(list(sources))
+    store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
+    with store.writing(waiting) as writer:
+        indexer = Indexer(store, writer, embedder or LocalEmbedder(clap), options or RunOptions(), report)
+        return indexer.run(found)
+
+
+def open_store(folder: Path, clap: Clap, *, bundle: str | None, rows: str | None, dtype: str | None) -> Store:
+    """The library at a folder, made if there is none.
+
+    Args:
+        folder: Of the library.
+        clap: The model.
+        bundle: What it was loaded from.
+        rows: See `index`.
+        dtype: See `index`.
+
+    Raises:
+        OptionError: If `rows` or `dtype` is not known, or not the library's.
+        FingerprintError: If the library holds vectors of another model.
+    """
+    if rows is not None and rows not in set(RowKind):
+        raise OptionError(f"rows={rows!r} is not known; choose {', '.join(RowKind)}.")
+    if dtype is not None and dtype not in DTYPES:
+        raise OptionError(f"dtype={dtype!r} is not known; choose {' or '.join(DTYPES)}.")
+    if (folder / LIBRARY_FILE).exists():
+        check_same(folder, read_manifest(folder), clap.fingerprint, rows, dtype)
+        return Store(folder)
+    manifest = LibraryManifest(
+        fingerprint=clap.fingerprint,
+        dim=clap.dim,
+        model=reference(clap, bundle),
+        rows=RowKind(rows or RowKind.WINDOWS),
+        dtype=dtype or DTYPES[0],
+    )
+    store = create_store(folder, manifest)
+    check_same(folder, store.manifest, clap.fingerprint, rows, dtype)  # another process may have been first
+    return store
+
+
+def check_same(folder: Path, manifest: LibraryManifest, fingerprint: str, rows: str | None, dtype: str | None) -> None:
+    """Check that what is to be added is of the kind that the library holds.
+
+    Raises:
+        FingerprintError: If it is of another model.
+        OptionError: If it has other rows or another dtype.
+    """
+    if manifest.fingerprint != fingerprint:
+        raise FingerprintError(
+            f"The library at {folder} holds vectors of {manifest.fingerprint}, and this run would add vectors of "
+            f"{fingerprint}, which are not comparable. Name the model and the options that made it, or another folder."
+        )
+    for name, asked, kept in (("rows", rows, str(manifest.rows)), ("dtype", dtype, manifest.dtype)):
+        if asked is not None and asked != kept:
+            raise OptionError(
+                f"{name}={asked} was asked for, and the library at {folder} has {name}={kept}. Leave the option out, or "
+                "name another folder."
+            )
+
+
+def reference(clap: Clap, bundle: str | None) -> ModelReference:
+    """What loads a model again."""
+    made = clap.loaded_from
+    seed, hop_s, long = made.get("seed"), made.get("hop_s"), made.get("long")
+    return ModelReference(
+        bundle=_named(str(made.get("bundle", clap.manifest.name)), bundle),
+        name=clap.manifest.name,
+        checkpoint_sha256=clap.manifest.source.sha256,
+        precision=made.get("precision"),
+        preprocess=clap.recipe.name,
+        long=None if long is None else str(long),
+        hop_s=hop_s,
+        seed=seed,
+    )
+
+
+def _named(loaded_from: str, asked: str | None) -> str:
+    """What names a model wherever the library is: a published name as it is, a path in full."""
+    if asked is not None:
+        return os.path.abspath(asked) if os.path.exists(asked) else asked  # noqa: PTH100, PTH110
+    return _SMALL if is_shipped(Path(loaded_from)) else loaded_from

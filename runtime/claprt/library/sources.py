@@ -1,0 +1,183 @@
+"""What is to be indexed, as it is named: folders, files, patterns, lists, archives, tables and URLs."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claprt.audio.files.folders import sounds_in
+from claprt.errors import AudioError, AudioNotFoundError, ClaprtError, LibraryError, OptionError
+from claprt.library.archives import TABLES, TARS, Wanted, table_sounds, tar_sounds
+from claprt.library.items import Absent, Item, LocalFile
+from claprt.library.paths import INSIDE, local_path, stored_path
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(slots=True)
+class Sources:
+    """Sources of one run, in the order in which they were named.
+
+    Raises:
+        AudioNotFoundError: If one of them is not there.
+        OptionError: If a list cannot be read, or nothing is named.
+    """
+
+    named: Sequence[str]
+    unreadable: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Folders and archives that could not be read, as they stand in the library, and why. Grows while they are scanned."""
+    _prefixes: list[str] = field(default_factory=list[str])
+    _patterns: list[re.Pattern[str]] = field(default_factory=list[re.Pattern[str]])
+
+    def __post_init__(self) -> None:
+        if not self.named:
+            raise OptionError("Nothing was named to be indexed; name a folder, files or a list of them.")
+        for name in self.named:
+            if name != "-" and not name.startswith("@") and not is_url(name) and not _is_pattern(name):
+                _check_there(name)
+            if name.startswith("@") and not Path(name[1:]).is_file():
+                raise OptionError(f"{name} means a list of sources in the file {name[1:]}, and there is no such file.")
+
+    def scan(self, wanted: Wanted = lambda *_: True) -> Iterator[Item]:
+        """Find the sounds, one after the other, without holding a list of them.
+
+        Args:
+            wanted: See `claprt.library.archives`.
+
+        Raises:
+            LibraryError: If a URL cannot be listed.
+        """
+        for name in self.named:
+            if name == "-":
+                yield from self._list(sys.stdin.buffer, wanted)
+            elif name.startswith("@"):
+                with Path(name[1:]).open("rb") as lines:
+                    yield from self._list(lines, wanted)
+            else:
+                yield from self._one(name, wanted)
+
+    def covers(self, path: str) -> bool:
+        """Whether a sound of the library would have been found if it were there: its folder or archive was read."""
+        if any(_is_in(path, place) for place, _ in self.unreadable):
+            return False
+        if not any(_is_in(path, place) for place in self._prefixes) and not any(one.match(path) for one in self._patterns):
+            return False
+        place = local_path(path)
+        return place is None or not os.path.lexists(place)
+
+    def _list(self, lines: Iterable[bytes], wanted: Wanted) -> Iterator[Item]:
+        for line in lines:
+            name = os.fsdecode(line.rstrip(b"\r\n"))
+            if not name:
+                continue
+            if is_url(name) or os.path.exists(name) or _is_pattern(name):  # noqa: PTH110 - names stay as they were typed
+                try:
+                    yield from self._one(name, wanted)
+                except AudioNotFoundError:
+                    yield Absent(name, 0, 0.0)
+            else:
+                yield Absent(stored_path(name), 0, 0.0)
+
+    def _one(self, name: str, wanted: Wanted) -> Iterator[Item]:
+        if name.startswith("file://"):
+            name = local_path(name) or name
+        if is_url(name):
+            yield from self._remote(name, wanted)
+        elif os.path.isdir(name):  # noqa: PTH112
+            folder = stored_path(name)
+            self._prefixes.append(folder.rstrip("/") + "/")
+            for entry in sounds_in(os.path.abspath(name), self._note_unreadable):  # noqa: PTH100
+                try:
+                    stat = entry.stat()
+                except OSError:  # it has gone since
+                    continue
+                yield LocalFile(stored_path(entry.path), stat.st_size, stat.st_mtime, entry.path)
+        elif os.path.exists(name) or not _is_pattern(name):  # noqa: PTH110
+            yield from self._file(name, wanted)
+        else:
+            pattern = os.path.abspath(name)  # noqa: PTH100
+            self._patterns.append(re.compile(fnmatch.translate(pattern)))
+            for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 - names stay as they were typed
+                yield from self._one(match, wanted)
+
+    def _file(self, name: str, wanted: Wanted) -> Iterator[Item]:
+        try:
+            stat = os.stat(name)  # noqa: PTH116
+        except OSError:
+            yield Absent(stored_path(name), 0, 0.0)
+            return
+        path, stored = os.path.abspath(name), stored_path(name)  # noqa: PTH100
+        if name.lower().endswith((*TARS, *TABLES)):
+            is_tar = name.lower().endswith(TARS)
+            found = (tar_sounds if is_tar else table_sounds)(path, stored, stat.st_mtime, wanted)
+            yield from self._inside(found, stored)
+        else:
+            yield LocalFile(stored, stat.st_size, stat.st_mtime, path)
+
+    def _inside(self, found: Iterator[Item], stored: str) -> Iterator[Item]:
+        self._prefixes.append(stored + INSIDE)
+        try:
+            yield from found
+        except AudioError:
+            raise
+        except LibraryError as error:
+            self.unreadable.append((stored + INSIDE, str(error)))
+
+    def _remote(self, url: str, wanted: Wanted) -> Iterator[Item]:
+        from claprt.library.remote import file_system, remote_sounds
+
+        for found in remote_sounds(url):
+            if not found.path.lower().endswith((*TARS, *TABLES)):
+                yield found
+                continue
+            system, place = file_system(found.path)
+            with system.open(place, "rb") as file:
+                if found.path.lower().endswith(TARS):
+                    inside = tar_sounds(found.path, found.path, found.mtime, wanted, file)
+                else:
+                    inside = table_sounds(file, found.path, found.mtime, wanted)
+                yield from self._inside(inside, found.path)
+        system, place = file_system(url)
+        self._prefixes.append(system.unstrip_protocol(place).rstrip("/") + "/")
+
+    def _note_unreadable(self, folder: str, error: OSError) -> None:
+        self.unreadable.append((stored_path(folder).rstrip("/") + "/", f"{folder} cannot be listed: {error.strerror}."))
+
+
+def is_url(name: str) -> bool:
+    """Whether a source is named by a URL.
+
+    Example:
+        >>> is_url("s3://bucket/sounds"), is_url("C:/sounds"), is_url("/sounds")
+        (True, False, False)
+    """
+    return _URL.match(name) is not None
+
+
+def _check_there(name: str) -> None:
+    """Check that a source is there.
+
+    Raises:
+        AudioNotFoundError: If it is not.
+        ClaprtError: If it is neither a file nor a folder.
+    """
+    if not name:
+        raise AudioNotFoundError("An empty name was given where a source was expected.")
+    if not os.path.exists(name):  # noqa: PTH110
+        raise AudioNotFoundError(f"{name} was to be indexed, and there is no such file or folder.")
+    if not os.path.isdir(name) and not os.path.isfile(name):  # noqa: PTH112, PTH113
+        raise ClaprtError(f"{name} was to be indexed, and is neither a file nor a folder.")
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and not os.path.exists(name)  # noqa: PTH110
+
+
+def _is_in(path: str, place: str) -> bool:
+    return path.startswith(place)
