@@ -24,6 +24,7 @@ from claprt.library.create import index
 from claprt.library.indexing import RunOptions
 from claprt.library.maintenance import merge, prune
 from claprt.library.paths import local_path, sound_id
+from claprt.library.roots import read_roots
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
@@ -268,6 +269,7 @@ def test_lists_patterns_and_files(
     summary = run(f"@{names}", str(folder / "*.flac"), folder / "0.wav", out=out, clap=clap)
     assert (summary.found, summary.embedded, summary.failed) == (4, 3, 1)
     assert {Path(row["path"]).name for row in rows_of(out)} == {"0.wav", "stereo.wav", "long.flac"}
+    assert read_roots(out) == (str(folder),)
     (failure,) = failures_of(out)
     assert (failure["error"], failure["path"]) == ("AudioNotFoundError", str(tmp_path / "gone.wav"))
     (folder / "0.wav").unlink()
@@ -447,6 +449,7 @@ def test_partitions_merged_are_one_run(folder: Path, out: Path, clap: claprt.Cla
     assert max(found) < 10
     merged = out.with_name("merged")
     merge(merged, parts)
+    assert read_roots(merged) == (str(folder),)
     assert rows_of(merged) == rows_of(out)
     assert failures_of(merged) == failures_of(out)
     merge(merged, parts)  # nothing twice

@@ -12,6 +12,7 @@ from claprt.library.embedding import Embedder, LocalEmbedder
 from claprt.library.indexing import Indexer, Report, RunOptions
 from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, ModelReference, RowKind, read_manifest
 from claprt.library.progress import Summary
+from claprt.library.roots import add_roots
 from claprt.library.schema import DTYPES, arrow
 from claprt.library.sources import Sources
 from claprt.library.store import Store, create_store
@@ -62,7 +63,11 @@ def index(
     store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
     with store.writing(waiting) as writer:
         indexer = Indexer(store, writer, embedder or LocalEmbedder(clap), options or RunOptions(), report)
-        return indexer.run(found)
+        add_roots(store.folder, found.roots)
+        try:
+            return indexer.run(found)
+        finally:
+            add_roots(store.folder, found.roots)
 
 
 def open_store(folder: Path, clap: Clap, *, bundle: str | None, rows: str | None, dtype: str | None) -> Store:

@@ -9,6 +9,7 @@ import numpy as np
 
 from claprt.errors import FingerprintError, LibraryError, OptionError
 from claprt.library.known import FAILED, Known, short_keys
+from claprt.library.roots import add_roots, read_roots
 from claprt.library.schema import Table, arrow
 from claprt.library.store import FAILURES, ROWS, Part, Store, create_store
 from claprt.library.unit_writer import ROWS_PER_PART, UnitWriter
@@ -137,6 +138,7 @@ def merge(out: Path, libraries: Sequence[Path], waiting: Waiting = lambda: None)
         known = Known(store)
         with UnitWriter(store, writer, known) as unit_writer:
             for one in stores:
+                add_roots(out, read_roots(one.folder))
                 _take_in(unit_writer, known, one)
     return store
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from claprt.errors import LibraryCorruptError
+from claprt.library.store import as_write_error
 from claprt.system.atomic import atomic_file
 from claprt.system.foreign_errors import describe_error
 
@@ -37,6 +38,9 @@ def add_roots(folder: Path, roots: Iterable[str]) -> None:
     Args:
         folder: Of the library.
         roots: Absolute paths.
+
+    Raises:
+        LibraryWriteError: If the file cannot be written.
     """
     known = read_roots(folder)
     wanted: list[str] = []
@@ -44,5 +48,5 @@ def add_roots(folder: Path, roots: Iterable[str]) -> None:
         if not wanted or not Path(root).is_relative_to(wanted[-1]):
             wanted.append(root)
     if tuple(wanted) != known:
-        with atomic_file(folder / ROOTS_FILE) as new:
+        with as_write_error(folder), atomic_file(folder / ROOTS_FILE) as new:
             new.write_bytes(msgspec.json.encode(wanted))

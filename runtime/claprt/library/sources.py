@@ -32,6 +32,8 @@ class Sources:
     named: Sequence[str]
     unreadable: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Folders and archives that could not be read, as they stand in the library, and why. Grows while they are scanned."""
+    roots: set[str] = field(default_factory=set[str])
+    """Folders of this machine that hold what was named, and files that were named. Grows with the names of lists."""
     _prefixes: list[str] = field(default_factory=list[str])
     _patterns: list[re.Pattern[str]] = field(default_factory=list[re.Pattern[str]])
 
@@ -43,6 +45,8 @@ class Sources:
                 _check_there(name)
             if name.startswith("@") and not Path(name[1:]).is_file():
                 raise OptionError(f"{name} means a list of sources in the file {name[1:]}, and there is no such file.")
+            if name != "-" and not name.startswith("@"):
+                self._add_root(name)
 
     def scan(self, wanted: Wanted = lambda *_: True) -> Iterator[Item]:
         """Find the sounds, one after the other, without holding a list of them.
@@ -71,12 +75,21 @@ class Sources:
         place = local_path(path)
         return place is None or not os.path.lexists(place)
 
+    def _add_root(self, name: str) -> None:
+        path = local_path(name) if name.startswith("file://") else None if is_url(name) else name
+        if path is not None:
+            while _is_pattern(path):
+                path = os.path.dirname(path) or "."  # noqa: PTH120
+            self.roots.add(stored_path(path))
+
     def _list(self, lines: Iterable[bytes], wanted: Wanted) -> Iterator[Item]:
         for line in lines:
             name = os.fsdecode(line.rstrip(b"\r\n"))
             if not name:
                 continue
             if is_url(name) or os.path.exists(name) or _is_pattern(name):  # noqa: PTH110 - names stay as they were typed
+                is_folder = is_url(name) or _is_pattern(name) or os.path.isdir(name)  # noqa: PTH112
+                self._add_root(name if is_folder else os.path.dirname(name) or ".")  # noqa: PTH120 - not a million files
                 try:
                     yield from self._one(name, wanted)
                 except AudioNotFoundError:

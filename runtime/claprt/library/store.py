@@ -127,7 +127,7 @@ class Store:
             LibraryWriteError: If the folder cannot be written.
         """
         with ExitStack() as stack:
-            with _as_write_error(self.folder):
+            with as_write_error(self.folder):
                 stack.enter_context(waiting_lock(self.folder / _LOCK, waiting))
                 finish_pending(self.folder, (ROWS, FAILURES))
             yield Writer(self)
@@ -231,7 +231,7 @@ class Writer:
         """
         added: list[Part] = []
         root = self.store.folder
-        with _as_write_error(root):
+        with as_write_error(root):
             try:
                 for kind, tables in ((ROWS, rows), (FAILURES, failures)):
                     added += [self._write(kind, table) for table in tables if table.num_rows]
@@ -277,7 +277,7 @@ def create_store(folder: Path, manifest: LibraryManifest) -> Store:
         LibraryError: If the folder holds something else, or cannot be written.
     """
     arrow()
-    with _as_write_error(folder):
+    with as_write_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with waiting_lock(folder / _LOCK, lambda: None):
             if not (folder / "library.json").exists():
@@ -298,7 +298,7 @@ def _base(file: str) -> str:
 
 
 @contextmanager
-def _as_write_error(folder: Path) -> Generator[None]:
+def as_write_error(folder: Path) -> Generator[None]:
     """Convert errors of the operating system.
 
     Raises:
