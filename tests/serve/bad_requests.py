@@ -10,7 +10,7 @@ from typing import Any
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable
 from tests.serve.raw_sockets import GOOD_UPGRADE, frame, request, upgrade
 
-POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd")
+POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd", "/search")
 kind = Register()
 
 
@@ -216,3 +216,30 @@ def requests_sent_ahead(draw: random.Random) -> dict[str, Any]:
     one = request("POST", draw.choice(POSTS), {"Content-Type": "application/json"}, draw.choice([b"{}", b"[]", b"[" * 500]))
     count = draw.choice([100, 1000, 20_000])
     return {"parts": (one * count,), "leaves": count > 1000 or draw.random() < 0.5}
+
+
+@kind()
+def searches_that_are_none(draw: random.Random) -> dict[str, Any]:
+    """Of a library, where the service has one."""
+    where = draw.choice([
+        "1; DROP TABLE library", "size > (SELECT 1)", "nothing = 3", "(" * 5000, "path LIKE", "'", "--", "/*", "\0",
+        "read_text('/etc/passwd') = ''", "true) UNION SELECT * FROM read_csv('/etc/passwd') WHERE (true", "w" * 8193,
+        "getenv('HOME') = ''", "id IN (FROM library)", "\ud800",
+    ])  # fmt: skip
+    ids = draw.choice([["\0"], [""], ["../x"], ["a"] * 65, "{", [3], "none"])
+    fields = draw.choice([
+        {"text": "rain", "where": where}, {"where": where}, {}, {"text": []}, {"text": "rain", "minus_ids": ids},
+        {"text": "rain", "k": draw.choice([0, -1, 1 << 70, 1001])}, {"text": draw.choice(["w" * 8193, "\ud800", {"a": 1}])},
+        {"minus": "rain"}, {"audio": ["AAAA"] * 65}, {"audio": "/etc/passwd"}, {"text": ["rain"] * 3000},
+        {"text": "rain", "windows": "perhaps"}, {"text": "rain", "names": 3}, {"ids": ids},
+    ])  # fmt: skip
+    return {"parts": (request("POST", "/search", {"Content-Type": "application/json"}, json.dumps(fields).encode()),)}
+
+
+@kind()
+def sounds_that_are_none(draw: random.Random) -> dict[str, Any]:
+    """Of a library, where the service has one."""
+    names = ("none", "..%2f..%2fetc%2fpasswd", "%00", "%ff", "%2e%2e", "", "a" * 5000, "..", "%c3%28", "a/b", ";", "%")
+    path = f"/library/sounds/{draw.choice(names)}" + draw.choice(["", "/audio", "/peaks", "/peaks?n=0", "/peaks?n=x", "/x"])
+    stated = draw.choice(["bytes=0-", "bytes=-", "bytes=9-1", "x", "bytes=" + "0-1," * 999, "bytes=" + "9" * 4000])
+    return {"parts": (request(draw.choice(["GET", "GET", "POST"]), path, {"Range": stated}),)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,17 @@ def service(served_bundle: Path, logs: Path) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="session")
-def strict(served_bundle: Path, logs: Path) -> Iterator[Process]:
-    """With bounds that clients meet within a second."""
-    with Process(logs / "strict.log", "--bundle", str(served_bundle), "--device", "cpu", *SERVICE) as running:
+def strict(served_bundle: Path, mini: claprt.Clap, logs: Path) -> Iterator[Process]:
+    """With bounds that clients meet within a second, and a library where its packages are installed."""
+    arguments = ["--bundle", str(served_bundle), "--device", "cpu", *SERVICE]
+    if find_spec("numkong") is not None:
+        from tests.serve.stored_library import index
+
+        (logs / "sounds").mkdir()
+        shutil.copy(claprt.sample_path("dog"), logs / "sounds" / "dog.flac")
+        index(logs / "sounds", logs / "library", mini, str(served_bundle))
+        arguments += ["--library", str(logs / "library"), "--allow-audio"]
+    with Process(logs / "strict.log", *arguments) as running:
         yield running
 
 

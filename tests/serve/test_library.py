@@ -64,7 +64,7 @@ def library(indexed: MemoryLibrary) -> MemoryLibrary:
 
 @pytest.fixture
 def client(clap: claprt.Clap, library: MemoryLibrary) -> Iterator[TestClient]:
-    limits = Limits(message_bytes=1 << 20, windows=2, texts=5, sounds=3, characters=200, hits=30)
+    limits = Limits(message_bytes=1 << 20, windows=2, texts=5, sounds=3, characters=200, hits=30, filter_characters=200)
     with TestClient(create_app(clap, limits=limits, library=library, allow_audio=True)) as client:
         yield client
 

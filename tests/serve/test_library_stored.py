@@ -64,7 +64,8 @@ def test_the_same_hits_as_in_process(client: TestClient, library: Path, folder: 
             ({"text": "rain", "where": "duration_s > 1.5"}, {"text": "rain", "where": "duration_s > 1.5"}),
         ]
         for body, asked in cases:
-            expected = opened.search(**{"k": 20, **asked})
+            complete: dict[str, Any] = {"k": 20, **asked}
+            expected = opened.search(**complete)
             found = client.post("/search", json=body).json()
             assert names(found) == [Path(hit.path).name for hit in expected]
             for hit, same in zip(found, expected, strict=True):
@@ -196,3 +197,27 @@ def test_the_command(library: Path, clap: claprt.Clap, logs: Path) -> None:
         assert (reply.status, reply.read()) == (206, content[10:20])
         assert get("/library").status == 200
     assert "Traceback" not in running.said()
+
+
+def test_filters_of_strangers(client: TestClient, library: Path) -> None:
+    """Those that a folder of sounds needs, and none that takes gigabytes before anybody can stop it."""
+    for where in (
+        "path ILIKE '%RAIN%' AND NOT path GLOB '*x*'",
+        "duration_s BETWEEN 0.5 AND 3 OR sample_rate IN (44100, 48000)",
+        "regexp_matches(lower(path), 'rain|tone') AND size // 2 > 10",
+        "CAST(mtime AS BIGINT) > epoch(DATE '2001-01-01') AND year(to_timestamp(mtime)) > 2001",
+        "CASE WHEN channels = 1 THEN true ELSE missing END",
+    ):
+        found = client.post("/search", json={"text": "rain", "where": where})
+        assert (found.status_code, len(found.json()) > 0) == (200, True), where
+    for where, named in (
+        ("length(repeat(path, 20000000)) > 3", "repeat"),
+        ("CAST(path AS DOUBLE[100000]) IS NULL", "ARRAY"),
+        ("path || path = 'x'", "||"),
+        ("range(1000000000)[1] = 1", "range"),
+        ("lpad(path, 1000000000, 'x') = ''", "lpad"),
+    ):
+        reply = client.post("/search", json={"text": "rain", "where": where})
+        assert (reply.status_code, f"it uses {named}" in reply.json()["error"]["message"]) == (400, True), where
+    assert len(claprt.open_library(library).search(vector=[1] * 512, where="length(repeat(path, 2)) > 3")) == 3
+    assert "up to 1000 characters" in client.post("/search", json={"text": "rain", "where": "(" * 5000}).text

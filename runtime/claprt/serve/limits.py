@@ -26,6 +26,8 @@ class Limits:
     """Sounds in one request."""
     hits: int = 1000
     """Sounds that one search of a library gives."""
+    filter_characters: int = 1000
+    """Characters of a filter of a search; the time to parse one grows with their square."""
     vectors: int = 4096
     """Embeddings in one request for behaviour descriptors."""
     waiting: int = 256

@@ -26,20 +26,40 @@ _SETTINGS = {
     "autoinstall_known_extensions": "false",
 }
 _LOCKED = {"memory_limit": "'512MB'", "lock_configuration": "true"}
-_LONGEST_S = 30.0
 _ROW = "__row"
+
+
+PLAIN_FUNCTIONS = frozenset({
+    *("~~", "!~~", "~~*", "!~~*", "~~~", "like_escape", "ilike_escape", "not_like_escape", "not_ilike_escape", "^@"),
+    *("regexp_matches", "regexp_full_match", "contains", "starts_with", "prefix", "suffix", "ends_with"),
+    *("lower", "upper", "length", "strlen", "substr", "substring", "left", "right", "split_part", "strip_accents"),
+    *("trim", "ltrim", "rtrim", "parse_filename", "parse_dirname", "parse_dirpath", "parse_path"),
+    *("+", "-", "*", "/", "//", "%", "&", "|", "greatest", "least"),
+    *("abs", "round", "floor", "ceil", "sqrt", "ln", "log2", "log10"),
+    *("to_timestamp", "epoch", "date_part", "year", "month", "day", "hour", "isfinite", "isnan"),
+})  # fmt: skip
+"""Functions and operators whose results are no larger than their arguments, and that take little time."""
+_PLAIN_TYPES = frozenset({
+    *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "VARCHAR"),
+    *("DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "INTERVAL"),
+})  # fmt: skip
 
 
 class Filter:
     """A condition, parsed."""
 
-    def __init__(self, where: str, columns: Sequence[str], *, threads: int = 1) -> None:
+    def __init__(
+        self, where: str, columns: Sequence[str], *, threads: int = 1, longest_s: float = 30.0, plain: bool = False
+    ) -> None:
         """Parse a condition.
 
         Args:
             where: Such as `duration_s < 2 AND path LIKE '%kick%'`.
             columns: Names that it may have.
             threads: Of DuckDB.
+            longest_s: Seconds that it may take to find the rows that meet it.
+            plain: Whether it may use `PLAIN_FUNCTIONS` alone: DuckDB's bounds on time and memory hold only between its
+                steps, and one call of `repeat` can take gigabytes.
 
         Raises:
             OptionError: If it is no condition on these columns.
@@ -49,12 +69,14 @@ class Filter:
             raise OptionError(f"where={where!r} is no condition. One is: duration_s < 2 AND path LIKE '%kick%'.")
         self.where = where
         self._columns = tuple(columns)
-        self._threads = threads
+        self._threads, self._longest_s = threads, longest_s
         self._duckdb = _duckdb()
         tree = self._parsed()
         named = {names[-1].lower() for names in _values(tree, "column_names") if names}
         if unknown := sorted(named - {name.lower() for name in columns}):
             raise self._refused(f"it names {', '.join(unknown)}, and the library has {', '.join(columns)}")
+        if plain:
+            self._check_plain(tree)
         self.columns: tuple[str, ...] = tuple(name for name in columns if name.lower() in named)
         """Those that the condition names."""
 
@@ -65,14 +87,14 @@ class Filter:
             facts: A table with the columns of the condition.
 
         Raises:
-            OptionError: If the condition cannot be evaluated, or takes more than 30 s or 512 MB.
+            OptionError: If the condition cannot be evaluated, or takes more time than it may, or 512 MB.
         """
         numbered = facts.append_column(_ROW, arrow().array(np.arange(facts.num_rows, dtype=np.int64)))
         with self._duckdb.connect(config={**_SETTINGS, "threads": str(self._threads)}) as connection:
             connection.register("library", numbered)
             for name, value in _LOCKED.items():
                 connection.execute(f"SET {name} = {value}")
-            late = threading.Timer(_LONGEST_S, connection.interrupt)
+            late = threading.Timer(self._longest_s, connection.interrupt)
             late.start()
             try:
                 found = connection.execute(f"SELECT {_ROW} FROM library WHERE ({self.where}\n)").fetchnumpy()[_ROW]
@@ -105,6 +127,18 @@ class Filter:
         if "SUBQUERY" in _values(condition, "class"):
             raise self._refused("it holds a query of its own")
         return condition
+
+    def _check_plain(self, tree: Any) -> None:
+        """Check that a tree has plain functions and types alone.
+
+        Raises:
+            OptionError: If it has others.
+        """
+        functions = {name.lower() for name in _values(tree, "function_name")}
+        types = {name.upper() for name in _values(tree, "type_name")}
+        others = sorted(functions - PLAIN_FUNCTIONS) + sorted(types - _PLAIN_TYPES)
+        if others:
+            raise self._refused(f"it uses {', '.join(others)}, which is not allowed here")
 
     def _refused(self, reason: str) -> OptionError:
         plain = " ".join(reason.partition(" LINE 1:")[0].split()).rstrip(". ")

@@ -46,6 +46,10 @@ class SearchOptions:
     memory_mb: float = 1000
     """Bound on the pages of the scanned file that stay in memory while it is searched; a larger file is read again from the
     system's cache for every query."""
+    filter_s: float = 30.0
+    """Seconds that a filter may take."""
+    plain_filters: bool = False
+    """Whether filters are limited to functions that take little time and memory, as those of strangers should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +131,13 @@ class Searcher:
         allowed = hidden == 0
         if request.where is not None:
             names = [name for name in self.store.schema().names if name != "embedding"]
-            condition = Filter(request.where, names, threads=self._threads())
+            condition = Filter(
+                request.where,
+                names,
+                threads=self._threads(),
+                longest_s=self.options.filter_s,
+                plain=self.options.plain_filters,
+            )
             meets = np.zeros(len(snapshot), bool)
             if len(snapshot):
                 meets[condition.rows(snapshot.all_facts(condition.columns or names[:1]))] = True

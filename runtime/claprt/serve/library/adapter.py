@@ -15,13 +15,15 @@ from claprt.library.library import Library
 from claprt.library.roots import read_roots
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.query import Query as LibraryQuery
-from claprt.library.search.searcher import Request, rows_of_id
+from claprt.library.search.searcher import Request, Searcher, SearchOptions, rows_of_id
 from claprt.library.search.snapshot import Snapshot
 from claprt.model.clap import Clap
 from claprt.serve.library.interface import FoundSound, Query, SoundFacts
 
 _KEPT = 20_000
 """Sounds whose facts are kept, since what was found is asked for next."""
+FILTER_S = 5.0
+"""Seconds that a client's filter may take, in which no other client's search runs."""
 
 
 class ServedLibrary:
@@ -29,6 +31,7 @@ class ServedLibrary:
 
     def __init__(self, library: Library) -> None:
         self._library = library
+        self._searcher = Searcher(library.store, SearchOptions(filter_s=FILTER_S, plain_filters=True))
         self._kept: OrderedDict[str, SoundFacts] = OrderedDict()
         self._state: object = None
 
@@ -78,7 +81,7 @@ class ServedLibrary:
             windows=query.windows,
         )
         known = _KnownTexts(dict(zip([*query.texts, *query.minus], query.text_vectors, strict=True)))
-        hits = self._library.searcher.search(request, lambda: cast("Clap", known))
+        hits = self._searcher.search(request, lambda: cast("Clap", known))
         self._snapshot()
         found: list[FoundSound] = []
         for hit in hits:
@@ -89,7 +92,7 @@ class ServedLibrary:
 
     def _snapshot(self) -> Snapshot:
         """The library as it is now; forgets facts that may be of before."""
-        snapshot = self._library.searcher.snapshot()
+        snapshot = self._searcher.snapshot()
         if snapshot.state is not self._state:
             self._state = snapshot.state
             self._kept.clear()

@@ -218,10 +218,9 @@ class LibraryService:
         for many, called in ((asked.sounds, "sounds"), (asked.ids, "ids"), (asked.minus_ids, "minus_ids")):
             if many:
                 check_count(len(many), limits.sounds, called)
-        if asked.where is not None and len(asked.where) > limits.characters:
-            raise OptionError(
-                f"A filter may have up to {limits.characters} characters here; this one has {len(asked.where)}."
-            )
+        most = limits.filter_characters
+        if asked.where is not None and len(asked.where) > most:
+            raise OptionError(f"A filter may have up to {most} characters here; this one has {len(asked.where)}.")
 
     async def _look_up(self, work: Callable[[], T]) -> T:
         """Run work on the library in its thread."""
