@@ -58,11 +58,11 @@ def strict(served_bundle: Path, mini: claprt.Clap, logs: Path) -> Iterator[Proce
     """With bounds that clients meet within a second, and a library where its packages are installed."""
     arguments = ["--bundle", str(served_bundle), "--device", "cpu", *SERVICE]
     if find_spec("numkong") is not None:
-        from tests.serve.stored_library import index
+        from claprt.library.create import index
 
         (logs / "sounds").mkdir()
         shutil.copy(claprt.sample_path("dog"), logs / "sounds" / "dog.flac")
-        index(logs / "sounds", logs / "library", mini, str(served_bundle))
+        index([str(logs / "sounds")], logs / "library", mini, bundle=str(served_bundle))
         arguments += ["--library", str(logs / "library"), "--allow-audio"]
     with Process(logs / "strict.log", *arguments) as running:
         yield running

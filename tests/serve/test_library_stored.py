@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
+from claprt.library.create import index
 from claprt.serve.app import create_app
 from claprt.serve.library.adapter import ServedLibrary
 from tests.serve.process import Process
-from tests.serve.stored_library import index
 
 RATE = 16_000
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(folder: Path, tmp_path: Path, clap: claprt.Clap, bundle: Path) -> Path:
-    index(folder, tmp_path / "library", clap, str(bundle))
+    index([str(folder)], tmp_path / "library", clap, bundle=str(bundle))
     return tmp_path / "library"
 
 
@@ -101,7 +101,7 @@ def test_new_rows_and_folders_are_found_without_a_restart(
     more = tmp_path / "more"
     more.mkdir()
     soundfile.write(more / "noise.wav", SOUNDS["rain"](RATE, RATE)[::-1], RATE)
-    index(more, library, clap, str(bundle))
+    index([str(more)], library, clap, bundle=str(bundle))
     after = client.post("/search", json={"text": "rain"}).json()
     assert sorted(names(after)) == sorted([*names(before), "noise.wav"])
     new = next(hit for hit in after if hit["path"] == "more/noise.wav")
@@ -139,7 +139,7 @@ def test_a_path_that_the_library_should_not_have(
     secret.mkdir()
     shutil.copy(folder / "rain.wav", secret / "secret.wav")
     roots = (library / "roots.json").read_bytes()
-    index(secret, library, clap, str(bundle))
+    index([str(secret)], library, clap, bundle=str(bundle))
     (library / "roots.json").write_bytes(roots)
     hit = next(hit for hit in client.post("/search", json={"text": "rain"}).json() if hit["path"] == "secret.wav")
     reply = client.get(f"/library/sounds/{hit['id']}/audio")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from claprt.arrays import Embeddings
 from claprt.library.library import Library
+from claprt.library.paths import local_path
 from claprt.library.roots import read_roots
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.query import Query as LibraryQuery
@@ -42,7 +41,7 @@ class ServedLibrary:
 
     def roots(self) -> Sequence[str]:
         """Folders that were indexed, and files that were indexed by themselves."""
-        return read_roots(self._library.folder)
+        return [path for root in read_roots(self._library.folder) if (path := local_path(root)) is not None]
 
     def counts(self) -> tuple[int, int]:
         """Number of sounds and of rows, without those of vanished sounds."""
@@ -117,10 +116,4 @@ class _KnownTexts:
 
 def _facts(row: Mapping[str, Any]) -> SoundFacts:
     names = ("id", "path", "size", "mtime", "sha256", "duration_s", "sample_rate", "channels", "missing")
-    return SoundFacts(file=_local_path(row["path"]), **{name: row[name] for name in names})
-
-
-def _local_path(stored: str) -> str | None:
-    if stored.startswith("file://"):
-        return os.fsdecode(unquote_to_bytes(stored.removeprefix("file://")))
-    return None if "://" in stored or "::" in stored else stored
+    return SoundFacts(file=local_path(row["path"]), **{name: row[name] for name in names})
