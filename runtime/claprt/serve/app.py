@@ -62,7 +62,7 @@ def create_app(
         sample_rate: Rate of binary messages at `/clap` and `/clap-bd`, in Hz.
         token: Bearer token that every request needs, except those for health and for the page.
         cors: Origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
-        library: A library of sounds to search.
+        library: A library of sounds to search: `claprt.serve.library.adapter.ServedLibrary` of an opened one.
         allow_audio: Whether the sounds of the library may be played.
 
     Raises:
