@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -94,7 +96,7 @@ def shell_commands(document: str, word: str) -> list[str]:
 @pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl", "base64"))), reason="needs bash, curl and base64")
 def test_questions_to_the_service_are_answered(bundle: Path, folder_of_sounds: Path) -> None:
     pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
-    commands = shell_commands("serve.md", "curl ")
+    commands = [command for command in shell_commands("serve.md", "curl ") if not _of_a_library(command)]
     assert len(commands) == 5
     with Process(folder_of_sounds / "log", "--bundle", str(bundle)) as service:
         shown = re.findall(r"fingerprint mini/(\S+)/…", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"))
@@ -104,6 +106,29 @@ def test_questions_to_the_service_are_answered(bundle: Path, folder_of_sounds: P
             done = subprocess.run(["bash", "-c", here], check=False, capture_output=True, timeout=60)
             assert done.returncode == 0, done.stderr
             assert {"data", "classes", "tags"} & json.loads(done.stdout).keys(), done.stdout[:300]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl"))), reason="needs bash and curl")
+def test_searches_of_the_service_are_answered(bundle: Path, folder_of_sounds: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
+    pytest.importorskip("numkong", reason="needs the library's packages (pip install 'claprt[library]')")
+    by_words, by_sound, audio = (one for one in shell_commands("serve.md", "curl ") if _of_a_library(one))
+    assert main(["index", ".", "--out", "samples.lib", "--bundle", str(bundle)]) == 0
+    with Process(folder_of_sounds / "log", "--library", "samples.lib", "--allow-audio") as service:
+
+        def run(command: str) -> bytes:
+            here = command.replace("http://127.0.0.1:32051", service.url(""))
+            return subprocess.run(["bash", "-c", here], check=True, capture_output=True, timeout=60).stdout
+
+        for command in (by_words, by_sound):
+            hits = json.loads(run(command))
+            assert sorted(Path(hit["path"]).name for hit in hits) == ["dog.wav", "street.wav"]
+        run(audio.replace("ID", hits[0]["id"]).replace("-o dog.wav", "-o again.wav"))
+        assert Path("again.wav").read_bytes() == Path(Path(hits[0]["path"]).name).read_bytes()
+
+
+def _of_a_library(command: str) -> bool:
+    return "/search" in command or "/library/" in command
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -149,7 +174,9 @@ def test_every_endpoint_and_metric_is_documented(clap: claprt.Clap) -> None:
     from claprt.serve.app import create_app
 
     reference = text_of("docs/service-api.md")
-    paths = [path.replace("{name}", "NAME") for path in TestClient(create_app(clap)).get("/openapi.json").json()["paths"]]
+    library = SimpleNamespace(fingerprint=clap.fingerprint, roots=list)
+    document = TestClient(create_app(clap, library=cast("Any", library))).get("/openapi.json").json()
+    paths = [path.replace("{name}", "NAME").replace("{id}", "ID") for path in document["paths"]]
     assert "/v1/embeddings" in paths
     assert [path for path in paths if f"{path}`" not in reference] == []
     names = set(re.findall(r"claprt_\w+", Path(metrics.__file__).read_text(encoding="utf-8")))
