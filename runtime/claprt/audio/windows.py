@@ -110,14 +110,22 @@ def fusion_starts(total_frames: int, frames: int, seed: int | None) -> tuple[int
         >>> fusion_starts(1301, 1001, None)
         (50, 150, 250)
     """
-    positions = np.arange(total_frames - frames + 1)
-    thirds = [third if third.size else np.zeros(1, np.int64) for third in np.array_split(positions, 3)]
-    if seed is None:
-        front, middle, back = (int(third[(third.size - 1) // 2]) for third in thirds)
-    else:
-        random = np.random.RandomState(seed)
-        front, middle, back = (int(random.choice(third)) for third in thirds)
+    if seed is not None:
+        return drawn_fusion_starts(total_frames, frames, np.random.RandomState(seed))
+    front, middle, back = (int(third[(third.size - 1) // 2]) for third in _thirds(total_frames, frames))
     return front, middle, back
+
+
+def drawn_fusion_starts(total_frames: int, frames: int, random: np.random.RandomState) -> tuple[int, int, int]:
+    """`fusion_starts` as LAION's code draws them from a generator that other clips draw from too."""
+    front, middle, back = (int(random.choice(third)) for third in _thirds(total_frames, frames))
+    return front, middle, back
+
+
+def _thirds(total_frames: int, frames: int) -> list[NDArray[np.int64]]:
+    """Possible positions of a view, in thirds; 0 where one is empty."""
+    positions = np.arange(total_frames - frames + 1)
+    return [third if third.size else np.zeros(1, np.int64) for third in np.array_split(positions, 3)]
 
 
 def resize_time(log_mel: NDArray[np.float32], frames: int, *, antialias: bool) -> NDArray[np.float32]:

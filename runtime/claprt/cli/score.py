@@ -1,4 +1,4 @@
-"""`claprt score`: how well sounds fit their texts, as a score that can be cited."""
+"""`claprt score`: scores of generated sound that can be cited."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from claprt.audio.long_audio import LongMode
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.errors import OptionError
+from claprt.evaluation.scores.embedding import provenance_under
 from claprt.evaluation.scores.functions import score
 from claprt.evaluation.scores.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.scores.of_sets import read_sets
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.pairs_file import read_pairs
-from claprt.evaluation.scores.report import pair_table
+from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS, Protocol, find_protocol
+from claprt.evaluation.scores.report import pair_table, set_table
+from claprt.evaluation.scores.set_scores import METRICS, SetScores, metrics_of
+from claprt.evaluation.scores.statistics_file import write_statistics
+from claprt.model.clap import Clap
 from claprt.system.terminal import note, report_written
 
 _EPILOG = """\
@@ -27,7 +33,8 @@ pairs:
 
 examples:
   claprt score --pairs generated.csv --bundle music_audioset_epoch_15_esc_90.14
-  claprt score --pairs generated.csv --json -o score.json --items items.csv
+  claprt score --reference recordings/ --candidate generated/ --metric fad,fad-inf,kad --json
+  claprt score --reference recordings/ --save-reference recordings.npz
 """
 
 
@@ -35,14 +42,25 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "score",
-        usage="claprt score --pairs FILE [options]",
-        help="compute a CLAP score that can be cited",
-        description="The CLAP score of sounds and their texts, with an interval and what shuffled pairs would score.",
+        usage="claprt score (--pairs FILE | --reference FOLDER|NPZ --candidate FOLDER) [options]",
+        help="compute a CLAP score or a Fréchet distance that can be cited",
+        description="The CLAP score of sounds and their texts, or distances of generated sounds from a reference, with "
+        "intervals and the facts without which a number cannot be compared.",
         epilog=_EPILOG,
     )
-    command.add_argument("--pairs", required=True, metavar="FILE", help="CSV or JSONL with path and text")
+    command.add_argument("--pairs", type=Path, metavar="FILE", help="CSV or JSONL with path and text")
+    command.add_argument("--reference", type=Path, metavar="FOLDER|NPZ", help="sounds, or statistics that were saved")
+    command.add_argument("--candidate", type=Path, metavar="FOLDER", help="sounds to hold against the reference")
+    command.add_argument(
+        "--metric", default="fad", metavar="NAMES", help=f"{', '.join(METRICS)}; with commas (%(default)s)"
+    )
+    command.add_argument(
+        "--protocol", default=DEFAULT, choices=list(PROTOCOLS), metavar="NAME",
+        help=f"whose steps from a sound to its vector: {', '.join(PROTOCOLS)} (%(default)s, the vectors of claprt embed)",
+    )  # fmt: skip
+    command.add_argument("--save-reference", type=Path, metavar="NPZ", help="write the reference's mean and covariance")
     command.add_argument("--confidence", type=float, default=CONFIDENCE, metavar="P", help="of the intervals (%(default)s)")
-    command.add_argument("--items", type=Path, metavar="FILE", help="write every pair's cosine as CSV")
+    command.add_argument("--items", type=Path, metavar="FILE", help="write every pair's cosine, or sound's part, as CSV")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write everything as JSON")
     command.add_argument("--json", action="store_true", help="everything as one JSON object on standard output")
     add_sound_options(command)
@@ -56,23 +74,29 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         OptionError: If an output cannot be written, or an option has no such value.
     """
-    for output in (options.items, options.output):
-        if output is not None and not output.parent.is_dir():
-            raise OptionError(f"{output}: there is no folder {output.parent}.")
-        if output is not None and output.is_dir():
-            raise OptionError(f"{output} is a folder; name a file in it.")
-    checked_confidence(options.confidence)
+    _check(options)
+    protocol = find_protocol(options.protocol, pairs=options.pairs is not None, sets=options.pairs is None)
     seed = checked_seed(options.seed or 0)
     if options.long not in (LongMode.RANDOM, LongMode.FUSION):
-        options.seed = None  # of the intervals alone
-    pairs = read_pairs(options.pairs)
+        options.seed = None  # of the intervals and of protocols, not of the model
+    pairs = None if options.pairs is None else read_pairs(options.pairs)
     clap = load_model(options)
-    found = score(
-        pairs, model=clap, seed=seed, confidence=options.confidence, progress=partial(file_progress, quiet=options.quiet)
-    )
+    settings: dict[str, Any] = {
+        "model": clap, "protocol": options.protocol, "seed": seed, "confidence": options.confidence,
+        "progress": partial(file_progress, quiet=options.quiet),
+    }  # fmt: skip
+    if options.save_reference is not None:
+        options.reference = _save(options, clap, protocol, seed)
+        if options.candidate is None:
+            return 0
+    if pairs is not None:
+        found = score(pairs, **settings)
+    else:
+        found = score(reference=options.reference, candidate=options.candidate, metric=options.metric, **settings)
     for warning in found.warnings:
         note(options, warning)
-    print(json.dumps(found.to_dict(), indent=1) if options.json else pair_table(found))
+    table = pair_table(found) if isinstance(found, PairScores) else set_table(found)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else table)
     if options.output is not None:
         options.output.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
         report_written(options, options.output)
@@ -82,8 +106,54 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_items(found: PairScores, path: Path) -> None:
+def _check(options: argparse.Namespace) -> None:
+    """Check options that need no model.
+
+    Raises:
+        OptionError: If one cannot be.
+    """
+    if options.pairs is not None and (options.reference or options.candidate or options.save_reference):
+        options.command.error("give --pairs, or --reference and --candidate; both were given")
+    if options.pairs is None and (options.reference is None or (options.candidate or options.save_reference) is None):
+        options.command.error("give --pairs FILE, or --reference FOLDER and --candidate FOLDER")
+    for output in (options.items, options.output, options.save_reference):
+        if output is not None and not output.parent.is_dir():
+            raise OptionError(f"{output}: there is no folder {output.parent}.")
+        if output is not None and output.is_dir():
+            raise OptionError(f"{output} is a folder; name a file in it.")
+    if options.save_reference is not None and options.save_reference.suffix.lower() != ".npz":
+        raise OptionError(f"{options.save_reference}: statistics are written as .npz; name such a file.")
+    if options.protocol != DEFAULT and (options.long or options.hop or options.preprocess != "laion"):
+        raise OptionError(
+            f"Protocol {options.protocol} has its own preprocessing and windows; leave out --preprocess, --long and --hop."
+        )
+    checked_confidence(options.confidence)
+    metrics_of(options.metric)
+
+
+def _save(options: argparse.Namespace, clap: Clap, protocol: Protocol, seed: int) -> Path:
+    """Write the statistics of the reference, and return where it is read from then.
+
+    Raises:
+        OptionError: If the reference has too few sounds for statistics.
+    """
+    progress = partial(file_progress, quiet=options.quiet)
+    (reference,) = read_sets(clap, [("reference", options.reference)], protocol, seed=seed, progress=progress)
+    if reference.gaussian is None:
+        raise OptionError(f"{reference.name} holds one sound; statistics need two at least.")
+    write_statistics(options.save_reference, reference.gaussian, provenance_under(clap, protocol, seed))
+    report_written(options, options.save_reference)
+    only_gaussian = set(metrics_of(options.metric)) <= {"fad", "fad-inf"}
+    return options.save_reference if only_gaussian else options.reference
+
+
+def _write_items(found: PairScores | SetScores, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "path", "text", "score"])
-        writer.writerows([item.id or "", item.path, item.text, repr(item.score)] for item in found.items)
+        if isinstance(found, PairScores):
+            writer.writerow(["id", "path", "text", "score"])
+            writer.writerows([item.id or "", item.path, item.text, repr(item.score)] for item in found.items)
+        else:
+            rows = [item.to_dict() for item in found.items]
+            writer.writerow(rows[0])
+            writer.writerows(row.values() for row in rows)

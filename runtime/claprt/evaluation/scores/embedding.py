@@ -1,14 +1,21 @@
-"""Vectors that are the same to the last bit whatever the order of the sounds and the batches of the model."""
+"""Vectors of sounds under a protocol, the same to the last bit whatever the batches of the model."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
-from claprt.arrays import Embedding
+from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource
+from claprt.bundle.fingerprint import fingerprint_of
 from claprt.engines.open_session import ON_CPU
+from claprt.evaluation.scores.protocols.preparing import Prepared, features, prepared
+from claprt.evaluation.scores.protocols.table import Protocol
+from claprt.evaluation.scores.provenance import Provenance, provenance_of
+from claprt.model.batching import embed_all
 from claprt.model.clap import Clap
+from claprt.model.results import EmbeddedSound
 
 _BATCH = 8
 
@@ -23,14 +30,51 @@ def in_fixed_batches(clap: Clap) -> Clap:
     return twin
 
 
-def sound_vectors(clap: Clap, sources: Iterable[AudioSource]) -> Iterator[Embedding]:
-    """The vector [dim] float32 of each sound, in order.
+def provenance_under(clap: Clap, protocol: Protocol, seed: int) -> Provenance:
+    """What computes scores under a protocol, with the fingerprint of its vectors."""
+    if protocol.is_default:
+        return provenance_of(clap)
+    windows = protocol.windows(seed, fused=clap.manifest.audio.fused)
+    return provenance_of(
+        clap,
+        protocol=protocol.name,
+        windows=windows,
+        fingerprint=fingerprint_of(clap.manifest, protocol.name, windows, clap.precision),
+    )
+
+
+def embed_sounds(clap: Clap, sources: Iterable[AudioSource], protocol: Protocol, *, seed: int) -> Iterator[EmbeddedSound]:
+    """Embed sounds under a protocol, in order.
+
+    Args:
+        clap: The model.
+        sources: One after the other, which matters where the protocol draws.
+        protocol: Its steps.
+        seed: Of its draws.
 
     Raises:
         AudioError: If a sound cannot be embedded.
     """
-    for sound in in_fixed_batches(clap).iter_audio(sources):
+    clap = in_fixed_batches(clap)
+    for sound in clap.iter_audio(sources) if protocol.is_default else _under(clap, sources, protocol, seed):
         if sound.error is not None:
             raise sound.error
-        assert sound.vector is not None
-        yield sound.vector
+        yield sound
+
+
+def _under(clap: Clap, sources: Iterable[AudioSource], protocol: Protocol, seed: int) -> Iterator[EmbeddedSound]:
+    clap.check_open()
+    config = clap.manifest.audio
+
+    def read(source: Any) -> Iterator[AudioFeatures]:
+        return features(cast("Prepared", source), config)
+
+    return embed_all(
+        cast("Iterator[Any]", prepared(sources, protocol, config, seed=seed)),
+        read,
+        clap.engine,
+        batch_size=clap.batch_size,
+        fused=config.fused,
+        fingerprint=provenance_under(clap, protocol, seed).fingerprint,
+        dim=clap.dim,
+    )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from claprt.evaluation.scores.intervals import Interval
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.provenance import Provenance
+from claprt.evaluation.scores.set_scores import LABELS, SetScores
+from claprt.system.terminal import printable
 
 
 def pair_table(scores: PairScores) -> str:
@@ -20,6 +22,21 @@ def pair_table(scores: PairScores) -> str:
     ]
     if scores.shuffled is not None:
         rows.append(("shuffled pairs", f"{scores.shuffled.mean:.4f}  (std {scores.shuffled.std:.4f})"))
+    return _table([*rows, *_facts(scores.provenance, scores.seed)], scores.citation)
+
+
+def set_table(scores: SetScores) -> str:
+    """Distances of sets, with the line to cite them by."""
+    rows: list[tuple[str, str]] = []
+    for name, value in scores.values.items():
+        span = scores.intervals.get(name)
+        shown = "" if span is None else f"  ({span.confidence:.0%} interval {span.low:.4f} to {span.high:.4f})"
+        rows.append((LABELS[name], f"{value:.4f}{shown}"))
+    for what, side in (("candidate", scores.candidate), ("reference", scores.reference)):
+        plain = side.to_dict()
+        sounds = "statistics" if plain["sounds"] is None else f"{plain['sounds']} sounds"
+        vectors = "" if plain["vectors"] in (None, plain["sounds"]) else f", {plain['vectors']} vectors"
+        rows.append((what, f"{printable(side.name)}  ({sounds}{vectors})"))
     return _table([*rows, *_facts(scores.provenance, scores.seed)], scores.citation)
 
 
