@@ -18,11 +18,6 @@ _SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-def is_sound_file(path: Path) -> bool:
-    """Whether this is a file with a suffix of sound files, and not a hidden one."""
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One sound of a dataset."""

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from claprt.audio.files.folders import sounds_in
 from claprt.audio.sound import AudioSource, source_name, split_sources
 from claprt.errors import DatasetError, OptionError
-from claprt.evaluation.dataset import is_sound_file
 from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, gaussian_of_sounds
 from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
 from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
@@ -119,7 +119,7 @@ def _sources(called: str, where: SoundsOrStatistics) -> tuple[str, list[AudioSou
     if not folder.is_dir():
         there = "a file that is neither a folder nor .npz" if folder.exists() else "not there"
         raise DatasetError(f"{called} {folder} is {there}; name a folder of sounds, or statistics (.npz).")
-    files = sorted(str(path) for path in folder.rglob("*") if is_sound_file(path))
+    files = sorted(entry.path for entry in sounds_in(str(folder)))
     if not files:
         raise DatasetError(f"{called} {folder} is a folder without sound files.")
     return str(folder), [*files]

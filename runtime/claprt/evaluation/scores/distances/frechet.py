@@ -114,6 +114,14 @@ def frechet(candidate: Gaussian, reference: Gaussian) -> Frechet:
 def normal_interval(
     value: float, error: float, method: str, confidence: float = CONFIDENCE, low: float = -math.inf
 ) -> Interval:
-    """Interval of a value with this standard error, not below `low`."""
+    """Interval of a value that is normally distributed.
+
+    Args:
+        value: The middle.
+        error: Its standard error.
+        method: Where that comes from.
+        confidence: Of the interval.
+        low: What the value cannot be below.
+    """
     half = NormalDist().inv_cdf((1 + confidence) / 2) * error
     return Interval(low=max(low, value - half), high=value + half, confidence=confidence, method=method)
