@@ -231,7 +231,7 @@ def searches_that_are_none(draw: random.Random) -> dict[str, Any]:
         {"text": "rain", "where": where}, {"where": where}, {}, {"text": []}, {"text": "rain", "minus_ids": ids},
         {"text": "rain", "k": draw.choice([0, -1, 1 << 70, 1001])}, {"text": draw.choice(["w" * 8193, "\ud800", {"a": 1}])},
         {"minus": "rain"}, {"audio": ["AAAA"] * 65}, {"audio": "/etc/passwd"}, {"text": ["rain"] * 3000},
-        {"text": "rain", "windows": "perhaps"}, {"text": "rain", "names": 3}, {"ids": ids},
+        {"text": "rain", "windows": "perhaps"}, {"text": "rain", "names": draw.choice([3, -1, "x"])}, {"ids": ids},
     ])  # fmt: skip
     return {"parts": (request("POST", "/search", {"Content-Type": "application/json"}, json.dumps(fields).encode()),)}
 

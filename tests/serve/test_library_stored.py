@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
+from claprt.errors import LibraryWarning
 from claprt.library.create import index
 from claprt.serve.app import create_app
 from claprt.serve.library.adapter import ServedLibrary
@@ -62,6 +63,7 @@ def test_the_same_hits_as_in_process(client: TestClient, library: Path, folder: 
             ({"text": ["rain", "a dog"], "minus": "tone", "k": 2}, {"text": ["rain", "a dog"], "minus": "tone", "k": 2}),
             ({"ids": [one], "minus_ids": other}, {"like": [one], "unlike": [other]}),
             ({"text": "rain", "where": "duration_s > 1.5"}, {"text": "rain", "where": "duration_s > 1.5"}),
+            ({"text": "a chirp", "names": 0.5}, {"text": "a chirp", "names": 0.5}),
         ]
         for body, asked in cases:
             complete: dict[str, Any] = {"k": 20, **asked}
@@ -221,3 +223,22 @@ def test_filters_of_strangers(client: TestClient, library: Path) -> None:
         assert (reply.status_code, f"it uses {named}" in reply.json()["error"]["message"]) == (400, True), where
     assert len(claprt.open_library(library).search(vector=[1] * 512, where="length(repeat(path, 2)) > 3")) == 3
     assert "up to 1000 characters" in client.post("/search", json={"text": "rain", "where": "(" * 5000}).text
+
+
+def test_a_damaged_part(client: TestClient, library: Path, tmp_path: Path, clap: claprt.Clap, bundle: Path) -> None:
+    """The others serve; where nothing can be read, that is the service's fault, and says nothing of its folders."""
+    (first,) = (library / "rows").glob("*.parquet")
+    more = tmp_path / "more"
+    more.mkdir()
+    soundfile.write(more / "noise.wav", SOUNDS["rain"](RATE, RATE)[::-1], RATE)
+    index([str(more)], library, clap, bundle=str(bundle))
+    first.write_bytes(first.read_bytes()[:-50])
+    shutil.rmtree(library / "index", ignore_errors=True)
+    with pytest.warns(LibraryWarning, match=first.name):
+        assert names(client.post("/search", json={"text": "rain"}).json()) == ["noise.wav"]
+    shutil.rmtree(library / "index")
+    (library / "index").write_text("in the way")
+    reply = client.post("/search", json={"text": "rain"})
+    assert (reply.status_code, str(library) in reply.text) == (503, False)
+    (library / "index").unlink()
+    assert client.post("/search", json={"text": "rain"}).status_code == 200

@@ -78,6 +78,7 @@ class ServedLibrary:
             k=query.k,
             where=query.where,
             windows=query.windows,
+            names=query.names if query.texts else 0.0,
         )
         known = _KnownTexts(dict(zip([*query.texts, *query.minus], query.text_vectors, strict=True)))
         hits = self._searcher.search(request, lambda: cast("Clap", known))

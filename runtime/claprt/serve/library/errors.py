@@ -11,6 +11,15 @@ class UnknownSoundError(HttpError):
     status = 404
 
 
+class LibraryUnavailableError(HttpError):
+    """The library cannot be read; the log says why."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The library cannot be searched at the moment; the log of the service says why.")
+
+
 class NotServedError(HttpError):
     """The sound's file is not offered: audio is switched off, or it is not a file in the library's folders."""
 

@@ -55,6 +55,8 @@ class Query:
     """A filter, in the library's syntax."""
     windows: bool
     """Whether the windows of hits are needed."""
+    names: float
+    """How much the words of texts in paths add to the score at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,6 +191,7 @@ def _search(fields: SearchForm, sounds: list[AudioInput], most: int) -> Search:
         k=fields.k or _K,
         where=fields.where or None,
         windows=fields.windows is not False,
+        names=fields.names or 0.0,
     )
 
 

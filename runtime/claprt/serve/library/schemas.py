@@ -14,6 +14,10 @@ Count = Annotated[int, Meta(ge=1, description="how many sounds; 20 by default")]
 Where = Annotated[
     str, Meta(description="a filter on columns, such as `duration_s < 5`; the library's guide has its syntax")
 ]
+Names = Annotated[
+    float,
+    Meta(ge=0, le=1, description="how much the words of `text` in file names add to the score at most; 0 by default"),
+]
 Windows = Annotated[
     bool, Meta(description="whether hits have their best windows, or only the best one's start; true by default")
 ]
@@ -28,6 +32,7 @@ class SearchForm(Struct, kw_only=True, forbid_unknown_fields=True):
     minus_ids: MinusIds | None = None
     k: Count | None = None
     where: Where | None = None
+    names: Names | None = None
     windows: Windows | None = None
 
 

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from claprt.errors import FingerprintError, OptionError
+from claprt.errors import FingerprintError, LibraryError, OptionError
 from claprt.serve import access
-from claprt.serve.errors import OverloadedError
-from claprt.serve.library.errors import NotServedError, UnknownSoundError
+from claprt.serve.errors import OverloadedError, log
+from claprt.serve.library.errors import LibraryUnavailableError, NotServedError, UnknownSoundError
 from claprt.serve.library.files import Roots, open_served, verify
 from claprt.serve.library.interface import FoundSound, Query, SearchableLibrary, SoundFacts
 from claprt.serve.library.peaks import Peaks, PeaksCache, peaks_of
@@ -53,6 +53,7 @@ class Search:
     k: int
     where: str | None
     windows: bool
+    names: float
 
 
 class LibraryService:
@@ -127,6 +128,7 @@ class LibraryService:
             k=asked.k,
             where=asked.where,
             windows=asked.windows,
+            names=asked.names,
         )
         hits = await self._look_up(lambda: self.library.search(query))
         took = time.perf_counter() - began
@@ -223,13 +225,21 @@ class LibraryService:
             raise OptionError(f"A filter may have up to {most} characters here; this one has {len(asked.where)}.")
 
     async def _look_up(self, work: Callable[[], T]) -> T:
-        """Run work on the library in its thread."""
+        """Run work on the library in its thread.
+
+        Raises:
+            LibraryUnavailableError: If the library cannot be read.
+        """
 
         def steps() -> Steps[T]:
             yield from ()
-            if (named := tuple(self.library.roots())) != self._named:  # an indexer has been at work
-                self._named, self.roots = named, Roots.of(named)
-            return work()
+            try:
+                if (named := tuple(self.library.roots())) != self._named:  # an indexer has been at work
+                    self._named, self.roots = named, Roots.of(named)
+                return work()
+            except LibraryError as error:
+                log.error("%s", error)  # it names folders of this machine
+                raise LibraryUnavailableError from error
 
         return await self._run(self._searching, steps())
 

@@ -6,6 +6,7 @@ import { Player } from "./player.js";
 import { Service } from "./service.js";
 
 const at = (id) => document.getElementById(id);
+const NAMES = 0.2; // what the best file name adds to the score: as much as lies between a good hit and a fair one
 const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the sounds are below the form
 const service = new Service(() => at("token").value);
 const player = new Player(at("player"), service);
@@ -48,7 +49,8 @@ async function readLibrary() {
 function fields() {
   const ids = (less) => parts.filter((part) => part.id && part.less === less).map((part) => part.id);
   const [text, minus, where] = ["text", "minus", "where"].map((id) => at(id).value.trim());
-  return { text, minus, where, ids: ids(false), minus_ids: ids(true), k: Number(at("count").value) };
+  const names = at("names").checked && text ? NAMES : 0;
+  return { text, minus, where, ids: ids(false), minus_ids: ids(true), k: Number(at("count").value), names };
 }
 
 // Searches; `remember` puts the search into the address and the history.
@@ -142,9 +144,9 @@ function showParts() {
   }));
 }
 
-function address({ text, minus, where, ids, minus_ids: less, k }) {
+function address({ text, minus, where, ids, minus_ids: less, k, names }) {
   const shown = new URLSearchParams();
-  const values = { q: text, minus, where, like: ids.join(","), unlike: less.join(","), k: k === 20 ? "" : k };
+  const values = { q: text, minus, where, like: ids.join(","), unlike: less.join(","), k: k === 20 ? "" : k, names: names ? 1 : "" };
   for (const [name, value] of Object.entries(values)) if (value) shown.set(name, value);
   const query = shown.toString();
   return query ? `?${query}` : location.pathname;
@@ -156,9 +158,10 @@ async function restore() {
   at("text").value = stated.get("q") ?? "";
   at("minus").value = stated.get("minus") ?? "";
   at("where").value = stated.get("where") ?? "";
+  at("names").checked = stated.has("names");
   at("count").value = stated.get("k") ?? "20";
   if (at("count").selectedIndex < 0) at("count").value = "20";
-  at("more").open ||= Boolean(at("minus").value || at("where").value);
+  at("more").open ||= ["minus", "where", "names"].some((name) => stated.get(name));
   const named = (name, less) => (stated.get(name) ?? "").split(",").filter(Boolean).map((id) => ({ id, name: id, less }));
   parts = [...named("like", false), ...named("unlike", true)];
   if (facts.token && !at("token").value) return showParts();
@@ -197,7 +200,7 @@ at("question").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
 });
-at("count").addEventListener("change", () => ask());
+for (const id of ["count", "names"]) at(id).addEventListener("change", () => ask());
 at("file").addEventListener("change", () => {
   if (at("file").files.length) take(at("file").files[0]);
   at("file").value = ""; // so that the same file can be chosen again
