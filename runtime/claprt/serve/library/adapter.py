@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -33,6 +34,7 @@ class ServedLibrary:
         self._searcher = Searcher(library.store, SearchOptions(filter_s=FILTER_S, plain_filters=True))
         self._kept: OrderedDict[str, SoundFacts] = OrderedDict()
         self._state: object = None
+        self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
@@ -52,13 +54,11 @@ class ServedLibrary:
     def find(self, sound_id: str) -> SoundFacts | None:
         """The sound of an id, or None."""
         snapshot = self._snapshot()
-        if sound_id not in self._kept:
-            rows = rows_of_id(snapshot, sound_id)
-            if not rows:
-                return None
-            (row,) = snapshot.facts_of(rows[:1])
-            self._keep(_facts(row))
-        return self._kept[sound_id]
+        with self._lock:
+            if (kept := self._kept.get(sound_id)) is not None:
+                return kept
+        rows = rows_of_id(snapshot, sound_id)
+        return self._keep(_facts(*snapshot.facts_of(rows[:1])), snapshot) if rows else None
 
     def search(self, query: Query) -> list[FoundSound]:
         """The sounds that fit best, best first.
@@ -81,27 +81,31 @@ class ServedLibrary:
             names=query.names if query.texts else 0.0,
         )
         known = _KnownTexts(dict(zip([*query.texts, *query.minus], query.text_vectors, strict=True)))
+        snapshot = self._snapshot()
         hits = self._searcher.search(request, lambda: cast("Clap", known))
-        self._snapshot()
         found: list[FoundSound] = []
         for hit in hits:
             own = {"id": hit.id, "path": hit.path, "duration_s": hit.duration_s}
-            facts = self._keep(_facts({**hit.facts, **own}))
+            facts = self._keep(_facts({**hit.facts, **own}), snapshot)
             found.append(FoundSound(facts=facts, score=hit.score, start_s=hit.start_s, windows=hit.windows))
         return found
 
     def _snapshot(self) -> Snapshot:
         """The library as it is now; forgets facts that may be of before."""
         snapshot = self._searcher.snapshot()
-        if snapshot.state is not self._state:
-            self._state = snapshot.state
-            self._kept.clear()
+        with self._lock:
+            if snapshot.state is not self._state:
+                self._state = snapshot.state
+                self._kept.clear()
         return snapshot
 
-    def _keep(self, facts: SoundFacts) -> SoundFacts:
-        self._kept[facts.id] = facts
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+    def _keep(self, facts: SoundFacts, snapshot: Snapshot) -> SoundFacts:
+        """Keep facts that are of a snapshot or a later one, unless the library has changed since."""
+        with self._lock:
+            if snapshot.state is self._state:
+                self._kept[facts.id] = facts
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return facts
 
 

@@ -72,7 +72,7 @@ class FoundSound:
 
 
 class SearchableLibrary(Protocol):
-    """A library as the service uses it; its methods are called from one thread at a time."""
+    """A library as the service uses it: `search` is called from one thread, what else from another one."""
 
     @property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
 """Searches, look-ups, waveforms and files of one library for many clients, without blocking the event loop.
 
-One thread searches, one reads waveforms, each a step of the client that has used it the least; a few read files, which may
-lie on a disk that hangs. All vectors of queries come from the service's own model.
+One thread searches, one looks sounds up, one reads waveforms, each a step of the client that has used it the least; a few
+read files, which may lie on a disk that hangs. All vectors of queries come from the service's own model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from claprt.errors import FingerprintError, LibraryError, OptionError
 from claprt.serve import access
 from claprt.serve.errors import OverloadedError, log
 from claprt.serve.library.errors import LibraryUnavailableError, NotServedError, UnknownSoundError
-from claprt.serve.library.files import Roots, open_served, verify
+from claprt.serve.library.files import Roots, Verifier, open_served
 from claprt.serve.library.interface import FoundSound, Query, SearchableLibrary, SoundFacts
 from claprt.serve.library.peaks import Peaks, PeaksCache, peaks_of
 from claprt.serve.library.playable import content_of
@@ -79,21 +79,23 @@ class LibraryService:
         self.service, self.library, self.allow_audio = service, library, allow_audio
         self._named = tuple(library.roots())
         self.roots = Roots.of(self._named)
-        self._peaks = PeaksCache()
-        self._searching = FairThread("claprt-library-search", as_exception, contextlib.nullcontext())
-        self._drawing = FairThread("claprt-library-peaks", as_exception, contextlib.nullcontext())
+        self._peaks, self._verifier = PeaksCache(), Verifier()
+        self._searching, self._looking, self._drawing = (
+            FairThread(f"claprt-library-{name}", as_exception, contextlib.nullcontext())
+            for name in ("search", "look-up", "peaks")
+        )
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="claprt-library-files")
         self._file_reads, self._files_lock = 0, threading.Lock()
 
     def close(self) -> None:
         """Finish all work, then end the threads."""
-        self._searching.close()
-        self._drawing.close()
+        for thread in (self._searching, self._looking, self._drawing):
+            thread.close()
         self._files.shutdown(wait=False, cancel_futures=True)
 
     async def counts(self) -> tuple[int, int]:
         """Number of sounds and of rows."""
-        return await self._look_up(self.library.counts)
+        return await self._read(self._looking, self.library.counts)
 
     async def find(self, sound_id: str) -> SoundFacts:
         """The sound of an id.
@@ -101,7 +103,7 @@ class LibraryService:
         Raises:
             UnknownSoundError: If there is none.
         """
-        facts = await self._look_up(lambda: self.library.find(sound_id))
+        facts = await self._read(self._looking, lambda: self.library.find(sound_id))
         if facts is None:
             raise UnknownSoundError(f"The library has no sound {sound_id[:100]!r}.")
         return facts
@@ -130,7 +132,7 @@ class LibraryService:
             windows=asked.windows,
             names=asked.names,
         )
-        hits = await self._look_up(lambda: self.library.search(query))
+        hits = await self._read(self._searching, lambda: self.library.search(query))
         took = time.perf_counter() - began
         times.stages["search"] = 1000 * took
         self.service.metrics.stage(search=took)
@@ -151,7 +153,7 @@ class LibraryService:
                 key = (facts.id, facts.sha256, os.fstat(file.fileno()).st_mtime_ns, columns)
                 if (kept := self._peaks.get(key)) is not None:
                     return kept
-                yield from verify(file, facts, self.roots)
+                yield from self._verifier.verify(file, facts, self.roots)
                 peaks = yield from peaks_of(self.roots.shown(facts), file, columns)
             self._peaks.put(key, peaks)
             return peaks
@@ -170,7 +172,7 @@ class LibraryService:
         def opened() -> Content:
             file = open_served(facts, self.roots)
             try:
-                for _ in verify(file, facts, self.roots):
+                for _ in self._verifier.verify(file, facts, self.roots):
                     pass
                 return content_of(self.roots.shown(facts), file)
             except BaseException:
@@ -224,8 +226,8 @@ class LibraryService:
         if asked.where is not None and len(asked.where) > most:
             raise OptionError(f"A filter may have up to {most} characters here; this one has {len(asked.where)}.")
 
-    async def _look_up(self, work: Callable[[], T]) -> T:
-        """Run work on the library in its thread.
+    async def _read(self, thread: FairThread, work: Callable[[], T]) -> T:
+        """Run work on the library in one of its threads.
 
         Raises:
             LibraryUnavailableError: If the library cannot be read.
@@ -241,7 +243,7 @@ class LibraryService:
                 log.error("%s", error)  # it names folders of this machine
                 raise LibraryUnavailableError from error
 
-        return await self._run(self._searching, steps())
+        return await self._run(thread, steps())
 
     async def _run(self, thread: FairThread, steps: Steps[T]) -> T:
         done = thread.add(current_client(), steps)
