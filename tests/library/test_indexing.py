@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import soundfile
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
-from claprt.errors import AudioNotFoundError, FingerprintError, LibraryWriteError, OptionError
+from claprt.errors import AudioNotFoundError, FingerprintError, LibraryError, LibraryWriteError, OptionError
 from claprt.library import items, unit_writer
 from claprt.library.create import index
 from claprt.library.indexing import RunOptions
@@ -522,3 +523,48 @@ def test_a_library_adds_to_itself_with_its_own_model(folder: Path, out: Path, bu
         (folder / "0.wav").unlink()
         assert library.add([folder]).vanished == 1
         assert library.prune() == 1
+
+
+@pytest.mark.seconds
+def test_workers_give_the_same_rows(folder: Path, out: Path, clap: claprt.Clap) -> None:
+    (folder / "bad.wav").write_bytes(b"no sound")
+    for number in range(10, 40):
+        write_sound(folder / f"{number}.wav", number)
+    shutil.copy(folder / "0.wav", folder / "copy.wav")
+    run(folder, out=out, clap=clap)
+    other = out.with_name("other")
+    summary = run(folder, out=other, clap=clap, workers=2)
+    assert (summary.embedded, summary.copied, summary.failed) == (35, 1, 1)
+    assert summary.compute_s > 0
+    assert rows_of(other) == rows_of(out)
+    assert failures_of(other) == failures_of(out)
+    assert run(folder, out=other, clap=clap, workers=2).unchanged == 37
+
+
+@pytest.mark.seconds
+def test_a_worker_that_ends_is_named_and_the_next_run_goes_on(
+    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder, out=out.with_name("whole"), clap=clap)
+    begun: list[Any] = []
+    popen = subprocess.Popen
+
+    def started(*arguments: Any, **options: Any) -> Any:
+        begun.append(popen(*arguments, **options))
+        return begun[-1]
+
+    def killing(summary: Any) -> None:
+        begun[0].kill()
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with pytest.raises(LibraryError, match=r"Worker 1, process \d+, ended with signal 9 .*fewer workers.*goes on"):
+        run(folder, out=out, clap=clap, workers=1, report=killing)
+    assert all(process.poll() is not None for process in begun)
+    assert run(folder, out=out, clap=clap).unchanged > 0
+    assert rows_of(out) == rows_of(out.with_name("whole"))
+
+
+def test_an_impossible_number_of_workers_is_refused(folder: Path, out: Path, clap: claprt.Clap) -> None:
+    with pytest.raises(OptionError, match="workers=0 is not possible"):
+        run(folder, out=out, clap=clap, workers=0)
+    assert not out.exists()

@@ -48,6 +48,9 @@ def add(commands: Any) -> None:
         help="a row for each window, each sound, or both; a new library has windows",
     )
     command.add_argument("--dtype", choices=["float32", "float16"], help="of the stored vectors; a new library has float32")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that embed, each with a model and a share of the cores"
+    )
     command.add_argument("--partition", type=_partition, metavar="I/N", help="embed the I-th of N shares of the sounds")
     command.add_argument("--retry-failures", action="store_true", help="try again what failed before and has not changed")
     command.add_argument(
@@ -67,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.sources:
         command.error(f"name at least one SOURCE, as in {command.prog} FOLDER --out {options.out}")
     run_options = RunOptions(partition=options.partition, retry_failures=options.retry_failures)
-    clap = load_model(options)
+    clap = load_model(options, lazy=True)  # nothing may be new
     with IndexProgress(options) as progress:
         summary = index(
             options.sources,
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
             rows=options.rows,
             dtype=options.dtype,
             options=run_options,
+            workers=options.workers,
             report=progress.report,
             waiting=lambda: note(options, f"another process writes to {options.out}; waiting for it."),
         )

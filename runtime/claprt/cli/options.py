@@ -122,8 +122,14 @@ def bundle_folder_path(options: argparse.Namespace) -> str:
     return path
 
 
-def load_model(options: argparse.Namespace, *, name_small: bool = True) -> Clap:
-    """The model that the options describe; notes say where its weights are untrained and, unless told not to, small."""
+def load_model(options: argparse.Namespace, *, name_small: bool = True, lazy: bool = False) -> Clap:
+    """The model that the options describe; notes say where its weights are untrained and, unless told not to, small.
+
+    Args:
+        options: Of the command.
+        name_small: Whether the small model is named where none was asked for.
+        lazy: Whether the audio tower is loaded only when it is first used.
+    """
     clap = load(
         bundle_path(options),
         provider=options.provider,
@@ -134,6 +140,7 @@ def load_model(options: argparse.Namespace, *, name_small: bool = True) -> Clap:
         hop_s=getattr(options, "hop", None),
         seed=getattr(options, "seed", None),
         fallback=options.fallback,
+        lazy=lazy,
         cache=getattr(options, "cache", None),
         projection=getattr(options, "projection", None),
     )

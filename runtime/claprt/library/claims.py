@@ -44,6 +44,11 @@ class Claims:
                 self._known.contents.add((short_key(sha256), place))
                 self._taken.discard(sha256)
 
+    def has_failed(self, sha256: str) -> bool:
+        """Whether the content could not be embedded."""
+        with self._lock:
+            return sha256 in self._failed
+
     def failed(self, sha256: str) -> None:
         """Take note that a content cannot be embedded."""
         with self._lock:

@@ -16,6 +16,7 @@ from claprt.library.roots import add_roots
 from claprt.library.schema import DTYPES, arrow
 from claprt.library.sources import Sources
 from claprt.library.store import Store, create_store
+from claprt.library.workers import WorkerEmbedder
 from claprt.model.clap import Clap
 
 _SMALL = "mini"
@@ -30,6 +31,7 @@ def index(
     rows: str | None = None,
     dtype: str | None = None,
     options: RunOptions | None = None,
+    workers: int | None = None,
     embedder: Embedder | None = None,
     report: Report = lambda _: None,
     waiting: Callable[[], None] = lambda: None,
@@ -44,7 +46,8 @@ def index(
         rows: Which rows a sound has: `windows` (the default of a new library), `sounds` or `both`.
         dtype: Of the stored vectors: `float32` (the default of a new library) or `float16`.
         options: What this run does.
-        embedder: Makes the vectors; by default the model, in this process.
+        workers: Processes that embed, each with a model of its own and a share of the threads; by default this one.
+        embedder: Makes the vectors otherwise.
         report: Called after each sound.
         waiting: Called once if another process writes to the library, which is waited for.
 
@@ -60,9 +63,11 @@ def index(
     """
     arrow()
     found = Sources(list(sources))
+    if embedder is None:
+        embedder = LocalEmbedder(clap) if workers is None else WorkerEmbedder(clap, workers)
     store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
     with store.writing(waiting) as writer:
-        indexer = Indexer(store, writer, embedder or LocalEmbedder(clap), options or RunOptions(), report)
+        indexer = Indexer(store, writer, embedder, options or RunOptions(), report)
         add_roots(store.folder, found.roots)
         try:
             return indexer.run(found)

@@ -62,6 +62,13 @@ class Timings:
             self.read_s += read_s
             self.compute_s += compute_s
 
+    def taken(self) -> tuple[float, float]:
+        """What was added since this was last called: seconds of reading and of computing."""
+        with self._lock:
+            taken = self.read_s, self.compute_s
+            self.read_s = self.compute_s = 0.0
+            return taken
+
 
 class Embedder(Protocol):
     """Embeds sounds: in this process, in others, or on a cluster."""

@@ -182,6 +182,9 @@ class Indexer:
         owner = next((one for unit in units if unit and (one := unit.by_content.get(sound.sha256))), None)
         if owner is not None:
             taken = copied(sound, owner)
+        elif self._claims.has_failed(sound.sha256):  # while this one was on its way
+            self._again += [] if sound.item is None else [sound.item]
+            return
         else:
             self._settle()
             place = self._claims.place_of(sound.sha256)

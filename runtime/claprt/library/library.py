@@ -21,7 +21,6 @@ from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
 
 if TYPE_CHECKING:
-    from claprt.library.indexing import RunOptions
     from claprt.library.progress import Summary
     from claprt.library.search.approximate import BuildOptions, IndexInfo
 
@@ -224,13 +223,20 @@ class Library:
         return self._whole(FAILURES, None)
 
     def add(
-        self, sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, options: RunOptions | None = None
+        self,
+        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        workers: int | None = None,
+        partition: tuple[int, int] | None = None,
+        retry_failures: bool = False,
     ) -> Summary:
         """Embed what is new or changed among sources, as `claprt index` does, with the library's own model.
 
         Args:
             sources: One or several; see `claprt.library.create.index`.
-            options: What the run does, such as `partition`.
+            workers: Processes that embed, each with a model of its own and a share of the threads; by default this one.
+            partition: `(i, n)`: only the i-th of n shares of the sounds, from 1 to n.
+            retry_failures: Whether sounds that failed before are tried again though they have not changed.
 
         Raises:
             AudioNotFoundError: If a source is not there.
@@ -239,9 +245,11 @@ class Library:
             FingerprintError: If the model that is there now makes other vectors.
         """
         from claprt.library.create import index
+        from claprt.library.indexing import RunOptions
 
         named = [sources] if isinstance(sources, str | os.PathLike) else sources
-        return index([os.fspath(one) for one in named], self.folder, self.model, options=options)
+        options = RunOptions(partition=partition, retry_failures=retry_failures)
+        return index([os.fspath(one) for one in named], self.folder, self.model, options=options, workers=workers)
 
     def prune(self) -> int:
         """Remove the rows of sounds that vanished; gives the number of these sounds.
