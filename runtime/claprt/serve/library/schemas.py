@@ -6,40 +6,37 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Texts = Annotated[str | list[str], Meta(description="what it sounds like, in words; one text or several")]
-Minus = Annotated[str | list[str], Meta(description="what it should not sound like, in words")]
-Ids = Annotated[str | list[str], Meta(description="ids of the library's sounds that it should sound like")]
-MinusIds = Annotated[str | list[str], Meta(description="ids of the library's sounds that it should not sound like")]
-Count = Annotated[int, Meta(ge=1, description="how many sounds; 20 by default")]
-Where = Annotated[
-    str, Meta(description="a filter on columns, such as `duration_s < 5`; the library's guide has its syntax")
-]
+Texts = Annotated[str | list[str] | None, Meta(description="what it sounds like, in words; one text or several")]
+Minus = Annotated[str | list[str] | None, Meta(description="what it should not sound like, in words")]
+Ids = Annotated[str | list[str] | None, Meta(description="ids of sounds of the library that it should sound like")]
+MinusIds = Annotated[str | list[str] | None, Meta(description="ids of sounds of the library that it should not sound like")]
+Files = Annotated[str | list[str] | None, Meta(description="files in base64 or as `data:` URIs; one or several")]
+Count = Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="how many sounds at most; 20 by default")]
+Where = Annotated[str | None, Meta(description="a condition in SQL on columns, such as `duration_s < 5`")]
 Names = Annotated[
-    float,
-    Meta(ge=0, le=1, description="how much the words of `text` in file names add to the score at most; 0 by default"),
+    Annotated[float, Meta(ge=0, le=1)] | None,
+    Meta(description="how much the words of `text` in file names add to the score at most; 0 by default"),
 ]
-Windows = Annotated[
-    bool, Meta(description="whether hits have their best windows, or only the best one's start; true by default")
-]
+Windows = Annotated[bool | None, Meta(description="whether hits list their windows; true by default")]
 
 
 class SearchForm(Struct, kw_only=True, forbid_unknown_fields=True):
     """A sound's file, and further conditions."""
 
-    text: Texts | None = None
-    ids: Ids | None = None
-    minus: Minus | None = None
-    minus_ids: MinusIds | None = None
-    k: Count | None = None
-    where: Where | None = None
-    names: Names | None = None
-    windows: Windows | None = None
+    text: Texts = None
+    ids: Ids = None
+    minus: Minus = None
+    minus_ids: MinusIds = None
+    k: Count = None
+    where: Where = None
+    names: Names = None
+    windows: Windows = None
 
 
 class SearchRequest(SearchForm, kw_only=True):
     """Texts, sounds, or ids of sounds."""
 
-    audio: Annotated[str | list[str], Meta(description="files in base64 or as `data:` URIs; one or several")] | None = None
+    audio: Files = None
 
 
 class WindowReply(Struct, kw_only=True):
