@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -488,6 +489,23 @@ def test_it_is_described(client: TestClient, clap: claprt.Clap) -> None:
         assert "/search" not in without.get("/openapi.json").json()["paths"]
         assert {without.get("/library").status_code, without.post("/search", json={}).status_code} == {404}
         assert without.get("/page/facts").json()["library"] is False
+
+
+def test_the_page_and_its_policy(client: TestClient) -> None:
+    page = client.get("/library")
+    policy = page.headers["content-security-policy"]
+    assert ("default-src 'none'" in policy, "media-src 'self' blob:" in policy, "unsafe" in policy) == (True, True, False)
+    assert "media-src blob:" in client.get("/").headers["content-security-policy"]
+    named = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    assert len(named) >= 5
+    scripts = Path(claprt.__file__).parent / "serve" / "library" / "static"
+    for file in scripts.iterdir():
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"https?://| style=|innerHTML|eval\(", text), file
+        named += [f"/library/page/{file.name}"] if file.suffix != ".html" else []
+        named += re.findall(r'from "(/[^"]+)"', text)
+    for path in named:
+        assert client.get(path).status_code == 200, path
 
 
 def test_metrics_by_endpoint(client: TestClient, find: Find) -> None:
