@@ -35,10 +35,11 @@ from claprt.tasks.tagging import Tagging
 
 if TYPE_CHECKING:
     from claprt.evaluation.scores.functions import score
-    from claprt.evaluation.scores.streaming import ClapScore
+    from claprt.evaluation.scores.streaming import AudioDistance, ClapScore
     from claprt.library.library import open_library
 
 __all__ = [
+    "AudioDistance",
     "Clap",
     "ClapScore",
     "ClaprtError",
@@ -65,6 +66,7 @@ _moved.install(_moved.MODULES, _moved.NAMES)
 
 if not TYPE_CHECKING:
     _LATER = {
+        "AudioDistance": "claprt.evaluation.scores.streaming",
         "ClapScore": "claprt.evaluation.scores.streaming",
         "open_library": "claprt.library.library",
         "score": "claprt.evaluation.scores.functions",

@@ -203,6 +203,32 @@ def test_the_command(bundle: Path, folders: tuple[Path, Path], tmp_path: Path, c
         assert "--pairs" in capsys.readouterr().err
 
 
+def test_streaming_is_the_same_distance(clap: claprt.Clap, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    reference, candidate = files(folders[0]), files(folders[1])
+    whole = claprt.score(reference=reference, candidate=candidate, metric="fad,kad", model=clap).to_dict()
+    metric = claprt.AudioDistance("fad,kad", clap)
+    metric.update(reference[:5], real=True)
+    metric.update(candidate[6:])
+    metric.update(reference[5:], real=True)
+    metric.update(candidate[:6])
+    found = metric.compute().to_dict()
+    assert {**found, "items": None} == {**whole, "items": None}
+    metric.reset()
+    with pytest.raises(DatasetError, match="has 0 vectors"):
+        metric.compute()
+    metric.update(candidate)
+    assert metric.compute().to_dict() == whole
+    metric.reset(real=True)
+    metric.update(candidate)
+    with pytest.raises(DatasetError, match="reference has 0 vectors"):
+        metric.compute()
+    fixed = claprt.AudioDistance("fad", clap, reference=folders[0])
+    fixed.update(candidate)
+    assert fixed.compute()["fad"] == whole["fad"]
+    with pytest.raises(OptionError, match="sounds cannot be added"):
+        fixed.update(reference, real=True)
+
+
 # protocols
 
 

@@ -28,7 +28,7 @@ def write_sounds(folder: Path, count: int, first: int, *, most_s: float = 14.0) 
     """Files of 1.2 to 14 s, mono and stereo, at four rates, with a text each."""
     folder.mkdir()
     made: list[tuple[Path, str]] = []
-    names = list(SOUNDS)
+    names = [name for name in SOUNDS if name != "silence"]  # whose peak stable-audio-metrics divides by
     for number in range(first, first + count):
         name, rate = names[number % len(names)], RATES[number % 4]
         length = int((1.2 + (number * 3.7) % (most_s - 1.2)) * rate)
@@ -43,7 +43,7 @@ def write_sounds(folder: Path, count: int, first: int, *, most_s: float = 14.0) 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str]]:
-    return write_sounds(tmp_path_factory.mktemp("scores") / "pairs", 16, 0)
+    return write_sounds(tmp_path_factory.mktemp("scores") / "pairs", 10, 0)
 
 
 PROGRAMS = {
@@ -87,8 +87,8 @@ def test_scores_of_pairs(exports: Any, record: Any, pairs: list[tuple[Path, str]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("sets")
-    write_sounds(root / "reference", 24, 0)
-    write_sounds(root / "candidate", 20, 30)
+    write_sounds(root / "reference", 14, 0, most_s=6.0)
+    write_sounds(root / "candidate", 12, 30, most_s=6.0)
     return root / "reference", root / "candidate"
 
 

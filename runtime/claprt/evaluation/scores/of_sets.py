@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from claprt.arrays import Embedding, Embeddings
 from claprt.audio.files.folders import sounds_in
 from claprt.audio.sound import AudioSource, source_name, split_sources
 from claprt.errors import DatasetError, OptionError
@@ -130,18 +130,29 @@ def _embedded(name: str, sounds: Sequence[EmbeddedSound], sources: Sequence[Audi
         source_name(source) if isinstance(source, str | os.PathLike) else f"sound {number}"
         for number, source in enumerate(sources)
     ]
+    if protocol.hop_s is None and not protocol.draws:
+        return in_order(name, np.stack([_vector(sound) for sound in sounds]), names)
     windows = protocol.hop_s is not None
-    rows = np.concatenate([sound.windows if windows else np.atleast_2d(_vector(sound)) for sound in sounds])
+    rows = np.concatenate([sound.windows if windows else _vector(sound)[None] for sound in sounds])
     owner = np.repeat(np.arange(len(sounds)), [len(sound.windows) if windows else 1 for sound in sounds])
-    if not protocol.draws and not windows and not all(isinstance(source, str | os.PathLike) for source in sources):
-        # sounds without a name have an order of their own only through their vectors
-        order = sorted(range(len(rows)), key=lambda place: rows[place].tobytes())
-        rows, names = rows[order], [names[place] for place in order]
     vectors = vector_set(rows.astype(protocol.storage), names, owner.tolist())
     return SoundSet(name=name, gaussian=_gaussian(vectors, protocol), vectors=vectors)
 
 
-def _vector(sound: EmbeddedSound) -> NDArray[np.float32]:
+def in_order(name: str, rows: Embeddings, names: Sequence[str]) -> SoundSet:
+    """A set of one vector for each sound, in an order that depends on the vectors alone.
+
+    Args:
+        name: Of the set.
+        rows: [sounds, dim] float32.
+        names: Of the sounds.
+    """
+    order = sorted(range(len(rows)), key=lambda place: (rows[place].tobytes(), names[place]))
+    vectors = vector_set(rows[order], [names[place] for place in order], given=order)
+    return SoundSet(name=name, gaussian=gaussian_of(vectors) if len(rows) > 1 else None, vectors=vectors)
+
+
+def _vector(sound: EmbeddedSound) -> Embedding:
     assert sound.vector is not None
     return sound.vector
 

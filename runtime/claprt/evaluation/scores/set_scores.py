@@ -71,7 +71,7 @@ class SetScores:
     reference: SoundSet
     candidate: SoundSet
     items: tuple[ScoredSound, ...]
-    """Every candidate, in order."""
+    """Every candidate, in the order given."""
     seed: int
     provenance: Provenance
     warnings: tuple[str, ...] = ()
@@ -195,13 +195,14 @@ def compare(
         )
         for place, name in enumerate(vectors.sounds)
     ]
+    order = np.argsort(vectors.given).tolist()
     return SetScores(
         values=found.values,
         intervals=found.intervals,
         details=found.details,
         reference=reference,
         candidate=candidate,
-        items=tuple(items),
+        items=tuple(items[place] for place in order),
         seed=seed,
         provenance=provenance,
         warnings=tuple(found.warnings),

@@ -24,6 +24,8 @@ class VectorSet:
     """Number of the sound of each row, [rows] int64, ascending."""
     sounds: tuple[str, ...]
     """Names of the sounds."""
+    given: tuple[int, ...]
+    """Place of each sound where they were given."""
 
     @property
     def dim(self) -> int:
@@ -35,13 +37,19 @@ class VectorSet:
         return np.bincount(self.owner, weights=of_rows, minlength=len(self.sounds)).astype(np.float64)
 
 
-def vector_set(vectors: NDArray[np.floating], sounds: Sequence[str], owner: Sequence[int] | None = None) -> VectorSet:
+def vector_set(
+    vectors: NDArray[np.floating],
+    sounds: Sequence[str],
+    owner: Sequence[int] | None = None,
+    given: Sequence[int] | None = None,
+) -> VectorSet:
     """Check vectors and put them together.
 
     Args:
         vectors: [rows, dim] floats.
         sounds: Names of the sounds.
         owner: Number of the sound of each row, ascending; by default each row is a sound.
+        given: Place of each sound where they were given; by default as here.
 
     Raises:
         ArrayError: If the vectors have another shape, or hold NaN or infinity.
@@ -54,4 +62,6 @@ def vector_set(vectors: NDArray[np.floating], sounds: Sequence[str], owner: Sequ
     if bad.any():
         first = sounds[int(owners[int(np.flatnonzero(bad)[0])])]
         raise ArrayError(f"{int(bad.sum())} of {len(rows)} vectors hold NaN or infinity, the first of {first}.")
-    return VectorSet(rows=rows, owner=owners, sounds=tuple(sounds))
+    return VectorSet(
+        rows=rows, owner=owners, sounds=tuple(sounds), given=tuple(range(len(sounds)) if given is None else given)
+    )
