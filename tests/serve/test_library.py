@@ -99,12 +99,15 @@ class TestSearch:
         stages = [stage.split(";dur=")[0] for stage in reply.headers["server-timing"].split(", ")]
         assert stages == ["upload", "text", "search", "total"]
 
-    def test_windows_and_their_times(self, client: TestClient, find: Find) -> None:
+    def test_windows_and_their_times(self, client: TestClient, find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
         hits = client.post("/search", json={"ids": [find("tone.flac")]}).json()
         long = next(hit for hit in hits if hit["path"].endswith("long.wav"))
         assert sorted(window["start_s"] for window in long["windows"]) == [0, 10, 20, 30]
         assert (long["windows"][0]["start_s"], long["windows"][0]["score"]) == (long["start_s"], long["score"])
         assert long["duration_s"] == LONG_S
+        monkeypatch.setattr("claprt.serve.library.routes._WINDOWS", 3)
+        fewer = client.post("/search", json={"ids": [find("tone.flac")]}).json()
+        assert next(hit for hit in fewer if hit["path"].endswith("long.wav"))["windows"] == long["windows"][:3]
         without = client.post("/search", json={"ids": [find("tone.flac")], "windows": False}).json()
         assert all("windows" not in hit for hit in without)
 

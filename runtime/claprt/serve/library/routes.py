@@ -42,6 +42,8 @@ from claprt.serve.schemas import decode_json
 
 _K = 20
 _COLUMNS = 200
+_WINDOWS = 64
+"""Windows of a hit in a reply, the best ones."""
 _DIGITS = 6
 _SOUND = "/library/sounds/{id}"
 _KEPT = "private, max-age=600"
@@ -101,7 +103,10 @@ class LibraryApi:
         async def work() -> Response:
             asked = await service.batcher.run_in_thread(decoded)
             hits = await self._library.search(asked, times)
-            response = json_response([self._hit(hit, with_windows=asked.windows) for hit in hits])
+            # hits of long sounds have many windows
+            response = await service.batcher.run_in_thread(
+                lambda: json_response([self._hit(hit, with_windows=asked.windows) for hit in hits])
+            )
             response.headers["server-timing"] = _server_timing(times)
             return response
 
@@ -165,7 +170,7 @@ class LibraryApi:
         )
 
     def _hit(self, hit: FoundSound, *, with_windows: bool) -> HitReply:
-        windows = [WindowReply(start_s=start, score=round(score, _DIGITS)) for start, score in hit.windows]
+        windows = [WindowReply(start_s=start, score=round(score, _DIGITS)) for start, score in hit.windows[:_WINDOWS]]
         return HitReply(
             path=self._library.roots.shown(hit.facts),
             id=hit.facts.id,

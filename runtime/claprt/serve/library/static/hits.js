@@ -48,16 +48,25 @@ export class Hits {
   mark(id, seconds, paused) {
     for (const row of this.#list.children) {
       const isCurrent = row.dataset.id === id;
-      row.classList.toggle("current", isCurrent);
-      const { hit } = row;
-      const button = row.querySelector(".play");
       const plays = isCurrent && !paused;
-      button.classList.toggle("plays", plays);
-      button.setAttribute("aria-label", plays ? `Pause ${hit.path}` : `Play ${hit.path}${hit.start_s ? ` from ${clock(hit.start_s)}` : ""}`);
-      const line = row.querySelector(".playhead");
-      line.style.visibility = isCurrent && seconds > 0 ? "visible" : "hidden";
-      line.style.left = `${100 * Math.min(1, seconds / hit.duration_s)}%`;
+      this.#name(row, isCurrent, plays);
+      const { style } = row.querySelector(".playhead");
+      style.visibility = isCurrent && seconds > 0 ? "visible" : "hidden";
+      if (isCurrent) style.left = `${100 * Math.min(1, seconds / this.#lasts(row))}%`;
     }
+  }
+
+  // Says what the button of a row does; called for every frame, so that it does nothing where nothing has changed.
+  #name(row, isCurrent, plays) {
+    const button = row.querySelector(".play");
+    const state = `${isCurrent} ${plays}`;
+    if (button.dataset.state === state) return;
+    const { path, start_s: start } = row.hit;
+    button.dataset.state = state;
+    row.classList.toggle("current", isCurrent);
+    button.classList.toggle("plays", plays);
+    const from = !isCurrent && start ? ` from ${clock(start)}` : "";
+    button.setAttribute("aria-label", plays ? `Pause ${path}` : `Play ${path}${from}`);
   }
 
   #row(hit) {
@@ -67,13 +76,13 @@ export class Hits {
     const slash = hit.path.lastIndexOf("/") + 1;
     const what = element("div", "what");
     const facts = element("p", "quiet");
-    facts.append(element("span", "score", hit.score.toFixed(3).replace("-", "−")), ` · ${length(hit.duration_s)}`, this.#places(hit));
+    facts.append(element("span", "score", hit.score.toFixed(3).replace("-", "−")), hit.duration_s === null ? "" : ` · ${length(hit.duration_s)}`, this.#places(hit));
     what.append(element("strong", "", hit.path.slice(slash)), element("span", "quiet", hit.path.slice(0, slash)), facts);
     const play = button("play", "", () => this.#toggle(row));
     const chart = element("div", "chart");
     chart.append(element("canvas"), element("i", "playhead"));
     chart.firstChild.setAttribute("aria-hidden", "true");
-    chart.addEventListener("click", (event) => this.#actions.play(hit, (event.offsetX / chart.clientWidth) * hit.duration_s));
+    chart.addEventListener("click", (event) => this.#actions.play(hit, (event.offsetX / chart.clientWidth) * this.#lasts(row)));
     const acts = element("div", "acts");
     for (const [kind, name] of [["more", "More"], ["less", "Less"]]) {
       const act = button("second", `${name} like this`, () => this.#actions[kind](hit));
@@ -84,10 +93,15 @@ export class Hits {
     return row;
   }
 
+  // How long a sound lasts; where the library does not know, as its waveform says.
+  #lasts(row) {
+    return row.hit.duration_s ?? this.#outlines.get(row)?.seconds ?? 0;
+  }
+
   // The places of the best windows, in the order of time.
   #places(hit) {
     const places = element("span", "places");
-    if (hit.duration_s <= this.#window) return places;
+    if (hit.duration_s !== null && hit.duration_s <= this.#window) return places;
     places.append(" · at");
     for (const start of starts(hit).sort((one, other) => one - other)) {
       const place = this.#plays ? button("", clock(start), () => this.#actions.play(hit, start)) : element("span", "", clock(start));
