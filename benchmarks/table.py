@@ -249,6 +249,40 @@ def tensorrt_rtx_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"TensorRT-RTX {results['tensorrt_rtx']}, each engine for {cards}."])
 
 
+def gpu_table(results: dict[str, Any]) -> str:
+    """Markdown tables of engines on a card: the audio tower by itself beside torch, and whole calls of ours."""
+    towers = [
+        "| audio tower | batch 1 | batch 8 | batch 64 | sounds in a second at 64 | smallest cosine |",
+        "|---|---|---|---|---|---|",
+    ]
+    calls = ["| whole call | a 10 s sound | 64 of them | a text | 64 texts |", "|---|---|---|---|---|"]
+    left_out: list[str] = []
+    for size, engines in results["sizes"].items():
+        for engine, row in engines.items():
+            cases = row["cases"]
+            if not cases:
+                left_out.append(engine.split()[1])
+                continue
+            shown = f"**{engine}**" if engine.startswith("claprt ") else engine
+            ms = [f"{cases[name]['p50_ms']:.1f} ms" for name in ("batch 1", "batch 8", "batch 64")]
+            cells = [f"HTSAT-{size}, {shown}", *ms, f"{cases['batch 64']['per_s']:.0f}", f"{row['cosine']:.7f}"]
+            towers.append(f"| {' | '.join(cells)} |")
+            if "64 sounds" in cases:
+                ms = [f"{cases[name]['p50_ms']:.1f} ms" for name in ("1 sounds", "64 sounds", "1 texts", "64 texts")]
+                calls.append(f"| HTSAT-{size}, {shown} | {' | '.join(ms)} |")
+    versions = f"torch {results['torch']}, onnxruntime {results['onnxruntime']}"
+    missing = f" Not there, so not measured: {', '.join(dict.fromkeys(left_out))}." if left_out else ""
+    return "\n".join(
+        [
+            *towers,
+            "",
+            *calls,
+            "",
+            f"Measured on one {results['device']} with {results['cpus']} CPU cores; {versions}.{missing}",
+        ]
+    )
+
+
 def tables() -> dict[str, str]:
     """Every table by the name of its marker."""
     parity, mini, bench, quality, triton, tagging, service = (
@@ -267,6 +301,7 @@ def tables() -> dict[str, str]:
         "soak": soak_table(_read("soak")),
         "service: another": service_table(_read("service-another")),
         "tensorrt-rtx": tensorrt_rtx_table(_read("tensorrt-rtx")),
+        "gpu": gpu_table(_read("gpu")),
     }
 
 
