@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -264,6 +265,7 @@ def _of_torch(tower: torch.nn.Module, feeds: Feeds) -> Array:
     return torch.cat(rows).numpy()
 
 
+@lru_cache(maxsize=2)
 def _waveforms(facts: AudioConfig) -> list[NDArray[np.float32]]:
     """Synthesised sounds and waveforms at the edges: full scale, nearly silent, one impulse."""
     samples, rate = facts.window_samples, facts.mel.sample_rate

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import itertools
+import os
+import pickle
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +22,7 @@ import onnx  # noqa: E402
 from claprt.bundle.digests import sha256_of  # noqa: E402
 from claprt.bundle.graphs import ParityReport, Precision  # noqa: E402
 from claprt.bundle.manifest import AudioConfig  # noqa: E402
+from claprt.checkpoints import exporter_process  # noqa: E402
 from claprt.evaluation.dataset import Dataset  # noqa: E402
 from claprt_export import pipeline  # noqa: E402
 from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
@@ -28,38 +32,35 @@ from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E4
 from claprt_export.graphs import to_onnx  # noqa: E402
 from claprt_export.precision import lower  # noqa: E402
 from claprt_export.precision.labelled_sets import Feeds, Labelled, calibration_sounds, synthesised_set  # noqa: E402
+from tests.export.traced import Graphs, traced_once  # noqa: E402
 
 SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 1, 1, 1), heads=(2, 2, 4, 4))
-SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(2, 2, 4, 4), fused=True)
+SMALL_FUSED = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16), fused=True)
+"""Its heads are of a width that the native engine runs."""
 SMALL_TEXT = TextArchitecture(vocabulary=261, width=64, layers=2, heads=1, hidden=128, positions=80)
-_SMALL = 5_000_000
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced() -> Iterator[dict[tuple[object, ...], bytes]]:
-    """Small towers with the same weights are traced once in a run: tracing takes most of an export's time.
+def traced() -> Iterator[Graphs]:
+    """Small towers with the same weights are traced once in a run.
 
     A test of the tracing itself clears what was kept.
     """
-    trace, graphs = vars(to_onnx)["_traced"], dict[tuple[object, ...], bytes]()
-
-    def once(tower: Any, inputs: Mapping[str, Any], axes: Any, output: str) -> onnx.ModelProto:
-        state: dict[str, Any] = {**dict(tower.named_buffers()), **dict(tower.named_parameters())}
-        if sum(tensor.numel() for tensor in state.values()) > _SMALL:
-            return trace(tower, inputs, axes, output)
-        digest = hashlib.sha256()
-        for name, tensor in sorted(state.items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
-        key = (type(tower), repr(getattr(tower, "architecture", tower)), digest.hexdigest(), shapes, output)
-        if key not in graphs:
-            graphs[key] = trace(tower, inputs, axes, output).SerializeToString()
-        return onnx.ModelProto.FromString(graphs[key])
-
+    graphs = Graphs()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(to_onnx, "_traced", once)
+        patch.setattr(to_onnx, "_traced", traced_once(vars(to_onnx)["_traced"], graphs))
         yield graphs
+
+
+@pytest.fixture
+def traced_exporter(exported: Path, traced: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter as a process of its own, which takes the graphs of `small` from this one instead of tracing them."""
+    assert exported.is_dir()
+    file = tmp_path / "graphs.pickle"
+    file.write_bytes(pickle.dumps(traced))
+    command = [sys.executable, "-m", "tests.export.traced", str(file)]
+    monkeypatch.setattr(exporter_process, "exporter_command", lambda: command)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,11 +85,11 @@ def compared() -> Iterator[None]:
 
 
 @pytest.fixture
-def traced_before(exported: Path, traced: dict[tuple[object, ...], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def traced_before(exported: Path, traced: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs of `small` stand for those of towers of its sizes, in tests of exports that end before graphs are compared."""
 
     def found(tower: Any, inputs: Mapping[str, Any], axes: Any, output: str) -> onnx.ModelProto:
-        kind, architecture = type(tower), repr(tower.architecture)
+        kind, architecture = type(tower).__qualname__, repr(tower.architecture)
         return onnx.ModelProto.FromString(next(graph for key, graph in traced.items() if key[:2] == (kind, architecture)))
 
     monkeypatch.setattr(to_onnx, "_traced", found)
@@ -100,8 +101,11 @@ def small() -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def small_fused() -> Checkpoint:
-    return seeded_checkpoint("small-fused", SMALL_FUSED, SMALL_TEXT, seed=2)
+def small_fused(small: Checkpoint) -> Checkpoint:
+    """With the text tower of `small`, which has been traced."""
+    fused = seeded_checkpoint("small-fused", SMALL_FUSED, SMALL_TEXT, seed=2)
+    text = {name: tensor for name, tensor in small.weights.items() if name.startswith("text_")}
+    return dataclasses.replace(fused, weights={**fused.weights, **text})
 
 
 def laion_state(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -139,33 +143,44 @@ def exported(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.Te
 def many(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with every precision."""
     out = tmp_path_factory.mktemp("bundles") / "many"
-    with synthesised_once():
+    with few_sounds():
         pipeline.export_bundle(
             out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=list(Precision), force_precision=True
         )
     return out
 
 
+_FEW = 12
+
+
 @cache
 def _calibration(facts: AudioConfig) -> list[Feeds]:
-    return list(calibration_sounds(facts, None))
+    return list(itertools.islice(calibration_sounds(facts, None), _FEW))
 
 
 @cache
 def _judged(facts: AudioConfig) -> list[Feeds]:
-    return list(synthesised_set(facts, each=1, at_most=1).sounds)
+    return list(itertools.islice(synthesised_set(facts, each=1, at_most=1).sounds, _FEW))
 
 
 @contextmanager
-def synthesised_once() -> Generator[None]:
-    """Exports of untrained weights take their ranges from, and are judged on, the same sounds, made once in a run."""
+def few_sounds() -> Generator[None]:
+    """Exports of untrained weights take their ranges from, and are judged on, a few sounds and texts, made once."""
 
     def calibration(facts: AudioConfig, dataset: Dataset | None) -> list[Feeds]:
         return _calibration(facts) if dataset is None else list(calibration_sounds(facts, dataset))
 
     def labelled(facts: AudioConfig, *, each: int, at_most: int) -> Labelled:
-        assert each == at_most == 1  # of untrained weights
-        return dataclasses.replace(synthesised_set(facts, each=1, at_most=1), sounds=iter(_judged(facts)))
+        assert each == at_most == 1  # of untrained weights, whose answers are not looked at
+        whole = synthesised_set(facts, each=1, at_most=1)
+        return dataclasses.replace(
+            whole,
+            sounds=iter(_judged(facts)),
+            sizes=(_FEW,),
+            labels=(),
+            captions=whole.captions[: 2 * _FEW],
+            caption_groups=whole.caption_groups[: 2 * _FEW],
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lower, "calibration_sounds", calibration)

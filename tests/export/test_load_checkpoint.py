@@ -99,6 +99,7 @@ def test_from_a_file_to_vectors(
     assert len(exports(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures("traced_exporter")
 def test_a_folder_of_transformers(transformers_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     clap = claprt.load(transformers_folder)
     assert (clap.manifest.name, clap.manifest.source.layout) == (transformers_folder.name, "transformers")
@@ -201,6 +202,7 @@ def hub(laion_file: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch)
     thread.join()
 
 
+@pytest.mark.usefixtures("traced_exporter")
 def test_a_published_name_is_fetched_once(hub: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     clap = claprt.load("lukewys/laion_clap/630k-best.pt")
     source = clap.manifest.source

@@ -27,7 +27,7 @@ from claprt_export.precision import quality_gate
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
 from claprt_export.precision.quality_gate import centred_cosines
-from tests.export.conftest import synthesised_once
+from tests.export.conftest import few_sounds
 
 CONTRACT = {"log_mels", "audio_embeddings", "token_ids", "attention_mask", "text_embeddings"}
 
@@ -197,8 +197,8 @@ def test_centred_cosines() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sounds_once() -> Iterator[None]:
-    with synthesised_once():
+def few() -> Iterator[None]:
+    with few_sounds():
         yield
 
 

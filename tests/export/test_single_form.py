@@ -23,7 +23,7 @@ from claprt_export.pipeline import export_bundle
 from claprt_export.precision.labelled_sets import Feeds, calibration_sounds, synthesised_set
 from claprt_export.precision.lower import quantised
 from claprt_export.precision.single_form import checked_form
-from tests.export.conftest import synthesised_once
+from tests.export.conftest import few_sounds
 
 pytest.importorskip("openvino", reason="needs OpenVINO: the openvino extra")
 
@@ -138,7 +138,7 @@ def test_a_bundle_without_its_form_says_so(
 ) -> None:
     monkeypatch.setattr(openvino_session, "to_single_form", with_scales_in_other_channels)
     said: list[str] = []
-    with synthesised_once():
+    with few_sounds():
         manifest = export_bundle(
             tmp_path / "out",
             checkpoint=laion_file,

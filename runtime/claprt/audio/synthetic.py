@@ -99,10 +99,10 @@ def speech_like(samples: int, rate: int) -> Waveform:
     """A buzz at speaking pitch through three moving resonances, in syllables with pauses, [samples] float32."""
     time = _seconds(samples, rate)
     phase = 2 * np.pi * np.cumsum(110 + 25 * np.sin(2 * np.pi * 0.7 * time)) / rate
+    formants = (500 + 250 * np.sin(2 * np.pi * 1.3 * time), 1500 + 500 * np.sin(2 * np.pi * 0.9 * time), 2500.0)
     signal = np.zeros(samples)
     for harmonic in range(1, 40):
         frequency = 110.0 * harmonic
-        formants = (500 + 250 * np.sin(2 * np.pi * 1.3 * time), 1500 + 500 * np.sin(2 * np.pi * 0.9 * time), 2500.0)
         weight = sum(np.exp(-(((frequency - formant) / 180.0) ** 2)) for formant in formants)
         signal += weight * np.sin(harmonic * phase)
     syllables = np.clip(np.sin(2 * np.pi * 3.1 * time) + 0.2, 0, None) * (np.sin(2 * np.pi * 0.4 * time) > -0.6)
