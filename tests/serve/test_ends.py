@@ -33,10 +33,10 @@ import claprt.cli.serve as serve
 from claprt.cli import main
 
 loaded = serve._loaded
-def slow(options):
+def slow(*given):
     print("loading", flush=True)
     time.sleep(60)
-    return loaded(options)
+    return loaded(*given)
 serve._loaded = slow
 sys.exit(main(["serve", "--port", sys.argv[1], "--bundle", "mini"]))
 """
