@@ -37,7 +37,7 @@ $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[cpu,openvino,media,evaluate,library,examples,export,serve,triton,docs,dev]' --editable ./export
+	    --editable '.[cpu,openvino,media,evaluate,library,remote,examples,export,serve,triton,docs,dev]' --editable ./export
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorrt-rtx]' \
 	    || echo "TensorRT-RTX cannot be had here: its tests will skip"
 	touch $@

@@ -60,6 +60,7 @@ EXTRAS = {
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "library": Extra("cpu,library", tuple(f"tests/library/test_{name}.py" for name in ("search_hits", "store")),
                      ("tests/library",)),
+    "remote": Extra("cpu,library,remote", ("tests/library/test_remote.py",), needs=("moto[s3]", "flask", "flask-cors")),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
     "serve": Extra("cpu,serve", tuple(f"tests/serve/test_{name}.py" for name in ("http", "clients", "library")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from typing import Any
@@ -51,6 +52,14 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--workers", type=int, metavar="N", help="processes that embed, each with a model and a share of the cores"
     )
+    command.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="embed on Ray, with --workers actors: on the cluster there, or on this machine",
+    )
+    command.add_argument("--ray-gpus", type=float, metavar="N", help="GPUs of each actor, such as 0.5 (none)")
     command.add_argument("--partition", type=_partition, metavar="I/N", help="embed the I-th of N shares of the sounds")
     command.add_argument("--retry-failures", action="store_true", help="try again what failed before and has not changed")
     command.add_argument(
@@ -65,11 +74,17 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; sounds that cannot be embedded are counted and kept in the library's table of failures."""
     from claprt.library.create import index
     from claprt.library.indexing import RunOptions
+    from claprt.library.ray_data import RayOptions
 
     command: Parser = options.command
+    if isinstance(options.ray, str) and _is_source(options.ray):  # `--ray FOLDER` means a cluster that is not there
+        options.sources, options.ray = [options.ray, *options.sources], ""
     if not options.sources:
         command.error(f"name at least one SOURCE, as in {command.prog} FOLDER --out {options.out}")
     run_options = RunOptions(partition=options.partition, retry_failures=options.retry_failures)
+    ray = None
+    if options.ray is not None:
+        ray = RayOptions(address=options.ray or None, actors=options.workers or 1, gpus=options.ray_gpus or 0.0)
     clap = load_model(options, lazy=True)  # nothing may be new
     with IndexProgress(options) as progress:
         summary = index(
@@ -80,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
             rows=options.rows,
             dtype=options.dtype,
             options=run_options,
-            workers=options.workers,
+            workers=options.workers if ray is None else None,
+            ray=ray,
             report=progress.report,
             waiting=lambda: note(options, f"another process writes to {options.out}; waiting for it."),
         )
@@ -92,6 +108,10 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(map(printable, summary_lines(options.out, summary))))
     sys.stdout.flush()
     return 0
+
+
+def _is_source(address: str) -> bool:
+    return address not in ("", "auto", "local") and "://" not in address and os.path.exists(address)  # noqa: PTH110
 
 
 def _partition(text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@
     indexing       one run: what is new or changed, units of work
     embedding      from sounds to vectors, in this process
     workers        the same in several processes; `worker` is one of them, `frames` their messages
+    ray_data       the same on Ray Data
     claims         each content is embedded once
     units          sounds that are committed together, and their tables
     unit_writer    units are written beside the embedding

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from claprt.library.embedding import Outcome
 from claprt.library.known import Known, short_key
 
 
-class Claims:
+class ContentClaims:
     """Contents that are in the library, or on their way into it. Safe to use from several threads."""
 
     def __init__(self, known: Known) -> None:
@@ -30,6 +33,11 @@ class Claims:
                 return False
             self._taken.add(sha256)
             return True
+
+    def stored_keys(self) -> NDArray[np.uint64]:
+        """The first 64 bits of the contents that are in the library, sorted."""
+        with self._lock:
+            return self._known.contents.all()["key"].copy()
 
     def place_of(self, sha256: str) -> int | None:
         """The place of a part that holds the content, as far as is known; None where none does."""

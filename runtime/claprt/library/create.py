@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claprt.bundle.folder import is_shipped
 from claprt.errors import FingerprintError, OptionError
@@ -19,6 +20,9 @@ from claprt.library.store import Store, create_store
 from claprt.library.workers import WorkerEmbedder
 from claprt.model.clap import Clap
 
+if TYPE_CHECKING:
+    from claprt.library.ray_data import RayOptions
+
 _SMALL = "mini"
 
 
@@ -32,7 +36,7 @@ def index(
     dtype: str | None = None,
     options: RunOptions | None = None,
     workers: int | None = None,
-    embedder: Embedder | None = None,
+    ray: RayOptions | None = None,
     report: Report = lambda _: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Summary:
@@ -47,7 +51,7 @@ def index(
         dtype: Of the stored vectors: `float32` (the default of a new library) or `float16`.
         options: What this run does.
         workers: Processes that embed, each with a model of its own and a share of the threads; by default this one.
-        embedder: Makes the vectors otherwise.
+        ray: Embeds on Ray, where `workers` has no use: the options say how many actors there are.
         report: Called after each sound.
         waiting: Called once if another process writes to the library, which is waited for.
 
@@ -63,16 +67,28 @@ def index(
     """
     arrow()
     found = Sources(list(sources))
-    if embedder is None:
-        embedder = LocalEmbedder(clap) if workers is None else WorkerEmbedder(clap, workers)
+    embedder = _embedder(clap, workers, ray)
     store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
-    with store.writing(waiting) as writer:
-        indexer = Indexer(store, writer, embedder, options or RunOptions(), report)
-        add_roots(store.folder, found.roots)
-        try:
-            return indexer.run(found)
-        finally:
+    try:
+        with store.writing(waiting) as writer:
+            indexer = Indexer(store, writer, embedder, options or RunOptions(), report)
             add_roots(store.folder, found.roots)
+            try:
+                return indexer.run(found)
+            finally:
+                add_roots(store.folder, found.roots)
+    finally:
+        embedder.close()
+
+
+def _embedder(clap: Clap, workers: int | None, ray: RayOptions | None) -> Embedder:
+    if ray is not None:
+        if workers is not None:
+            raise OptionError("workers and ray exclude each other; ray has actors.")
+        from claprt.library.ray_data import RayEmbedder
+
+        return RayEmbedder(clap, ray)
+    return LocalEmbedder(clap) if workers is None else WorkerEmbedder(clap, workers)
 
 
 def open_store(folder: Path, clap: Clap, *, bundle: str | None, rows: str | None, dtype: str | None) -> Store:

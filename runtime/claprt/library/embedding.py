@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings, IsLonger, LogMels
 from claprt.audio.features import AudioFeatures, SoundFacts, audio_features
@@ -21,8 +24,17 @@ from claprt.model.clap import Clap
 from claprt.model.parallel import ParallelPipeline
 from claprt.model.results import EmbeddedSound
 
-Claim: TypeAlias = Callable[[str], bool]
-"""Whether the content of this sha256 is to be embedded by who asks; False where it was, or is being embedded."""
+
+class Claims(Protocol):
+    """Which contents are embedded, and by whom."""
+
+    def claim(self, sha256: str) -> bool:
+        """Whether this content is to be embedded by who asks, from any thread; False where it was, or is being embedded."""
+        ...
+
+    def stored_keys(self) -> NDArray[np.uint64]:
+        """The first 64 bits of the contents that are in the library, sorted."""
+        ...
 
 
 @dataclass(slots=True)
@@ -75,13 +87,17 @@ class Embedder(Protocol):
 
     timings: Timings
 
-    def run(self, items: Iterator[Item], claim: Claim) -> Iterator[Outcome]:
+    def run(self, items: Iterator[Item], claims: Claims) -> Iterator[Outcome]:
         """Embed sounds; items are taken as they are needed, in the thread that takes the outcomes.
 
         Args:
             items: What was found.
-            claim: Called once for each content, from any thread.
+            claims: Asked once for each content.
         """
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds beside the model."""
         ...
 
 
@@ -128,7 +144,7 @@ class LocalEmbedder:
         self.timings = Timings()
         self._clap = clap
 
-    def run(self, items: Iterator[Item], claim: Claim) -> Iterator[Outcome]:
+    def run(self, items: Iterator[Item], claims: Claims) -> Iterator[Outcome]:
         """Embed sounds in their order."""
         clap, works = self._clap, deque[_Work]()
         engine = _TimedEngine(clap.engine.batch_engine(), self.timings)
@@ -141,7 +157,7 @@ class LocalEmbedder:
                 yield cast("Any", work)
 
         def read(work: Any) -> Iterator[AudioFeatures]:
-            return self._read(work, claim)
+            return self._read(work, claims)
 
         if engine.max_concurrency == 1 and clap.provider in _IN_BATCHES:
             for sound in embed_all(
@@ -158,7 +174,10 @@ class LocalEmbedder:
                     pending.error = AudioError(f"{work.name}: {error}")
                     yield work.outcome(pending.result(fingerprint, dim))
 
-    def _read(self, work: _Work, claim: Claim) -> Iterator[AudioFeatures]:
+    def close(self) -> None:
+        """Leave the model to its owner."""
+
+    def _read(self, work: _Work, claims: Claims) -> Iterator[AudioFeatures]:
         """Features of a sound, window by window.
 
         Raises:
@@ -168,7 +187,7 @@ class LocalEmbedder:
         with self._reading():
             content = work.item.open()
             work.sha256, work.size, work.mtime = content.sha256, content.size, content.mtime
-        if not claim(content.sha256):
+        if not claims.claim(content.sha256):
             raise _ClaimedError
         clap = self._clap
         with self._reading():

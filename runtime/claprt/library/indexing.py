@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from claprt.errors import LibraryError, OptionError
-from claprt.library.claims import Claims
+from claprt.library.claims import ContentClaims
 from claprt.library.embedding import Embedder, Outcome
 from claprt.library.items import UNKNOWN_SIZE, Absent, Item
 from claprt.library.known import FAILED, MISSING, KeyTable, Known, short_key
@@ -64,7 +64,7 @@ class Indexer:
         self.summary = Summary()
         self._store, self._writer, self._embedder, self._options, self._report = store, writer, embedder, options, report
         self._known = Known(store)
-        self._claims = Claims(self._known)
+        self._claims = ContentClaims(self._known)
         self._seen = KeyTable(np.dtype([("key", "u8")]))
         self._changes = KeyTable(CHANGE)
         self._again: list[Item] = []
@@ -104,7 +104,7 @@ class Indexer:
             return
 
     def _embed(self, items: Iterator[Item]) -> None:
-        for outcome in self._embedder.run(items, self._claims.claim):
+        for outcome in self._embedder.run(items, self._claims):
             self._take(outcome)
             if self._unit.rows >= ROWS_PER_PART or time.perf_counter() - self._unit_began >= self._due_s:
                 self._flush()

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from claprt.library.embedding import LocalEmbedder
 from claprt.library.frames import Sender, receive
 from claprt.library.items import Item
@@ -48,6 +51,10 @@ class _Channel:
             self._sender.send("claim", sha256)
             return self._answers.get()
 
+    def stored_keys(self) -> NDArray[np.uint64]:
+        """Nothing: the parent knows, and is asked."""
+        return np.empty(0, np.uint64)
+
 
 def main() -> None:
     """Load the model, embed what comes, and end with the parent."""
@@ -66,7 +73,7 @@ def main() -> None:
         embedder = LocalEmbedder(clap)
         channel = _Channel(stdin, sender)
         sender.send("ready")
-        for outcome in embedder.run(channel.items(), channel.claim):
+        for outcome in embedder.run(channel.items(), channel):
             sender.send("outcome", outcome, embedder.timings.taken())
         sender.send("end")
     except Exception as error:  # noqa: BLE001 - raised again in the parent

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 
 from claprt.engines.hardware import default_threads
 from claprt.errors import LibraryError, OptionError
-from claprt.library.embedding import Claim, Outcome, Timings
+from claprt.library.embedding import Claims, Outcome, Timings
 from claprt.library.frames import Sender, receive
 from claprt.library.items import Item
 from claprt.model.clap import Clap
@@ -52,7 +52,7 @@ class WorkerEmbedder:
         self._room = 8 * threads + 32
         """Sounds that a worker has, so that it never waits for one: more than twice what it reads ahead."""
 
-    def run(self, items: Iterator[Item], claim: Claim) -> Iterator[Outcome]:
+    def run(self, items: Iterator[Item], claims: Claims) -> Iterator[Outcome]:
         """Embed sounds.
 
         Raises:
@@ -64,12 +64,15 @@ class WorkerEmbedder:
         items = itertools.chain(first, items)
         messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         with contextlib.ExitStack() as stack:
-            workers = [_Worker(number, messages, claim) for number in range(1, len(first) + 1)]
+            workers = [_Worker(number, messages, claims) for number in range(1, len(first) + 1)]
             for worker in workers:
                 stack.callback(worker.stop)
             for worker in workers:
                 worker.sender.send(self._arguments, self._fingerprint)
             yield from self._exchange(workers, items, messages)
+
+    def close(self) -> None:
+        """Do nothing: processes end with the run."""
 
     def _exchange(
         self, workers: list[_Worker], items: Iterator[Item], messages: queue.SimpleQueue[_Message]
@@ -103,8 +106,8 @@ class WorkerEmbedder:
 class _Worker:
     """A process, and a thread that takes its messages."""
 
-    def __init__(self, number: int, messages: queue.SimpleQueue[_Message], claim: Claim) -> None:
-        self._number, self._messages, self._claim = number, messages, claim
+    def __init__(self, number: int, messages: queue.SimpleQueue[_Message], claims: Claims) -> None:
+        self._number, self._messages, self._claims = number, messages, claims
         command = [sys.executable, "-m", "claprt.library.worker"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None
@@ -119,7 +122,7 @@ class _Worker:
         with contextlib.suppress(OSError, ValueError):  # closed by `stop`
             while (message := receive(pipe)) is not None:
                 if message[0] == "claim":
-                    self.sender.send("answer", self._claim(message[1]))
+                    self.sender.send("answer", self._claims.claim(message[1]))
                 else:
                     self._has_ended = self._has_ended or message[0] == "end"
                     self._messages.put((self, message))
