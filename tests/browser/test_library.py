@@ -103,6 +103,8 @@ def test_words_and_what_is_heard(page: Page, address: str) -> None:
     page.wait_for(f"{PLAYER}.paused")
     page.click(f".hit:nth-child({walk}) .chart")  # in its middle
     page.wait_for(f"!{PLAYER}.paused && Math.abs({PLAYER}.currentTime - 20) < 1.5")
+    sounds = [request for request in page.requests if request.endswith("/audio")]
+    assert len(sounds) > 1  # it is asked for in pieces
     page.click("#stop")
     assert page.wait_for("document.getElementById('bar').hidden")
     assert_clean(page)

@@ -1,7 +1,8 @@
 """HTTP range requests: which bytes are asked for, and the response with them.
 
-One range is served; several at once are answered with the whole, as HTTP allows. A range without an end, as players send
-it, is answered with a piece, after which players ask for the next: a player that pauses keeps no connection.
+One range is served; several at once are answered with the whole, as HTTP allows. A browser's player that asks for a range
+without an end gets a piece, as HTTP allows too, after which it asks for the next: one that pauses keeps no connection.
+Other programs may take a piece for the rest, and get all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from claprt.serve.errors import response_to
 from claprt.serve.library.errors import RangeError, SoundChangedError
 
 PIECE_BYTES = 1 << 20
-"""What a range without an end gets at most."""
+"""What a player gets of a range without an end."""
+_PLAYERS = ("audio", "video")
+"""Values of `Sec-Fetch-Dest` in requests of a player."""
 _BLOCK_BYTES = 256 << 10
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)", re.ASCII)
 _MOST_DIGITS = 19
@@ -134,7 +137,8 @@ class ContentResponse(Response):
         headers["content-type"] = self._content.media_type
         start, end = (0, size) if span is None else (span.start, span.end)
         if span is not None:
-            end = min(end, start + PIECE_BYTES) if span.is_open else end
+            if span.is_open and request.headers.get("sec-fetch-dest") in _PLAYERS:
+                end = min(end, start + PIECE_BYTES)
             headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         headers["content-length"] = str(end - start)
         await self._stream(scope, send, 200 if span is None else 206, headers, start, end)
