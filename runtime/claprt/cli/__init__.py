@@ -1,7 +1,8 @@
 """The `claprt` command. May import every room.
 
-A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `demo`, `embed`, `evaluate`, `index`,
-`inspect`, `latency`, `library`, `rank`, `score`, `search`, `serve`, `similarity`, `tag`, `triton`. What they share:
+A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `cluster`, `demo`, `duplicates`, `embed`,
+`evaluate`, `index`, `inspect`, `latency`, `library` (with `build_index`), `rank`, `score`, `search`, `serve`, `similarity`,
+`sound_map` (the command `map`), `tag`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
@@ -27,7 +28,9 @@ from claprt._version import __version__
 from claprt.cli import (
     calibrate,
     classify,
+    cluster,
     demo,
+    duplicates,
     embed,
     evaluate,
     index,
@@ -39,6 +42,7 @@ from claprt.cli import (
     search,
     serve,
     similarity,
+    sound_map,
     tag,
     triton,
 )
@@ -121,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
         similarity,
         index,
         search,
+        duplicates,
+        cluster,
+        sound_map,
         library,
         rank,
         score,

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from claprt.cli import build_index
 from claprt.cli.parsing import CommandParser, Parser
 from claprt.system.terminal import note, printable, report_written
 
@@ -16,6 +17,7 @@ examples:
   claprt library failures samples.lib
   claprt library merge all.lib part1.lib part2.lib
   claprt library prune samples.lib
+  claprt library build-index clips.lib
 """
 
 
@@ -37,6 +39,8 @@ def add(commands: Any) -> None:
     _one(each, "failures", _failures, "sounds that could not be embedded, and why")
     _one(each, "prune", _prune, "remove the rows of sounds that vanished")
     _one(each, "compact", _compact, "merge small parts into full ones")
+    build = _one(each, "build-index", build_index.run, "an approximate index, for searches of large libraries")
+    build_index.add_options(build)
     merge = _one(each, "merge", _merge, "take libraries of the same model into one", takes="OUT")
     merge.add_argument("libraries", nargs="+", metavar="LIBRARY", help="those that are taken in, and left as they are")
     command.set_defaults(run=run, command=command)
@@ -45,7 +49,7 @@ def add(commands: Any) -> None:
 def _one(commands: Any, name: str, function: Any, what: str, takes: str = "LIBRARY") -> Parser:
     command: Parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
     command.add_argument("library", metavar=takes, help="folder of the library")
-    if name in ("info", "failures"):
+    if name in ("info", "failures", "build-index"):
         command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     command.set_defaults(function=function)

@@ -4,6 +4,9 @@
     create         `index`: a library is made, or added to
     maintenance    a library as a whole: pruned, compacted, merged with others
     search         search: derived files, exact scan, filters, names
+    duplicates     sounds that are there more than once
+    clusters       groups of sounds that are alike
+    sound_map      a page with all sounds as points
     sources        what is to be indexed: folders, patterns, lists, URLs
     archives       sounds within tar shards and Parquet files
     remote         sounds of other machines, through fsspec

@@ -48,6 +48,7 @@ def find_clusters(
     snapshot: Snapshot,
     count: int | None = None,
     *,
+    sounds: NDArray[np.int64] | None = None,
     words: Sequence[str] = (),
     word_vectors: Embeddings | None = None,
     seed: int = 0,
@@ -57,6 +58,7 @@ def find_clusters(
     Args:
         snapshot: The library.
         count: How many; by default the root of half the number of sounds, at most 100.
+        sounds: Numbers [n] of those that are divided, ascending; by default all that have not vanished.
         words: To label clusters with, such as tags.
         word_vectors: Their vectors [words, dim] float32.
         seed: Of k-means.
@@ -68,7 +70,7 @@ def find_clusters(
         OptionError: If `count` is below 1, or above the number of sounds.
         MissingDependencyError: If scikit-learn is not installed.
     """
-    sounds = sounds_there(snapshot)
+    sounds = sounds_there(snapshot) if sounds is None else sounds
     if count is not None and not 1 <= whole_number("count", count) <= len(sounds):
         raise OptionError(f"count={count} is not possible with {len(sounds)} sounds; give 1 to that.")
     if not len(sounds):
@@ -77,7 +79,9 @@ def find_clusters(
     centres = _centres(snapshot, sounds, count, seed)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     numbers, cosines = _assigned(snapshot, sounds, centres)
-    names = None if word_vectors is None or not len(words) else [words[at] for at in (centres @ word_vectors.T).argmax(axis=1)]
+    labels: list[str | None] = [None] * count
+    if word_vectors is not None and len(words):
+        labels = [str(words[at]) for at in (centres @ word_vectors.T).argmax(axis=1).tolist()]
     paths = [facts["path"] for facts in snapshot.facts_of(snapshot.starts[sounds].tolist(), ["path"])]
     found: list[tuple[int, NDArray[np.int64]]] = []
     for number in range(count):
@@ -90,7 +94,7 @@ def find_clusters(
             number=at,
             size=len(members),
             medoid=paths[members[0]],
-            label=None if names is None else names[number],
+            label=labels[number],
             paths=tuple(paths[member] for member in members),
             cosine=round(float(cosines[members].mean()), 4),
         )

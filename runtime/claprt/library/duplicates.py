@@ -88,8 +88,8 @@ def find_duplicates(
     if threshold is not None:
         if len(different) > MAX_PAIRS_OF:
             raise OptionError(
-                f"The library has {len(different):,} different sounds, and near duplicates are looked for among all pairs of "
-                f"up to {MAX_PAIRS_OF:,}. Look for exact ones alone (threshold=None, --exact), or in parts of the library."
+                f"The library has {len(different):,} different sounds, and near duplicates are looked for among all pairs "
+                f"of up to {MAX_PAIRS_OF:,}. Look for exact ones alone (threshold=None, or --exact)."
             )
         vectors = sound_vectors(snapshot, sounds[different])
         for one, other in _near_pairs(vectors, threshold, progress):

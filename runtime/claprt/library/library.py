@@ -21,6 +21,8 @@ from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
 
 if TYPE_CHECKING:
+    from claprt.library.clusters import Cluster
+    from claprt.library.duplicates import DuplicateGroup
     from claprt.library.progress import Summary
     from claprt.library.search.approximate import BuildOptions, IndexInfo
 
@@ -175,6 +177,39 @@ class Library:
     def index(self) -> IndexInfo | None:
         """The approximate index and the recall that was measured when it was built; None where there is none."""
         return self.searcher.index_info()
+
+    def duplicates(self, threshold: float | None = 0.99) -> list[DuplicateGroup]:
+        """Find the sounds that are the same, or nearly; see `claprt.library.duplicates.find_duplicates`.
+
+        Args:
+            threshold: Cosine of the vectors of two sounds from which they count as nearly the same; None for equal content
+                alone.
+
+        Raises:
+            OptionError: If `threshold` is not between 0 and 1, or the library is too large to compare all pairs.
+            LibraryError: If the library cannot be read.
+        """
+        from claprt.library.duplicates import find_duplicates
+
+        return find_duplicates(self.searcher.snapshot(), threshold=threshold)
+
+    def clusters(self, count: int | None = None, *, words: Sequence[str] = (), seed: int = 0) -> list[Cluster]:
+        """Divide the sounds into groups that are alike; see `claprt.library.clusters.find_clusters`.
+
+        Args:
+            count: How many groups; by default the root of half the number of sounds, at most 100.
+            words: To label groups with: each gets the nearest.
+            seed: Of k-means.
+
+        Raises:
+            OptionError: If `count` is below 1, or above the number of sounds.
+            LibraryError: If the library cannot be read.
+            MissingDependencyError: If scikit-learn is not installed.
+        """
+        from claprt.library.clusters import find_clusters
+
+        vectors = self.model.embed_text(list(words)) if words else None
+        return find_clusters(self.searcher.snapshot(), count, words=list(words), word_vectors=vectors, seed=seed)
 
     def vectors(self) -> NDArray[np.floating]:
         """All vectors [rows, dim] as they are stored, float32 or float16, memory-mapped for reading.

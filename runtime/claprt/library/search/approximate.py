@@ -167,16 +167,18 @@ def build(
     generator = np.random.default_rng(options.seed)
     progress("train", 0)
     sample = np.sort(generator.choice(usable, min(len(usable), centres * _TRAINING), replace=False))
-    index.train(snapshot.vectors[sample].astype(np.float32))
+    index.train(snapshot.read_vectors(sample))
     for start in range(0, len(snapshot), _BLOCK):
         progress("add", start / len(snapshot))
-        index.add(np.nan_to_num(snapshot.vectors[start : start + _BLOCK].astype(np.float32)))
+        rows = np.arange(start, min(start + _BLOCK, len(snapshot)))
+        index.add(np.nan_to_num(snapshot.read_vectors(rows)))
     name = f"approximate-{secrets.token_hex(4)}.faiss"
     folder = snapshot.files.folder
     with atomic_file(folder / name) as new:
         faiss.write_index(index, str(new))
     del index
-    queries = {"sounds": snapshot.vectors[np.sort(generator.choice(usable, min(len(usable), _QUERIES), replace=False))]}
+    asked = np.sort(generator.choice(usable, min(len(usable), _QUERIES), replace=False))
+    queries = {"sounds": snapshot.read_vectors(asked)}
     if texts is not None and len(texts):
         queries["texts"] = texts
     info = IndexInfo(
@@ -204,7 +206,7 @@ def build(
 def _measured(
     snapshot: Snapshot,
     info: IndexInfo,
-    queries: dict[str, NDArray[np.floating]],
+    queries: dict[str, Embeddings],
     options: BuildOptions,
     progress: Callable[[str, float], None],
 ) -> IndexInfo:
@@ -212,19 +214,14 @@ def _measured(
     progress("measure", 0)
     wanted = min(RECALL_AT, len(snapshot))
     nearest = {
-        kind: [
-            nearest_rows(snapshot, query.astype(np.float32), wanted, threads=options.threads or default_threads())
-            for query in vectors
-        ]
+        kind: [nearest_rows(snapshot, query, wanted, threads=options.threads or default_threads()) for query in vectors]
         for kind, vectors in queries.items()
     }
     probes = 1
     while True:
         info = msgspec.structs.replace(info, probes=min(probes, info.centres))
         index = ApproximateIndex(snapshot.files.folder, info)
-        recall = {
-            kind: _recall(snapshot, index, vectors.astype(np.float32), nearest[kind]) for kind, vectors in queries.items()
-        }
+        recall = {kind: _recall(snapshot, index, vectors, nearest[kind]) for kind, vectors in queries.items()}
         progress("measure", info.probes / info.centres)
         if min(recall.values()) >= options.recall or info.probes == info.centres:
             return msgspec.structs.replace(info, recall=recall)

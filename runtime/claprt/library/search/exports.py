@@ -8,9 +8,9 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from claprt.errors import OptionError
+from claprt.library.paths import local_path
 from claprt.library.search.hits import Hit
 from claprt.system.atomic import atomic_file
 
@@ -91,13 +91,6 @@ def _fill_folder(hits: Sequence[Hit], target: Path, *, copy: bool) -> list[Hit]:
         else:
             place.symlink_to(os.path.abspath(source))  # noqa: PTH100 - links keep their names
     return left_out
-
-
-def local_path(path: str) -> str | None:
-    """The path of a local file; None for a URL, or what lies in an archive."""
-    if path.startswith("file://"):
-        return os.fsdecode(unquote_to_bytes(path.removeprefix("file://")))
-    return None if "://" in path or "::" in path else path
 
 
 def _name(path: str) -> str:

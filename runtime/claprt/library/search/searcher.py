@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,15 +120,14 @@ class Searcher:
         bonus = self._bonus(snapshot, request)
         free = request.where is None and not request.exact and not request.missing
         found = self._distinct(snapshot, vector, request.k, allowed, bonus, self._index(snapshot) if free else None)
-        return [
-            _hit(snapshot, vector, int(sound), float(score), int(row), request.windows)
-            for sound, score, row in zip(found.sounds, found.scores, found.rows, strict=True)
-        ]
+        return hits_of(snapshot, vector, found, windows=request.windows)
 
     def _allowed(self, snapshot: Snapshot, request: Request, excluded: Sequence[int]) -> Mask:
         """Rows that may be found: those of sounds that are there, that meet the filter, and that were not the example."""
-        hidden = snapshot.hidden & ~VANISHED if request.missing else snapshot.hidden
-        allowed = hidden == 0
+        allowed = snapshot.hidden <= VANISHED if request.missing else snapshot.there
+        if request.where is None and not excluded:
+            return allowed
+        allowed = allowed.copy()
         if request.where is not None:
             names = [name for name in self.store.schema().names if name != "embedding"]
             condition = Filter(
@@ -181,7 +180,7 @@ class Searcher:
     def _nearest(
         self, snapshot: Snapshot, query: Embedding, k: int, allowed: Mask, bonus: NDArray[np.float32] | None
     ) -> Found:
-        found = nearest_sounds(
+        return nearest_sounds(
             snapshot,
             query,
             k,
@@ -190,9 +189,6 @@ class Searcher:
             threads=self._threads(),
             memory_mb=self.options.memory_mb,
         )
-        if snapshot.vectors.nbytes > self.options.memory_mb * 1e6:
-            snapshot.release("vectors")
-        return found
 
     def _probably_nearest(
         self,
@@ -292,7 +288,7 @@ class _SoundsById:
         self.looked_up += sorted({int(snapshot.sounds[row]) for row in rows})
         kinds = [facts["window"] for facts in snapshot.facts_of(rows, ["window"])]
         own = [row for row, window in zip(rows, kinds, strict=True) if window == WHOLE_SOUND]
-        return mean_pool(snapshot.vectors[own or rows].astype(np.float32))
+        return mean_pool(snapshot.read_vectors(np.array(own or rows, np.int64)))
 
 
 def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
@@ -308,31 +304,37 @@ def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the co
     return found
 
 
-def _hit(snapshot: Snapshot, query: Embedding, sound: int, score: float, row: int, windows: bool) -> Hit:
-    rows = snapshot.rows_of(sound)
-    facts = snapshot.facts_of(rows if windows else [row])
-    best = facts[row - rows.start] if windows else facts[0]
-    scored: list[tuple[float, float]] = []
-    if windows:
-        cosines = exact_cosines(snapshot, query, np.arange(rows.start, rows.stop))
-        scored = [
-            (float(each["start_s"]), float(cosine))
-            for each, cosine in zip(facts, cosines, strict=True)
-            if each["window"] != WHOLE_SOUND and np.isfinite(cosine)
-        ]
-        scored.sort(key=lambda window: (-window[1], window[0]))
-    own = ("path", "id", "duration_s", "start_s")
-    others: Mapping[str, Any] = {name: value for name, value in best.items() if name not in own}
-    start_s = scored[0][0] if best["window"] == WHOLE_SOUND and scored else float(best["start_s"])
-    return Hit(
-        path=best["path"],
-        score=score,
-        start_s=start_s,
-        id=best["id"],
-        duration_s=best["duration_s"],
-        windows=tuple(scored),
-        facts=others,
-    )
+def hits_of(snapshot: Snapshot, query: Embedding, found: Found, *, windows: bool) -> list[Hit]:
+    """What was found as hits, with the facts of each.
+
+    Args:
+        snapshot: The library.
+        query: [dim] float32.
+        found: Sounds, scores and best rows.
+        windows: Whether hits state the score of each of their windows.
+    """
+    hits: list[Hit] = []
+    for sound, score, row in zip(found.sounds.tolist(), found.scores.tolist(), found.rows.tolist(), strict=True):
+        (best,) = snapshot.facts_of([row])
+        scored = _windows(snapshot, query, snapshot.rows_of(sound)) if windows else ()
+        own = [best.pop(name) for name in ("path", "id", "duration_s", "start_s")]
+        start_s = scored[0][0] if best["window"] == WHOLE_SOUND and scored else own[3]
+        hits.append(
+            Hit(path=own[0], score=score, start_s=start_s, id=own[1], duration_s=own[2], windows=scored, facts=best)
+        )
+    return hits
+
+
+def _windows(snapshot: Snapshot, query: Embedding, rows: range) -> tuple[tuple[float, float], ...]:
+    """Start in seconds and cosine of the windows among some rows, best first."""
+    cosines = exact_cosines(snapshot, query, np.arange(rows.start, rows.stop)).tolist()
+    facts = snapshot.facts_of(rows, ["window", "start_s"])
+    scored = [
+        (each["start_s"], cosine)
+        for each, cosine in zip(facts, cosines, strict=True)
+        if each["window"] != WHOLE_SOUND and np.isfinite(cosine)
+    ]
+    return tuple(sorted(scored, key=lambda window: (-window[1], window[0])))
 
 
 def _validate(request: Request) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import LibraryCorruptError
-from claprt.library.schema import Table, arrow
+from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.derived import KINDS, DerivedFiles, State
 from claprt.library.search.derived_part import ROW, Codes, Vectors
 from claprt.system.foreign_errors import describe_error
@@ -32,6 +34,10 @@ class Snapshot:
         self._maps: dict[str, NDArray[Any]] = {kind: self._map(kind) for kind in KINDS}
         self.vectors: Vectors = self._maps["vectors"]
         """[rows, dim] as they are stored."""
+        self._descriptor: int | None = None
+        if state.rows and hasattr(os, "preadv"):
+            self._descriptor = os.open(files.path(state, "vectors"), os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
         self.codes: Codes = self._maps["codes"]
         """[rows, dim] int8."""
         rows = self._maps["rows"]
@@ -46,7 +52,9 @@ class Snapshot:
         changes = np.flatnonzero(np.diff(self.sounds, prepend=-1)) if len(rows) else np.empty(0, np.int64)
         self.starts: NDArray[np.int64] = changes.astype(np.int64)
         """[sounds] first row of each sound."""
-        self._facts: dict[int, Table] = {}
+        self.there: NDArray[np.bool_] = self.hidden == 0
+        """[rows] whether its sound has not vanished, and its vector is finite."""
+        self._facts: dict[int, RecordBatch] = {}
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -58,6 +66,28 @@ class Snapshot:
         if not state.rows:
             return np.empty(shape, dtype)
         return np.memmap(self.files.path(state, kind), dtype, "r", shape=shape)
+
+    def read_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of some rows [n, dim], read from the file: a mapped row would bring 15 pages around it into memory.
+
+        Args:
+            rows: Numbers [n]; those that follow each other are read at once.
+
+        Raises:
+            LibraryCorruptError: If the file was cut since it was opened.
+        """
+        if self._descriptor is None:
+            return self.vectors[rows].astype(np.float32)
+        found = np.empty((len(rows), self.state.dim), self.vectors.dtype)
+        width = found.strides[0]
+        begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(rows)], strict=True):
+            target = found[begin:end].view(np.uint8).reshape(-1).data
+            if os.preadv(self._descriptor, [target], int(rows[begin]) * width) != len(target):
+                raise LibraryCorruptError(
+                    f"{self.files.path(self.state, 'vectors')} was cut while it was read; search again."
+                )
+        return found.astype(np.float32, copy=False)
 
     def rows_of(self, sound: int) -> range:
         """The rows of a sound."""
@@ -72,16 +102,13 @@ class Snapshot:
         """
         asked = np.array(rows, np.int64)
         parts = np.searchsorted(self._part_rows, asked, side="right") - 1
-        found: dict[int, dict[str, Any]] = {}
-        for part in np.unique(parts):
-            places = np.flatnonzero(parts == part)
-            table = self.facts(int(part))
-            chosen = table if columns is None else table.select(list(columns))
-            taken = chosen.take(asked[places] - self._part_rows[part]).to_pylist()
-            found |= zip(map(int, places), taken, strict=True)
-        return [found[place] for place in range(len(asked))]
+        found: list[dict[str, Any]] = []
+        for row, part in zip((asked - self._part_rows[parts]).tolist(), parts.tolist(), strict=True):
+            batch = self.facts(part)
+            found.append({name: batch[name][row].as_py() for name in columns or batch.schema.names})
+        return found
 
-    def facts(self, part: int) -> Table:
+    def facts(self, part: int) -> RecordBatch:
         """The columns but the vector of one part, memory-mapped.
 
         Raises:
@@ -94,7 +121,7 @@ class Snapshot:
                 self.files.repair_facts(info)
             pa = arrow()
             try:
-                self._facts[part] = pa.ipc.open_file(pa.memory_map(str(self.files.facts_path(info)))).read_all()
+                self._facts[part] = pa.ipc.open_file(pa.memory_map(str(self.files.facts_path(info)))).get_batch(0)
             except (OSError, ValueError) as error:
                 raise LibraryCorruptError(
                     f"{self.files.facts_path(info)} cannot be read: {describe_error(error)}. Delete {self.files.folder}; "
@@ -104,8 +131,10 @@ class Snapshot:
 
     def all_facts(self, columns: Sequence[str]) -> Table:
         """Some columns of all rows, memory-mapped but for dictionaries."""
-        tables = [self.facts(part).select(list(columns)) for part in range(len(self.state.parts))]
-        return arrow().concat_tables(tables) if tables else self.files.store.schema().empty_table().select(list(columns))
+        batches = [self.facts(part).select(list(columns)) for part in range(len(self.state.parts))]
+        if not batches:
+            return self.files.store.schema().empty_table().select(list(columns))
+        return arrow().Table.from_batches(batches)
 
     def release(self, kind: str) -> None:
         """Let the system take back the memory of a file's pages; they are read again where needed."""

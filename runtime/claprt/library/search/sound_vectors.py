@@ -35,7 +35,7 @@ def iter_sound_vectors(snapshot: Snapshot, sounds: NDArray[np.int64]) -> Iterato
         first, counts = snapshot.starts[chosen], (ends - snapshot.starts)[chosen]
         begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
         rows = np.repeat(first - begins, counts) + np.arange(counts.sum())
-        vectors = snapshot.vectors[rows].astype(np.float32)
+        vectors = snapshot.read_vectors(rows)
         if len(rows) > len(chosen):
             windows = np.array([facts["window"] for facts in snapshot.facts_of(rows.tolist(), ["window"])])
             whole = windows == WHOLE_SOUND
@@ -43,7 +43,7 @@ def iter_sound_vectors(snapshot: Snapshot, sounds: NDArray[np.int64]) -> Iterato
             vectors[has_whole & ~whole] = 0
             vectors = np.add.reduceat(vectors, begins, axis=0)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        yield vectors / np.where(lengths > 0, lengths, 1)
+        yield (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def sound_vectors(snapshot: Snapshot, sounds: NDArray[np.int64]) -> Embeddings:
