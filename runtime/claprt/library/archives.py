@@ -69,7 +69,7 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
     Raises:
         LibraryError: If it is no such file, or is damaged; the sounds before the damage are given.
     """
-    pa = arrow()
+    pa = arrow("parquet")
     row = 0
     try:
         with pa.parquet.ParquetFile(table) as file:

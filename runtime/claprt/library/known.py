@@ -37,7 +37,7 @@ def short_key(digest: str) -> int:
 
 def short_keys(digests: Any) -> NDArray[np.uint64]:
     """`short_key` of a pyarrow column of ids or sha256 [n]."""
-    pa = arrow()
+    pa = arrow("compute")
     column = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
     if not len(column):
         return np.empty(0, np.uint64)

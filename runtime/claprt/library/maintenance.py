@@ -27,7 +27,7 @@ def describe(store: Store, *, verify: bool = False) -> dict[str, str | int | lis
     Raises:
         LibraryError: If it cannot be read.
     """
-    pa = arrow()
+    pa = arrow("compute")
     sounds = missing = failures = 0
     seconds = 0.0
     for _, table in store.tables(ROWS, None if verify else ["id", "duration_s", "missing"]):
@@ -69,7 +69,7 @@ def prune(store: Store, waiting: Waiting = lambda: None) -> int:
     Raises:
         LibraryError: If the library cannot be read or written.
     """
-    pa = arrow()
+    pa = arrow("compute")
     removed = 0
     with store.writing(waiting) as writer, UnitWriter(store, writer, Known(store)) as unit_writer:
         for part in store.parts():

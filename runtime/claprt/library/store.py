@@ -189,7 +189,7 @@ class Store:
         path = self.folder / file
         if not path.exists() and (partial := partial_path(self.folder, file)).exists():
             path = partial  # the log says that it counts already
-        with arrow().parquet.ParquetFile(path, page_checksum_verification=True) as opened:
+        with arrow("parquet").parquet.ParquetFile(path, page_checksum_verification=True) as opened:
             yield opened
 
     def _sentence(self, file: str, reason: str) -> str:
@@ -253,7 +253,7 @@ class Writer:
         leaves = dict.fromkeys(plain, "zstd") | ({_VECTORS: "none"} if "embedding" in table.schema.names else {})
         with path.open("wb") as file:
             try:
-                arrow().parquet.write_table(
+                arrow("parquet").parquet.write_table(
                     table,
                     file,
                     row_group_size=max(1, table.num_rows),

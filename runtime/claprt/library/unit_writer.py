@@ -72,7 +72,7 @@ class UnitWriter:
     def without(self, part: Part, ids: set[str]) -> Table:
         """What a part holds but for some ids."""
         table = self._store.read(part)
-        pa = arrow()
+        pa = arrow("compute")
         return table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(sorted(ids), pa.string()))))
 
     def replace(self, replaced: Mapping[Part, Table], rows: Table | None = None, failures: Table | None = None) -> int:

@@ -107,7 +107,7 @@ def stored_sound(table: Table, sound: Outcome, manifest: LibraryManifest) -> Out
         sound: Of which path, size, mtime and sha256 are taken.
         manifest: Of the library.
     """
-    pa = arrow()
+    pa = arrow("compute")
     found = table.filter(pa.compute.equal(table["sha256"], sound.sha256))
     if not found.num_rows:
         return None

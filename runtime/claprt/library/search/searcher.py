@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Embedding, Embeddings
 from claprt.engines.hardware import default_threads
 from claprt.errors import LibraryWriteError, OptionError
-from claprt.library.schema import WHOLE_SOUND
+from claprt.library.schema import WHOLE_SOUND, arrow
 from claprt.library.search.derived import DerivedFiles
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.filters import Filter
@@ -293,7 +292,7 @@ class _SoundsById:
 
 def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
     """Rows of the sound with this id; none if there is no such sound."""
-    compute = importlib.import_module("pyarrow.compute")
+    compute = arrow("compute").compute
     found: list[int] = []
     row = 0
     for part, info in enumerate(snapshot.state.parts):
