@@ -118,7 +118,15 @@ def _certain(least: Scores, k: int) -> np.float32:
 def nearest_rows(
     snapshot: Snapshot, query: Embedding, k: int, *, threads: int = 1, memory_mb: float = np.inf
 ) -> NDArray[np.int64]:
-    """The k rows nearest to a query [dim], best first, vanished sounds included."""
+    """The rows [k] nearest to a query, best first, those of vanished sounds included.
+
+    Args:
+        snapshot: What is searched.
+        query: [dim] float32 of length 1.
+        k: How many rows at most.
+        threads: Blocks that are scanned side by side.
+        memory_mb: See `nearest_sounds`.
+    """
     mask = snapshot.hidden <= VANISHED
     cosines, bound = _approximate(snapshot, query, mask, 0, threads, memory_mb)
     certain = _certain(np.where(mask, cosines - bound, np.float32(-np.inf)), k)

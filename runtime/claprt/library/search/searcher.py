@@ -242,6 +242,11 @@ class Searcher:
     ) -> IndexInfo:
         """Build an approximate index; see `approximate.build`.
 
+        Args:
+            options: How it is built.
+            texts: Vectors [n, dim] of texts to measure recall with; None for none.
+            progress: Called with what is done and the share of it.
+
         Raises:
             OptionError: If the library is empty, or an option has no such value.
             LibraryWriteError: If it cannot be written.
