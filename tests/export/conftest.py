@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import pickle
@@ -65,13 +66,21 @@ def traced_exporter(exported: Path, traced: Graphs, tmp_path: Path, monkeypatch:
 
 @pytest.fixture(scope="session", autouse=True)
 def compared() -> Iterator[None]:
-    """A written graph, which has the sha256 of its checkpoint in it, is compared with its tower once in a run."""
+    """A written graph, which has the sha256 of its checkpoint in it, is compared with its tower once in a run.
+
+    The log-mel graph comes from no checkpoint, so it is compared once for all.
+    """
     reports: dict[tuple[object, ...], ParityReport] = {}
+
+    def content(path: Path) -> str:
+        model = onnx.load(path)
+        model.ClearField("metadata_props")
+        return hashlib.sha256(model.SerializeToString()).hexdigest()
 
     def once(name: str, check: Callable[..., ParityReport]) -> Callable[..., ParityReport]:
         def compare(path: Path, *arguments: Any, **options: Any) -> ParityReport:
             facts = [repr(value) for value in (*arguments, *options.values()) if isinstance(value, AudioConfig | bool)]
-            key = (name, sha256_of(path), *facts)
+            key = (name, content(path) if name == "check_log_mel" else sha256_of(path), *facts)
             if key not in reports:
                 reports[key] = check(path, *arguments, **options)
             return reports[key]
