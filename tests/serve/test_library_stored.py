@@ -21,7 +21,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.errors import LibraryWarning
-from claprt.library.create import index
+from claprt.library.create import index, open_store
 from claprt.serve.app import create_app
 from claprt.serve.library.adapter import ServedLibrary
 from tests.serve.process import Process
@@ -242,3 +242,13 @@ def test_a_damaged_part(client: TestClient, library: Path, tmp_path: Path, clap:
     assert (reply.status_code, str(library) in reply.text) == (503, False)
     (library / "index").unlink()
     assert client.post("/search", json={"text": "rain"}).status_code == 200
+
+
+def test_an_empty_library(tmp_path: Path, clap: claprt.Clap, bundle: Path) -> None:
+    open_store(tmp_path / "library", clap, bundle=str(bundle), rows=None, dtype=None)
+    served = ServedLibrary(claprt.open_library(tmp_path / "library"))
+    served.prepare()
+    with TestClient(create_app(clap, library=served, allow_audio=True)) as client:
+        assert client.post("/search", json={"text": "rain", "where": "duration_s < 3"}).json() == []
+        assert client.get("/library/facts").json()["sounds"] == 0
+        assert client.get("/library/sounds/none/audio").status_code == 404

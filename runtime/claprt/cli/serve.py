@@ -245,11 +245,11 @@ def _library(options: argparse.Namespace) -> Library | None:
 
 
 def _served(library: Library) -> ServedLibrary:
-    """The library for the service, with what searches need brought up to date."""
+    """The library for the service, prepared."""
     from claprt.serve.library.adapter import ServedLibrary
 
     served = ServedLibrary(library)
-    served.counts()
+    served.prepare()
     return served
 
 

@@ -45,6 +45,15 @@ class ServedLibrary:
         """Folders that were indexed, and files that were indexed by themselves."""
         return [path for root in read_roots(self._library.folder) if (path := local_path(root)) is not None]
 
+    def prepare(self) -> None:
+        """Bring what searches need up to date and load it, so that the first search is fast.
+
+        Raises:
+            LibraryError: If the library cannot be read.
+        """
+        direction = np.ones((1, self._library.manifest.dim), np.float32)
+        self._searcher.search(Request(query=LibraryQuery(vector=direction), k=1), lambda: self._library.model)
+
     def counts(self) -> tuple[int, int]:
         """Number of sounds and of rows, without those of vanished sounds."""
         snapshot = self._snapshot()
