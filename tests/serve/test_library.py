@@ -26,6 +26,7 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.errors import FingerprintError, OptionError
 from claprt.serve.app import create_app
 from claprt.serve.library import search as searching
+from claprt.serve.library.files import Roots
 from claprt.serve.library.ranges import PIECE_BYTES, parse_range
 from claprt.serve.limits import Limits
 from tests.serve.memory_library import MemoryLibrary
@@ -379,6 +380,8 @@ class TestWhatIsNotServed:
                 reply = client.get(f"/library/sounds/{facts.id}/{what}")
                 assert reply.status_code == status, path
                 assert status == 200 or str(folder.parent) not in reply.text
+            state = client.get(f"/library/sounds/{facts.id}").json()["state"]
+            assert state == {"inside.wav": "present", "sounds": "changed", "round": "missing"}.get(path.name), path
         for name in ("link.wav", "up", "inside.wav", "round"):
             (folder / name).unlink()
 
@@ -511,6 +514,26 @@ def test_the_page_and_its_policy(client: TestClient) -> None:
         named += re.findall(r'from "(/[^"]+)"', text)
     for path in named:
         assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
+@pytest.mark.parametrize(
+    ("roots", "path", "file", "shown"),
+    [
+        (["/srv/sounds"], "/srv/sounds/dogs/bark.wav", True, "sounds/dogs/bark.wav"),
+        (["/srv/sounds/"], "/srv/sounds/bark.wav", True, "sounds/bark.wav"),
+        (["/srv/sounds"], "/srv/sounds2/bark.wav", True, "bark.wav"),
+        (["/a", "/srv/one.wav"], "/srv/one.wav", True, "one.wav"),
+        (["/"], "/srv/one.wav", True, "srv/one.wav"),
+        (["/srv/shard.tar"], "/srv/shard.tar::dogs/bark.wav", False, "shard.tar::dogs/bark.wav"),
+        (["/srv"], "/srv/x/shard.tar::bark.wav", False, "srv/x/shard.tar::bark.wav"),
+        (["/srv"], "s3://bucket/dogs/bark.wav", False, "s3://bucket/dogs/bark.wav"),
+        ([], "/srv/sounds/bark.wav", True, "bark.wav"),
+    ],
+)
+def test_paths_that_clients_see(library: MemoryLibrary, roots: list[str], path: str, file: bool, shown: str) -> None:
+    facts = replace(next(iter(library.sounds.values()))[0], path=path, file=path if file else None)
+    assert Roots.of(roots).shown(facts) == shown
 
 
 def test_metrics_by_endpoint(client: TestClient, find: Find) -> None:

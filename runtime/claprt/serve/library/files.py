@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path, PurePath
 from typing import Literal
 
+from claprt.library.paths import INSIDE
 from claprt.serve.library.errors import NotServedError, SoundChangedError, SoundGoneError
 from claprt.serve.library.interface import SoundFacts
 
@@ -30,37 +31,54 @@ _MTIME_S = 2e-6
 class Roots:
     """Folders whose sounds may be served, and files that may be."""
 
-    folders: tuple[str, ...]
+    named: frozenset[str]
     """As they were given to the indexer, absolute."""
-    resolved: tuple[str, ...]
+    resolved: frozenset[str]
     """The same without symbolic links."""
 
     @classmethod
     def of(cls, paths: Sequence[str]) -> Roots:
         """The roots of a library."""
-        return cls(tuple(dict.fromkeys(paths)), tuple(dict.fromkeys(map(os.path.realpath, paths))))
+        return cls(frozenset(map(_without_end, paths)), frozenset(map(os.path.realpath, paths)))
 
     def holds(self, resolved: str) -> bool:
         """Whether a path without symbolic links is one of the roots or in one of them."""
-        return any(PurePath(resolved).is_relative_to(root) for root in self.resolved)
+        return any(above in self.resolved for above in _from_above(resolved))
 
     def shown(self, facts: SoundFacts) -> str:
         """A sound's path as clients see it: from the root's name on, so that it says nothing else of this machine."""
         path = facts.path if facts.file is None else os.fsencode(facts.file).decode("utf-8", "replace")
-        for root in self.folders:
-            folder = root.rstrip("/\\")
-            if path.startswith(folder) and path[len(folder) : len(folder) + 1] in ("", "/", os.sep, ":"):
-                return PurePath(folder).name + path[len(folder) :].replace(os.sep, "/")
+        for above in _from_above(path.partition(INSIDE)[0]):
+            if above in self.named:
+                return PurePath(above).name + path[len(above) :].replace(os.sep, "/")
         return path if "://" in path else PurePath(path).name
 
 
-def state_of(facts: SoundFacts) -> State | None:
-    """Whether the file of a sound is there, and as large and old as it was; None where it has no file of its own."""
+def _from_above(path: str) -> Iterator[str]:
+    """A path and the folders that it is in, as they are written, the outermost first.
+
+    Example:
+        >>> list(_from_above("/sounds/dogs/bark.wav"))
+        ['/', '/sounds', '/sounds/dogs', '/sounds/dogs/bark.wav']
+    """
+    places = [at for at, letter in enumerate(path) if letter in {"/", os.sep}]
+    if places[:1] == [0]:
+        yield path[0]
+    yield from (path[:at] for at in places if at)
+    yield path
+
+
+def _without_end(path: str) -> str:
+    return path.rstrip("/" + os.sep) or path[:1]
+
+
+def state_of(facts: SoundFacts, roots: Roots) -> State | None:
+    """Whether the file of a sound is there, and as large and old as it was; None where it is none that may be served."""
     if facts.file is None:
         return None
-    if facts.missing:
-        return "missing"
     try:
+        if facts.missing or not roots.holds(os.path.realpath(facts.file)):
+            return "missing" if facts.missing else None
         found = Path(facts.file).stat()
     except (OSError, ValueError):
         return "missing"

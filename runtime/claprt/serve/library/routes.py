@@ -156,7 +156,7 @@ class LibraryApi:
     async def _reply(self, facts: SoundFacts) -> SoundReply:
         state: State | None = None
         if self._library.allow_audio:
-            state = await self._library.in_file_thread(lambda: state_of(facts))
+            state = await self._library.in_file_thread(lambda: state_of(facts, self._library.roots))
         return SoundReply(
             id=facts.id,
             path=self._library.roots.shown(facts),

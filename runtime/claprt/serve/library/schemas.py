@@ -70,7 +70,7 @@ class SoundReply(Struct, kw_only=True):
     channels: int
     state: Annotated[
         Literal["present", "changed", "missing"] | None,
-        Meta(description="of the file; null without `--allow-audio`, or where it is not on this machine"),
+        Meta(description="of the file; null without `--allow-audio`, or where it may not be sent"),
     ] = None
 
 
