@@ -38,8 +38,9 @@ CLAPRT_API int claprt_native_format(void);
 /* Instruction sets that this processor and this library have, separated by commas, the fastest first. */
 CLAPRT_API const char* claprt_native_sets(void);
 
-/* Sums of products of one layer in bytes, for tests: sums[outputs][64] of weight[outputs / 4][inputs / 4][4][4], input[inputs
- * / 4][64][4] and start[outputs], by one of claprt_native_sets. Returns one of the codes above. */
+/* Sums of products of one layer in bytes, for tests: sums[outputs][64] of weight[outputs / 16][blocks][16][64] in blocks of 64
+ * inputs with zeros after the last, input[inputs / 4][64][4] and start[outputs], by one of claprt_native_sets. Returns one of
+ * the codes above. */
 CLAPRT_API int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* start, const uint8_t* input, int inputs,
                                  int outputs, int32_t* sums);
 

@@ -6,12 +6,24 @@
 
 constexpr int kVectors = kTokens / 16;
 
+// What a layer takes of one or more windows, which lie one after the other.
+struct Inputs {
+  const uint8_t* first;
+  int windows = 1;
+  size_t step = 0;  // bytes from window to window
+};
+
 // ---------------------------------------------------------------------------------------------------------------- products
 
-// Calls take(n, sums) for every four outputs n … n + 3 from begin to end with their sums of products [4 outputs][4 vectors].
+#if CLAPRT_AMX
+#include "products_amx.h"
+#else
+// Calls take(window, n, sums) for every window and every four outputs n … n + 3 from begin to end with their sums of products
+// [4 outputs][4 vectors].
 template <class Take>
-CLAPRT_INLINE void sum_products(const Linear& layer, const uint8_t* input, int begin, int end, const Take& take) {
-  const int quads = layer.inputs / 4;
+CLAPRT_INLINE void sum_products(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
+  const int quads = layer.inputs / 4, blocks = (quads + kBlockQuads - 1) / kBlockQuads;
+  for (int window = 0; window < inputs.windows; ++window)
   for (int n = begin; n < end; n += 4) {
     Ints sum[4][kVectors];
     CLAPRT_UNROLL
@@ -20,27 +32,32 @@ CLAPRT_INLINE void sum_products(const Linear& layer, const uint8_t* input, int b
       CLAPRT_UNROLL
       for (int v = 0; v < kVectors; ++v) sum[r][v] = start;
     }
-    const int32_t* weight = static_cast<const int32_t*>(layer.weight) + static_cast<size_t>(n) * quads;
-    const uint8_t* x = input;
-    for (int k = 0; k < quads; ++k, x += 4 * kTokens, weight += 4) {
+    const int32_t* weight = static_cast<const int32_t*>(layer.weight) +
+                            (static_cast<size_t>(n / kBlockRows) * blocks * kBlockRows + n % kBlockRows) * kBlockQuads;
+    const uint8_t* x = inputs.first + window * inputs.step;
+    // one loop over all blocks, since g++ copies the sums at the end of an inner one
+    for (int k = 0; k < quads; ++k, x += 4 * kTokens) {
+      const int in_block = k % kBlockQuads;
+      const int32_t* at = weight + (k - in_block) * kBlockRows + in_block;
       Ints bytes[kVectors];
       CLAPRT_UNROLL
       for (int v = 0; v < kVectors; ++v) bytes[v] = load_ints(x + 64 * v);
-      prefetch_far(weight + 1024);
+      prefetch_far(weight + (blocks * kBlockQuads + k - in_block) * kBlockRows + in_block / 4 * kBlockQuads);  // of the next 16
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
         CLAPRT_UNROLL
-        for (int v = 0; v < kVectors; ++v) dot_bytes(sum[r][v], bytes[v], weight[r]);
+        for (int v = 0; v < kVectors; ++v) dot_bytes(sum[r][v], bytes[v], at[r * kBlockQuads]);
       }
     }
-    take(n, sum);
+    take(window, n, sum);
   }
 }
+#endif
 
 // The same with what the sums stand for.
 template <class Take>
-CLAPRT_INLINE void multiply_bytes(const Linear& layer, const uint8_t* input, int begin, int end, const Take& take) {
-  sum_products(layer, input, begin, end, [&](int n, const Ints(&sum)[4][kVectors]) CLAPRT_INLINED {
+CLAPRT_INLINE void multiply_bytes(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
+  sum_products(layer, inputs, begin, end, [&](int window, int n, const Ints(&sum)[4][kVectors]) CLAPRT_INLINED {
     Floats value[4][kVectors];
     CLAPRT_UNROLL
     for (int r = 0; r < 4; ++r) {
@@ -48,12 +65,13 @@ CLAPRT_INLINE void multiply_bytes(const Linear& layer, const uint8_t* input, int
       CLAPRT_UNROLL
       for (int v = 0; v < kVectors; ++v) value[r][v] = mul(to_floats(sum[r][v]), scale);
     }
-    take(n, value);
+    take(window, n, value);
   });
 }
 
 template <class Take>
-CLAPRT_INLINE void multiply_floats(const Linear& layer, const float* input, int begin, int end, const Take& take) {
+CLAPRT_INLINE void multiply_floats(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
+  for (int window = 0; window < inputs.windows; ++window)
   for (int n = begin; n < end; n += 4) {
     Floats sum[4][kVectors];
     CLAPRT_UNROLL
@@ -62,7 +80,7 @@ CLAPRT_INLINE void multiply_floats(const Linear& layer, const float* input, int 
       for (int v = 0; v < kVectors; ++v) sum[r][v] = all(layer.scale[n + r]);
     }
     const float* weight = static_cast<const float*>(layer.weight) + static_cast<size_t>(n) * layer.inputs;
-    const float* x = input;
+    const float* x = reinterpret_cast<const float*>(inputs.first + window * inputs.step);
     for (int k = 0; k < layer.inputs; ++k, x += kTokens, weight += 4) {
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
@@ -70,17 +88,19 @@ CLAPRT_INLINE void multiply_floats(const Linear& layer, const float* input, int 
         for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(load(x + 16 * v), all(weight[r]), sum[r][v]);
       }
     }
-    take(n, sum);
+    take(window, n, sum);
   }
 }
 
 template <class Take>
-CLAPRT_INLINE void multiply(const Linear& layer, const uint8_t* input, int begin, int end, const Take& take) {
+CLAPRT_INLINE void multiply(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
   if (layer.bytes)
-    multiply_bytes(layer, input, begin, end, take);
+    multiply_bytes(layer, inputs, begin, end, take);
   else
-    multiply_floats(layer, reinterpret_cast<const float*>(input), begin, end, take);
+    multiply_floats(layer, inputs, begin, end, take);
 }
+
+CLAPRT_INLINE Inputs floats(const float* input) { return {reinterpret_cast<const uint8_t*>(input)}; }
 
 // Bytes that one number takes where a layer reads it.
 CLAPRT_INLINE size_t width_of(const Linear& layer) { return layer.bytes ? 1 : 4; }
@@ -102,10 +122,11 @@ CLAPRT_INLINE void store_input(bool bytes, uint8_t* input, int n, const Floats (
   }
 }
 
-// x[n] + layer(input)[n] for n from begin to end; from and to begin at row `begin`, and may be the same.
-static void add_product(const Linear& layer, const uint8_t* input, int begin, int end, const float* from, float* to) {
-  multiply(layer, input, begin, end, [&](int n, const Floats(&value)[4][kVectors]) {
-    const size_t row = static_cast<size_t>(n - begin) * kTokens;
+// x[n] + layer(input)[n] for n from begin to end; from and to begin at row `begin`, and may be the same. Windows lie `channels`
+// rows apart.
+static void add_product(const Linear& layer, const Inputs& inputs, int begin, int end, int channels, const float* from, float* to) {
+  multiply(layer, inputs, begin, end, [&](int window, int n, const Floats(&value)[4][kVectors]) {
+    const size_t row = (static_cast<size_t>(window) * channels + n - begin) * kTokens;
     CLAPRT_UNROLL
     for (int r = 0; r < 4; ++r) {
       CLAPRT_UNROLL
@@ -214,6 +235,9 @@ CLAPRT_INLINE void soften(const float* scores, const Floats (&most)[kVectors], f
   for (int v = 0; v < kVectors; ++v) inverse[v] = divide(all(1.f), sum[v]);
 }
 
+#if CLAPRT_AMX
+#include "attention_amx.h"
+#else
 // Heads from first to last of one window; mixed begins at the first of them.
 template <int kWidth>
 static void attend(const Block& block, const Scratch& scratch, const uint8_t* input, int first, int last, const float* scores,
@@ -225,7 +249,7 @@ static void attend(const Block& block, const Scratch& scratch, const uint8_t* in
     const int begin = head * kWidth, end = begin + kWidth;
     // queries and keys: rows of channels, pairs of channels in bfloat16; values: rows of channels, pairs of keys in bfloat16
     const auto into = [begin](float* rows) {
-      return [rows, begin](int n, const Floats(&sum)[4][kVectors]) {
+      return [rows, begin](int, int n, const Floats(&sum)[4][kVectors]) {
         CLAPRT_UNROLL
         for (int v = 0; v < kVectors; ++v) {
 #if CLAPRT_BF16
@@ -239,10 +263,10 @@ static void attend(const Block& block, const Scratch& scratch, const uint8_t* in
         }
       };
     };
-    multiply(block.query, input, begin, end, into(query));
-    multiply(block.key, input, begin, end, into(key));
+    multiply(block.query, {input}, begin, end, into(query));
+    multiply(block.key, {input}, begin, end, into(key));
 #if CLAPRT_BF16
-    multiply(block.value, input, begin, end, [value, begin](int n, const Floats(&sum)[4][kVectors]) {
+    multiply(block.value, {input}, begin, end, [value, begin](int, int n, const Floats(&sum)[4][kVectors]) {
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
         float* at = value + (n - begin + r) * (kTokens / 2);
@@ -251,7 +275,7 @@ static void attend(const Block& block, const Scratch& scratch, const uint8_t* in
       }
     });
 #else
-    multiply(block.value, input, begin, end, into(value));
+    multiply(block.value, {input}, begin, end, into(value));
 #endif
     Floats most[kVectors], inverse[kVectors];
     CLAPRT_UNROLL
@@ -340,13 +364,28 @@ static void attend(const Block& block, const Scratch& scratch, const uint8_t* in
   }
 }
 
-static void attend_any(int width, const Block& block, const Scratch& scratch, const uint8_t* input, int first, int last,
-                       const float* scores, uint8_t* mixed) {
+#endif
+
+// Heads from first to last of windows; scores[window] and mixed begin at the first of them, and windows of mixed lie `step` bytes
+// apart.
+template <int kWidth>
+static void attend_each(const Block& block, const Scratch& scratch, const Inputs& inputs, int first, int last,
+                        const float* const* scores, uint8_t* mixed, size_t step) {
+#if CLAPRT_AMX
+  attend<kWidth>(block, scratch, inputs, first, last, scores, mixed, step);
+#else
+  for (int window = 0; window < inputs.windows; ++window)
+    attend<kWidth>(block, scratch, inputs.first + window * inputs.step, first, last, scores[window], mixed + window * step);
+#endif
+}
+
+static void attend_any(int width, const Block& block, const Scratch& scratch, const Inputs& inputs, int first, int last,
+                       const float* const* scores, uint8_t* mixed, size_t step) {
   switch (width) {
-    case 16: return attend<16>(block, scratch, input, first, last, scores, mixed);
-    case 24: return attend<24>(block, scratch, input, first, last, scores, mixed);
-    case 32: return attend<32>(block, scratch, input, first, last, scores, mixed);
-    default: return attend<64>(block, scratch, input, first, last, scores, mixed);
+    case 16: return attend_each<16>(block, scratch, inputs, first, last, scores, mixed, step);
+    case 24: return attend_each<24>(block, scratch, inputs, first, last, scores, mixed, step);
+    case 32: return attend_each<32>(block, scratch, inputs, first, last, scores, mixed, step);
+    default: return attend_each<64>(block, scratch, inputs, first, last, scores, mixed, step);
   }
 }
 
@@ -386,24 +425,25 @@ CLAPRT_INLINE Floats gelu(Floats x, const Floats (&low)[3], const Floats (&high)
   return fma(slope, x, pick(low[0], segment, high[0]));
 }
 
-// GELU of the first layer of an MLP, for outputs from begin to end; hidden begins at `begin`.
-static void widen(const Block& block, const uint8_t* input, int begin, int end, uint8_t* hidden) {
+// GELU of the first layer of an MLP, for outputs from begin to end; hidden begins at `begin`, and its
+// windows lie `step` bytes apart.
+static void widen(const Block& block, const Inputs& inputs, int begin, int end, uint8_t* hidden, size_t step) {
   if (!block.down.bytes) {
-    multiply(block.up, input, begin, end, [&](int n, const Floats(&value)[4][kVectors]) {
+    multiply(block.up, inputs, begin, end, [&](int window, int n, const Floats(&value)[4][kVectors]) {
       Floats y[4][kVectors];
       for (int r = 0; r < 4; ++r)
         for (int v = 0; v < kVectors; ++v) {
           const Floats half = mul(value[r][v], all(0.5f));
           y[r][v] = fma(half, error_function(mul(value[r][v], all(0.70710678118654752f))), half);
         }
-      store_input(false, hidden, n - begin, y);
+      store_input(false, hidden + window * step, n - begin, y);
     });
     return;
   }
   // bytes: by the table, whose error is a few hundredths of a step
   Floats low[3], high[3];
   load_gelu(block.gelu, low, high);
-  multiply(block.up, input, begin, end, [&](int n, const Floats(&value)[4][kVectors]) {
+  multiply(block.up, inputs, begin, end, [&](int window, int n, const Floats(&value)[4][kVectors]) {
     Floats y[4][kVectors];
     CLAPRT_UNROLL
     for (int v = 0; v < kVectors; ++v) {
@@ -412,7 +452,7 @@ static void widen(const Block& block, const uint8_t* input, int begin, int end, 
         y[r][v] = gelu(value[r][v], low, high);
       }
     }
-    store_input(true, hidden, n - begin, y);
+    store_input(true, hidden + window * step, n - begin, y);
   });
 }
 
@@ -607,7 +647,7 @@ class Part {
   }
 
   static void project(const Linear& layer, const float* input, float* out) {
-    multiply_floats(layer, input, 0, layer.outputs, [&](int n, const Floats(&value)[4][kVectors]) {
+    multiply_floats(layer, floats(input), 0, layer.outputs, [&](int, int n, const Floats(&value)[4][kVectors]) {
       store_input(false, reinterpret_cast<uint8_t*>(out), n, value);
     });
   }
@@ -646,11 +686,11 @@ class Part {
     const float* y = x + dim * kTokens;
     float *together = scratch_.wide, *reduced = together + dim * kTokens;
     for (int i = 0; i < dim * kTokens; i += 16) store(together + i, add(load(x + i), load(y + i)));
-    multiply_floats(tower_.fusion.local_down, together, 0, dim / 4, [&](int n, const Floats(&value)[4][kVectors]) {
+    multiply_floats(tower_.fusion.local_down, floats(together), 0, dim / 4, [&](int, int n, const Floats(&value)[4][kVectors]) {
       for (int r = 0; r < 4; ++r)
         for (int v = 0; v < kVectors; ++v) store(reduced + (n + r) * kTokens + 16 * v, larger(value[r][v], zero()));
     });
-    multiply_floats(tower_.fusion.local_up, reduced, 0, dim, [&](int n, const Floats(&value)[4][kVectors]) {
+    multiply_floats(tower_.fusion.local_up, floats(reduced), 0, dim, [&](int, int n, const Floats(&value)[4][kVectors]) {
       for (int r = 0; r < 4; ++r)
         for (int v = 0; v < kVectors; ++v) {
           const size_t at = static_cast<size_t>(n + r) * kTokens + 16 * v;
@@ -674,6 +714,7 @@ class Part {
   // The blocks of a stage; gives which of the two token buffers holds the result, in window order.
   int blocks(int stage, int current) {
     const int channels = tower_.dim << stage, side = 8 >> stage, windows = side * side, heads = tower_.heads[stage];
+    const int each = together(windows);
     bool shifted = false;
     for (int index = 0; index < tower_.depth[stage]; ++index) {
       const Block& block = tower_.block[stage][index];
@@ -684,14 +725,17 @@ class Part {
       const bool wanted = index % 2 == 1, moved = wanted != shifted;
       const int from = current, to = moved ? 1 - current : current;
       phase(
-          windows, [&](int task) { return Target{window(to, channels, task), window_bytes(channels)}; },
+          windows / each, [&](int task) { return Target{window(to, channels, task * each), each * window_bytes(channels)}; },
           [&](int task, void* out) {
             float* x = static_cast<float*>(out);
+            const int first = task * each;
             if (moved)
-              shift(space_.tokens[from], x, channels, side, task / side, task % side, wanted ? 1 : -1);
-            else if (x != window(from, channels, task))
-              std::memcpy(x, window(from, channels, task), window_bytes(channels));
-            whole_block(block, channels, heads, task, x);
+              for (int w = 0; w < each; ++w)
+                shift(space_.tokens[from], x + static_cast<size_t>(w) * channels * kTokens, channels, side, (first + w) / side,
+                      (first + w) % side, wanted ? 1 : -1);
+            else if (x != window(from, channels, first))
+              std::memcpy(x, window(from, channels, first), each * window_bytes(channels));
+            whole_block(block, channels, heads, first, each, x);
           });
       current = to;
       shifted = wanted;
@@ -710,14 +754,31 @@ class Part {
     return block.scores + pattern * heads * kTokens * kTokens;
   }
 
-  // One window through a block, in place.
-  void whole_block(const Block& block, int channels, int heads, int task, float* x) const {
-    normalise(x, channels, block.attention_norm, block.query.bytes, scratch_.normalised);
-    attend_any(tower_.head_width, block, scratch_, scratch_.normalised, 0, heads, scores_of(block, heads, task), scratch_.mixed);
-    add_product(block.projection, scratch_.mixed, 0, channels, x, x);
-    normalise(x, channels, block.mlp_norm, block.up.bytes, scratch_.normalised);
-    widen(block, scratch_.normalised, 0, 4 * channels, scratch_.hidden);
-    add_product(block.down, scratch_.hidden, 0, channels, x, x);
+  // Windows that one task takes. Where products are fast, weights that lie beyond the core's own cache are what one waits for:
+  // those of the third stage are then read once for two or four of its windows, if there are not more threads than that.
+  int together(int windows) const {
+    if (!CLAPRT_AMX || windows != kMostTogether) return 1;
+    const int threads = space_.team->threads();
+    return threads == 1 ? kMostTogether : threads < kMostTogether ? kMostTogether / 2 : 1;
+  }
+
+  // Windows through a block, in place: x [windows][channels][64].
+  void whole_block(const Block& block, int channels, int heads, int first, int windows, float* x) const {
+    const auto rows = [&](const Linear& layer, int count) { return width_of(layer) * static_cast<size_t>(count) * kTokens; };
+    const auto normalised = [&](const Norm& norm, const Linear& layer) {
+      const size_t step = rows(layer, channels);
+      for (int w = 0; w < windows; ++w)
+        normalise(x + static_cast<size_t>(w) * channels * kTokens, channels, norm, layer.bytes, scratch_.normalised + w * step);
+      return Inputs{scratch_.normalised, windows, step};
+    };
+    const float* scores[kMostTogether];
+    for (int w = 0; w < windows; ++w) scores[w] = scores_of(block, heads, first + w);
+    const size_t mixed = rows(block.projection, channels), hidden = rows(block.down, 4 * channels);
+    attend_any(tower_.head_width, block, scratch_, normalised(block.attention_norm, block.query), 0, heads, scores, scratch_.mixed,
+               mixed);
+    add_product(block.projection, {scratch_.mixed, windows, mixed}, 0, channels, channels, x, x);
+    widen(block, normalised(block.mlp_norm, block.up), 0, 4 * channels, scratch_.hidden, hidden);
+    add_product(block.down, {scratch_.hidden, windows, hidden}, 0, channels, channels, x, x);
   }
 
   // The one window of the last stage, x [channels][64], divided by heads and channels.
@@ -734,15 +795,16 @@ class Part {
         heads / each, [&](int task) { return Target{space_.mixed + task * width * mixed_row, width * mixed_row}; },
         [&](int task, void* out) {
           const float* scores = scores_of(block, heads, 0) + static_cast<size_t>(task) * each * kTokens * kTokens;
-          attend_any(tower_.head_width, block, scratch_, normalised(block.attention_norm, block.query.bytes), task * each,
-                     (task + 1) * each, scores, static_cast<uint8_t*>(out));
+          attend_any(tower_.head_width, block, scratch_, {normalised(block.attention_norm, block.query.bytes)}, task * each,
+                     (task + 1) * each, &scores, static_cast<uint8_t*>(out), 0);
         });
     const auto add_rows = [&](const Linear& layer, const uint8_t* input) {
       const int rows = channels / 8;
       phase(
           8, [&](int task) { return Target{x + task * rows * kTokens, window_bytes(rows)}; },
           [&](int task, void* out) {
-            add_product(layer, input, task * rows, (task + 1) * rows, x + task * rows * kTokens, static_cast<float*>(out));
+            add_product(layer, {input}, task * rows, (task + 1) * rows, channels, x + task * rows * kTokens,
+                        static_cast<float*>(out));
           });
     };
     add_rows(block.projection, space_.mixed);
@@ -751,7 +813,7 @@ class Part {
     phase(
         16, [&](int task) { return Target{space_.hidden + task * rows * hidden_row, rows * hidden_row}; },
         [&](int task, void* out) {
-          widen(block, normalised(block.mlp_norm, block.up.bytes), task * rows, (task + 1) * rows, static_cast<uint8_t*>(out));
+          widen(block, {normalised(block.mlp_norm, block.up.bytes)}, task * rows, (task + 1) * rows, static_cast<uint8_t*>(out), 0);
         });
     add_rows(block.down, space_.hidden);
   }
@@ -773,7 +835,7 @@ class Part {
             normalise(scratch_.wide, 4 * channels, merging.norm, merging.reduction.bytes, scratch_.hidden);
             ready = index;
           }
-          multiply(merging.reduction, scratch_.hidden, begin, begin + rows, [&](int n, const Floats(&value)[4][kVectors]) {
+          multiply(merging.reduction, {scratch_.hidden}, begin, begin + rows, [&](int, int n, const Floats(&value)[4][kVectors]) {
             store_input(false, static_cast<uint8_t*>(out), n - begin, value);
           });
         });
@@ -825,7 +887,10 @@ class Part {
 };
 
 static void sum_bytes(const Linear& layer, const uint8_t* input, int32_t* sums) {
-  sum_products(layer, input, 0, layer.outputs, [&](int n, const Ints(&sum)[4][kVectors]) {
+#if CLAPRT_AMX
+  const Tiles tiles;
+#endif
+  sum_products(layer, {input}, 0, layer.outputs, [&](int, int n, const Ints(&sum)[4][kVectors]) {
     for (int r = 0; r < 4; ++r)
       for (int v = 0; v < kVectors; ++v) store_ints(sums + (n + r) * kTokens + 16 * v, sum[r][v]);
   });
@@ -839,5 +904,8 @@ static void gelu_of(const float (&table)[3][kSegments], const float* x, float* y
 
 static void run(void* workspace, int worker) {
   const Arithmetic arithmetic;
+#if CLAPRT_AMX
+  const Tiles tiles;
+#endif
   Part(*static_cast<Workspace*>(workspace), worker).run();
 }

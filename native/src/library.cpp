@@ -74,12 +74,14 @@ class Call {
     const size_t square = static_cast<size_t>(kTokens) * kTokens * sizeof(float);
     for (int worker = 0; worker < threads; ++worker) {
       Scratch& scratch = space_.scratch[worker];
-      plan(scratch.normalised, 8 * window);
-      plan(scratch.mixed, 8 * window);
-      plan(scratch.hidden, 32 * window);
-      for (float** rows : {&scratch.query, &scratch.key, &scratch.value, &scratch.scores, &scratch.weights}) plan(*rows, square);
+      // kMostTogether windows of the third stage take most
+      plan(scratch.normalised, 16 * window);
+      plan(scratch.mixed, 16 * window);
+      plan(scratch.hidden, 64 * window);
+      for (float** rows : {&scratch.query, &scratch.key, &scratch.value}) plan(*rows, kMostTogether * square);
+      for (float** rows : {&scratch.scores, &scratch.weights}) plan(*rows, square);
       plan(scratch.wide, 16 * window + square);
-      plan(scratch.own, 4 * window + square * 2);
+      plan(scratch.own, 16 * window + square * 2);
     }
     arena_.allocate();
     for (const Place& place : places) *place.pointer = arena_.at<void>(place.offset);
@@ -135,9 +137,21 @@ int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* star
                       int32_t* sums) {
   using namespace claprt;
   const InstructionSet* chosen = available_set(set);
-  if (chosen == nullptr || inputs < 4 || inputs % 4 != 0 || outputs < 4 || outputs % 4 != 0) return CLAPRT_BAD_CALL;
-  chosen->sum_bytes(Linear{inputs, outputs, true, start, nullptr, weight}, input, sums);
-  return CLAPRT_OK;
+  if (chosen == nullptr || inputs < 4 || inputs % 4 != 0 || outputs < kBlockRows || outputs % kBlockRows != 0) return CLAPRT_BAD_CALL;
+  try {
+    // blocks of inputs are read whole, as from a tower's memory
+    const size_t tokens = static_cast<size_t>(inputs) * kTokens, block = static_cast<size_t>(kBlockQuads) * 4 * kTokens;
+    std::vector<uint8_t> whole;
+    if (tokens % block != 0) {
+      whole.assign(input, input + tokens);
+      whole.resize((tokens + block - 1) / block * block, 255);
+      input = whole.data();
+    }
+    chosen->sum_bytes(Linear{inputs, outputs, true, start, nullptr, weight}, input, sums);
+    return CLAPRT_OK;
+  } catch (const std::bad_alloc&) {
+    return CLAPRT_NO_MEMORY;
+  }
 }
 
 int claprt_native_gelu(const char* set, const float* x, float* y, int count) {

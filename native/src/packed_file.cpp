@@ -56,8 +56,13 @@ class Reader {
     Linear layer{inputs, outputs, facts[0] == 1, nullptr, nullptr, nullptr};
     if (layer.bytes) layer.start = take<int32_t>(outputs);
     layer.scale = take<float>(outputs);
-    const uint64_t weights = static_cast<uint64_t>(inputs) * outputs;
-    layer.weight = layer.bytes ? static_cast<const void*>(take<int8_t>(weights)) : take<float>(weights);
+    if (layer.bytes) {
+      if (outputs % kBlockRows != 0) fail("a layer in bytes has outputs that are not multiples of 16");
+      const uint64_t blocks = (static_cast<uint64_t>(inputs) + 4 * kBlockQuads - 1) / (4 * kBlockQuads);
+      layer.weight = take<int8_t>(blocks * 4 * kBlockQuads * outputs);
+    } else {
+      layer.weight = take<float>(static_cast<uint64_t>(inputs) * outputs);
+    }
     return layer;
   }
 

@@ -11,11 +11,19 @@
 #endif
 #endif
 
+#if defined(CLAPRT_HAS_AMX)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace claprt {
 
 extern const InstructionSet k_scalar;
 #if defined(CLAPRT_X86)
 extern const InstructionSet k_avx512_vnni, k_avx512_bf16;
+#endif
+#if defined(CLAPRT_HAS_AMX)
+extern const InstructionSet k_amx;
 #endif
 
 namespace {
@@ -51,8 +59,21 @@ uint64_t kept_state() {
 }
 
 struct Features {
-  bool vnni = false, bf16 = false;
+  bool vnni = false, bf16 = false, amx = false;
 };
+
+#if defined(CLAPRT_HAS_AMX)
+// Whether tiles are of 16 rows of 64 bytes, and Linux lets this process use them, which must be asked for once: it keeps 8 KB
+// more for each thread that does. Processes that are forked inherit the permission.
+bool may_use_tiles() {
+  constexpr uint64_t kTileState = 3 << 17;
+  constexpr long kAskForState = 0x1023, kTileData = 18;
+  if ((kept_state() & kTileState) != kTileState || cpuid(0, 0).a < 0x1d) return false;
+  const Registers palette = cpuid(0x1d, 1);
+  if (palette.a >> 16 != 1024 || palette.b != (8u << 16 | 64) || (palette.c & 0xffff) != 16) return false;
+  return syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
+}
+#endif
 
 Features features() {
   Features found;
@@ -63,6 +84,10 @@ Features features() {
   const bool avx512 = bit(seventh.b, 16) && bit(seventh.b, 17) && bit(seventh.b, 30) && bit(seventh.b, 31);  // F DQ BW VL
   found.vnni = avx512 && bit(seventh.c, 11);
   found.bf16 = found.vnni && seventh.a >= 1 && bit(cpuid(7, 1).a, 5);
+#if defined(CLAPRT_HAS_AMX)
+  const bool amx = bit(seventh.d, 22) && bit(seventh.d, 24) && bit(seventh.d, 25);  // BF16 TILE INT8
+  found.amx = found.bf16 && amx && may_use_tiles();
+#endif
   return found;
 }
 #endif
@@ -75,6 +100,9 @@ struct Available {
   Available() {
 #if defined(CLAPRT_X86)
     const Features found = features();
+#if defined(CLAPRT_HAS_AMX)
+    if (found.amx) sets[count++] = &k_amx;
+#endif
     if (found.bf16) sets[count++] = &k_avx512_bf16;
     if (found.vnni) sets[count++] = &k_avx512_vnni;
 #endif

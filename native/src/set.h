@@ -15,6 +15,10 @@
 #include "team.h"
 #include "tower.h"
 
+#if !defined(CLAPRT_AMX)
+#define CLAPRT_AMX 0
+#endif
+
 #if defined(CLAPRT_UNROLL)
 #elif defined(__clang__)
 #define CLAPRT_UNROLL _Pragma("clang loop unroll(full)")

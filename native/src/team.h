@@ -43,6 +43,8 @@ class Team {
   };
   Member member(int worker) const;
 
+  int threads() const { return threads_; }
+
   // All of these are for the phase that the member is in.
   static void open(Member& caller);
   static bool wait_until_open(Member& helper);  // false if the phase is over, or the run

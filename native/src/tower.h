@@ -14,12 +14,17 @@ constexpr int kStages = 4;
 constexpr int kPatch = 16;     // pixels of a patch, 4 x 4
 constexpr int kLocalPatch = 48;  // pixels of a patch of a local view, 4 mels x 12 frames
 constexpr int kLocalColumns = 21;  // patches of a local view along time
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr int kMostThreads = 16;
+constexpr int kMostTogether = 4;  // windows of the third stage, which one task may take
 constexpr int kSegments = 32;  // of the table of GELU
 
-// A linear layer. Bytes: weight [outputs / 4][inputs / 4][4][4] int8, start [outputs] int32 with bias and zero point,
-// scale [outputs]. Otherwise weight [outputs / 4][inputs][4] float32 and scale holds the bias [outputs].
+// A block of the weights of a byte layer: what one tile of AMX holds.
+constexpr int kBlockRows = 16;   // outputs
+constexpr int kBlockQuads = 16;  // of four inputs
+
+// A linear layer. Bytes: weight [outputs / 16][inputs / 64][16][64] int8 with zeros after the last input, start [outputs]
+// int32 with bias and zero point, scale [outputs]. Otherwise weight [outputs / 4][inputs][4] float32 and scale holds the bias [outputs].
 struct Linear {
   int inputs, outputs;
   bool bytes;

@@ -48,6 +48,37 @@ CLAPRT_INLINE float sum_of(Floats a) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
+#if CLAPRT_AMX
+CLAPRT_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+// 16 x 16 dwords, whose rows begin `step` dwords apart.
+static void transpose(const float* from, int from_step, float* to, int to_step) {
+  __m512 a[16], b[16];
+  CLAPRT_UNROLL
+  for (int i = 0; i < 16; ++i) a[i] = load(from + i * from_step);
+  CLAPRT_UNROLL
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+  }
+  CLAPRT_UNROLL
+  for (int i = 0; i < 16; i += 4) {
+    a[i] = _mm512_shuffle_ps(b[i], b[i + 2], 0x44);
+    a[i + 1] = _mm512_shuffle_ps(b[i], b[i + 2], 0xee);
+    a[i + 2] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+    a[i + 3] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+  }
+  // now a[4 g + c] has, in each quarter q, column 4 q + c of rows 4 g … 4 g + 3
+  CLAPRT_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    const __m512 even01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88), odd01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
+    const __m512 even23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88), odd23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
+    store(to + c * to_step, _mm512_shuffle_f32x4(even01, even23, 0x88));
+    store(to + (4 + c) * to_step, _mm512_shuffle_f32x4(odd01, odd23, 0x88));
+    store(to + (8 + c) * to_step, _mm512_shuffle_f32x4(even01, even23, 0xdd));
+    store(to + (12 + c) * to_step, _mm512_shuffle_f32x4(odd01, odd23, 0xdd));
+  }
+}
+#endif
 CLAPRT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 CLAPRT_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from claprt.arrays import Array
+from claprt.engines.native.layout import FORMAT, weight_blocks
 
 FRAMES, JOINT, TOKENS = 1001, 64, 64
 SMALLEST_IN_BYTES = 4096
@@ -34,7 +35,7 @@ def packed_tower(  # noqa: PLR0915 - the layout in one piece
             weight = rng.integers(-127, 128, (outputs, inputs), np.int8)
             put(-zero * weight.astype(np.int64).sum(1) + rng.integers(-999, 999, outputs), "<i4")
             put(np.full(outputs, 1 / (40 * 73 * np.sqrt(inputs))), "<f4")
-            put(weight.reshape(outputs // 4, 4, inputs // 4, 4).transpose(0, 2, 1, 3), "i1")
+            put(weight_blocks(weight), "i1")
         else:
             put(rng.normal(0, 0.1, outputs), "<f4")
             put(rng.normal(0, 1 / np.sqrt(inputs), (outputs // 4, inputs, 4)), "<f4")
@@ -78,7 +79,7 @@ def packed_tower(  # noqa: PLR0915 - the layout in one piece
         put(rng.normal(0, 1 / np.sqrt(inputs), (JOINT, inputs)), "<f4")
         put(rng.normal(0, 0.1, JOINT), "<f4")
     out[:128] = struct.pack(
-        "<8sIIQ32s5i4i4i5i", b"CLAPRTNT", 1, 128, len(out), bytes(32),
+        "<8sIIQ32s5i4i4i5i", b"CLAPRTNT", FORMAT, 128, len(out), bytes(32),
         dim, FRAMES, 4 if fused else 1, JOINT, dim // heads, *depths, *(heads << index for index in range(4)), *[0] * 5,
     )  # fmt: skip
     return bytes(out)

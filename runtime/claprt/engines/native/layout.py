@@ -14,13 +14,15 @@ import numpy as np
 from claprt.arrays import Array
 from claprt.engines.native.constants import require
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout."""
 _MAGIC = b"CLAPRTNT"
 _HEADER = struct.Struct("<8sIIQ32s5i4i4i5i")
 HEADER_BYTES = _HEADER.size
 _ALIGNMENT = 64
 _TOKENS = 64
+_BLOCK_OUTPUTS, _BLOCK_INPUTS = 16, 64
+"""Of the blocks that weights in bytes are divided into."""
 _LOWEST_SCORE = -1e4
 """Scores below that are 0 after a softmax as well, and stay within float32 when scores are added to them."""
 
@@ -83,6 +85,15 @@ class Layer:
         return self.scales is not None
 
 
+def weight_blocks(weight: Array) -> Array:
+    """Weights [outputs, inputs] in the order in which they are multiplied: [outputs / 16, blocks, 16, 64], zeros at the end."""
+    outputs, inputs = weight.shape
+    blocks = -(-inputs // _BLOCK_INPUTS)
+    padded = np.zeros((outputs, blocks * _BLOCK_INPUTS), weight.dtype)
+    padded[:, :inputs] = weight
+    return padded.reshape(outputs // _BLOCK_OUTPUTS, _BLOCK_OUTPUTS, blocks, _BLOCK_INPUTS).transpose(0, 2, 1, 3)
+
+
 class Writer:
     """The file as it is written."""
 
@@ -112,15 +123,15 @@ class Writer:
     def put_layer(self, layer: Layer, factor: float = 1.0) -> None:
         """Append a layer whose outputs are multiplied by a factor."""
         outputs, inputs = layer.weight.shape
-        fours = outputs % 4 == 0 and inputs % 4 == 0
-        require(fours, f"a layer has {inputs} inputs and {outputs} outputs, which are not multiples of 4")
+        fours = outputs % (_BLOCK_OUTPUTS if layer.in_bytes else 4) == 0 and inputs % 4 == 0
+        require(fours, f"a layer has {inputs} inputs and {outputs} outputs, which are not multiples of 4 and 16")
         self.put((int(layer.in_bytes), inputs, outputs), "<i4")
         if layer.scales is not None:
             start = layer.bias - layer.input_zero * layer.weight.astype(np.int64).sum(1)
             require(bool(np.abs(start).max() < 1 << 31), "a bias and a zero point exceed 32 bits")
             self.put(start, "<i4")
             self.put(layer.scales * factor, "<f4")
-            self.put(layer.weight.reshape(outputs // 4, 4, inputs // 4, 4).transpose(0, 2, 1, 3), "i1")
+            self.put(weight_blocks(layer.weight), "i1")
         else:
             self.put(layer.bias * factor, "<f4")
             self.put((layer.weight * factor).reshape(outputs // 4, 4, inputs).transpose(0, 2, 1), "<f4")

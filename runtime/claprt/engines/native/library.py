@@ -133,7 +133,7 @@ class NativeLibrary:
 
         Args:
             instruction_set: One of `sets`.
-            weight: int8 [outputs / 4, inputs / 4, 4, 4].
+            weight: int8 [outputs / 16, blocks of 64 inputs, 16, 64], zeros after the last input.
             start: int32 [outputs].
             inputs: uint8 [inputs / 4, 64, 4].
 
