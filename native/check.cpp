@@ -49,7 +49,7 @@ void check_file(const std::vector<uint8_t>& bytes, int alterations) {
   std::normal_distribution<float> level(-40, 15);
   std::vector<float> mels, first;
   const std::vector<uint8_t> longer{1, 0};
-  for (const char* set : {"scalar", "avx512_vnni", "avx512_bf16"}) {
+  for (const char* set : {"scalar", "avx512_vnni", "avx512_bf16", "amx"}) {
     if (std::strstr(claprt_native_sets(), set) == nullptr) continue;
     first.clear();
     for (int threads : {1, 2, 5}) {

@@ -23,33 +23,35 @@ struct Inputs {
 template <class Take>
 CLAPRT_INLINE void sum_products(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
   const int quads = layer.inputs / 4, blocks = (quads + kBlockQuads - 1) / kBlockQuads;
-  for (int window = 0; window < inputs.windows; ++window)
-  for (int n = begin; n < end; n += 4) {
-    Ints sum[4][kVectors];
-    CLAPRT_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      const Ints start = all_ints(layer.start[n + r]);
-      CLAPRT_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = start;
-    }
-    const int32_t* weight = static_cast<const int32_t*>(layer.weight) +
-                            (static_cast<size_t>(n / kBlockRows) * blocks * kBlockRows + n % kBlockRows) * kBlockQuads;
-    const uint8_t* x = inputs.first + window * inputs.step;
-    // one loop over all blocks, since g++ copies the sums at the end of an inner one
-    for (int k = 0; k < quads; ++k, x += 4 * kTokens) {
-      const int in_block = k % kBlockQuads;
-      const int32_t* at = weight + (k - in_block) * kBlockRows + in_block;
-      Ints bytes[kVectors];
-      CLAPRT_UNROLL
-      for (int v = 0; v < kVectors; ++v) bytes[v] = load_ints(x + 64 * v);
-      prefetch_far(weight + (blocks * kBlockQuads + k - in_block) * kBlockRows + in_block / 4 * kBlockQuads);  // of the next 16
+  for (int window = 0; window < inputs.windows; ++window) {
+    for (int n = begin; n < end; n += 4) {
+      Ints sum[4][kVectors];
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
+        const Ints start = all_ints(layer.start[n + r]);
         CLAPRT_UNROLL
-        for (int v = 0; v < kVectors; ++v) dot_bytes(sum[r][v], bytes[v], at[r * kBlockQuads]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = start;
       }
+      const int32_t* weight = static_cast<const int32_t*>(layer.weight) +
+                              (static_cast<size_t>(n / kBlockRows) * blocks * kBlockRows + n % kBlockRows) * kBlockQuads;
+      const uint8_t* x = inputs.first + window * inputs.step;
+      // one loop over all blocks, since g++ copies the sums at the end of an inner one
+      for (int k = 0; k < quads; ++k, x += 4 * kTokens) {
+        const int in_block = k % kBlockQuads;
+        const int32_t* at = weight + (k - in_block) * kBlockRows + in_block;
+        Ints bytes[kVectors];
+        CLAPRT_UNROLL
+        for (int v = 0; v < kVectors; ++v) bytes[v] = load_ints(x + 64 * v);
+        // the same rows of the next 16 outputs
+        prefetch_far(weight + (blocks * kBlockQuads + k - in_block) * kBlockRows + in_block / 4 * kBlockQuads);
+        CLAPRT_UNROLL
+        for (int r = 0; r < 4; ++r) {
+          CLAPRT_UNROLL
+          for (int v = 0; v < kVectors; ++v) dot_bytes(sum[r][v], bytes[v], at[r * kBlockQuads]);
+        }
+      }
+      take(window, n, sum);
     }
-    take(window, n, sum);
   }
 }
 #endif
@@ -71,24 +73,25 @@ CLAPRT_INLINE void multiply_bytes(const Linear& layer, const Inputs& inputs, int
 
 template <class Take>
 CLAPRT_INLINE void multiply_floats(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
-  for (int window = 0; window < inputs.windows; ++window)
-  for (int n = begin; n < end; n += 4) {
-    Floats sum[4][kVectors];
-    CLAPRT_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      CLAPRT_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = all(layer.scale[n + r]);
-    }
-    const float* weight = static_cast<const float*>(layer.weight) + static_cast<size_t>(n) * layer.inputs;
-    const float* x = reinterpret_cast<const float*>(inputs.first + window * inputs.step);
-    for (int k = 0; k < layer.inputs; ++k, x += kTokens, weight += 4) {
+  for (int window = 0; window < inputs.windows; ++window) {
+    for (int n = begin; n < end; n += 4) {
+      Floats sum[4][kVectors];
       CLAPRT_UNROLL
       for (int r = 0; r < 4; ++r) {
         CLAPRT_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(load(x + 16 * v), all(weight[r]), sum[r][v]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = all(layer.scale[n + r]);
       }
+      const float* weight = static_cast<const float*>(layer.weight) + static_cast<size_t>(n) * layer.inputs;
+      const float* x = reinterpret_cast<const float*>(inputs.first + window * inputs.step);
+      for (int k = 0; k < layer.inputs; ++k, x += kTokens, weight += 4) {
+        CLAPRT_UNROLL
+        for (int r = 0; r < 4; ++r) {
+          CLAPRT_UNROLL
+          for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(load(x + 16 * v), all(weight[r]), sum[r][v]);
+        }
+      }
+      take(window, n, sum);
     }
-    take(window, n, sum);
   }
 }
 
@@ -124,7 +127,8 @@ CLAPRT_INLINE void store_input(bool bytes, uint8_t* input, int n, const Floats (
 
 // x[n] + layer(input)[n] for n from begin to end; from and to begin at row `begin`, and may be the same. Windows lie `channels`
 // rows apart.
-static void add_product(const Linear& layer, const Inputs& inputs, int begin, int end, int channels, const float* from, float* to) {
+static void add_product(const Linear& layer, const Inputs& inputs, int begin, int end, int channels, const float* from,
+                        float* to) {
   multiply(layer, inputs, begin, end, [&](int window, int n, const Floats(&value)[4][kVectors]) {
     const size_t row = (static_cast<size_t>(window) * channels + n - begin) * kTokens;
     CLAPRT_UNROLL
@@ -366,8 +370,8 @@ static void attend(const Block& block, const Scratch& scratch, const uint8_t* in
 
 #endif
 
-// Heads from first to last of windows; scores[window] and mixed begin at the first of them, and windows of mixed lie `step` bytes
-// apart.
+// Heads from first to last of windows; scores[window] and mixed begin at the first of them, and windows of mixed lie `step`
+// bytes apart.
 template <int kWidth>
 static void attend_each(const Block& block, const Scratch& scratch, const Inputs& inputs, int first, int last,
                         const float* const* scores, uint8_t* mixed, size_t step) {
@@ -754,8 +758,8 @@ class Part {
     return block.scores + pattern * heads * kTokens * kTokens;
   }
 
-  // Windows that one task takes. Where products are fast, weights that lie beyond the core's own cache are what one waits for:
-  // those of the third stage are then read once for two or four of its windows, if there are not more threads than that.
+  // Windows that one task takes. Where products are fast, one waits for weights that do not fit into the core's own cache:
+  // those of the third stage are then read once for two or four of its windows, if there are few threads.
   int together(int windows) const {
     if (!CLAPRT_AMX || windows != kMostTogether) return 1;
     const int threads = space_.team->threads();
@@ -813,7 +817,8 @@ class Part {
     phase(
         16, [&](int task) { return Target{space_.hidden + task * rows * hidden_row, rows * hidden_row}; },
         [&](int task, void* out) {
-          widen(block, {normalised(block.mlp_norm, block.up.bytes)}, task * rows, (task + 1) * rows, static_cast<uint8_t*>(out), 0);
+          const Inputs inputs{normalised(block.mlp_norm, block.up.bytes)};
+          widen(block, inputs, task * rows, (task + 1) * rows, static_cast<uint8_t*>(out), 0);
         });
     add_rows(block.down, space_.hidden);
   }

@@ -79,7 +79,7 @@ class Call {
       plan(scratch.mixed, 16 * window);
       plan(scratch.hidden, 64 * window);
       for (float** rows : {&scratch.query, &scratch.key, &scratch.value}) plan(*rows, kMostTogether * square);
-      for (float** rows : {&scratch.scores, &scratch.weights}) plan(*rows, square);
+      for (float** rows : {&scratch.scores, &scratch.weights}) plan(*rows, 2 * square);
       plan(scratch.wide, 16 * window + square);
       plan(scratch.own, 16 * window + square * 2);
     }
@@ -137,7 +137,8 @@ int claprt_native_sum(const char* set, const int8_t* weight, const int32_t* star
                       int32_t* sums) {
   using namespace claprt;
   const InstructionSet* chosen = available_set(set);
-  if (chosen == nullptr || inputs < 4 || inputs % 4 != 0 || outputs < kBlockRows || outputs % kBlockRows != 0) return CLAPRT_BAD_CALL;
+  const bool sizes = inputs >= 4 && inputs % 4 == 0 && outputs >= kBlockRows && outputs % kBlockRows == 0;
+  if (chosen == nullptr || !sizes) return CLAPRT_BAD_CALL;
   try {
     // blocks of inputs are read whole, as from a tower's memory
     const size_t tokens = static_cast<size_t>(inputs) * kTokens, block = static_cast<size_t>(kBlockQuads) * 4 * kTokens;

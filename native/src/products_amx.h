@@ -18,11 +18,17 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// Sums of 16 or 32 outputs, which begin at `weight`, and all tokens: sums [outputs][64].
+// What was stored is in memory before tiles are loaded: to g++ a tile's load is not a use of what it loads.
+CLAPRT_INLINE void before_tiles() { asm volatile("" ::: "memory"); }
+
+// Sums of 16 or 32 outputs, whose weights begin at `weight`, and all tokens: sums [outputs][64]. `lines` cache lines from
+// `ahead` are asked for with each pair of tiles.
 template <bool kTwo>
-CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* input, int32_t* sums) {
-  constexpr int kTile = kBlockRows * kBlockQuads * 4, kRow = 4 * kTokens;
-  const int8_t* second = weight + static_cast<size_t>(blocks) * kTile;
+CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* input, int32_t* sums, const int8_t* ahead,
+                             int lines) {
+  constexpr int kRow = 4 * kTokens;
+  const int8_t* second = weight + static_cast<size_t>(blocks) * kBlockBytes;
+  before_tiles();
   for (int v = 0; v < kVectors; v += 2) {
     _tile_zero(0);
     _tile_zero(1);
@@ -30,13 +36,14 @@ CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* in
     if (kTwo) _tile_zero(3);
     const uint8_t* x = input + 64 * v;
     for (int block = 0; block < blocks; ++block, x += kBlockQuads * kRow) {
-      _tile_loadd(4, weight + block * kTile, 64);
+      for (int line = 0; line < lines; ++line, ahead += 64) prefetch_far(ahead);
+      _tile_loadd(4, weight + block * kBlockBytes, 64);
       _tile_loadd(6, x, kRow);
       _tile_dpbsud(0, 4, 6);
       _tile_loadd(7, x + 64, kRow);
       _tile_dpbsud(1, 4, 7);
       if (kTwo) {
-        _tile_loadd(5, second + block * kTile, 64);
+        _tile_loadd(5, second + block * kBlockBytes, 64);
         _tile_dpbsud(2, 5, 6);
         _tile_dpbsud(3, 5, 7);
       }
@@ -49,29 +56,29 @@ CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* in
 }
 
 // Calls take(window, n, sums) for every window and every four outputs n … n + 3 from begin to end with their sums of products
-// [4 outputs][4 vectors]. Weights are read once for all windows.
+// [4 outputs][4 vectors]. Weights are read once for all windows; those of the next outputs are asked for in the meantime.
 template <class Take>
 CLAPRT_INLINE void sum_products(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
-  alignas(64) int32_t sums[2 * kBlockRows * kTokens];
-  const int blocks = (layer.inputs / 4 + kBlockQuads - 1) / kBlockQuads;
-  const int8_t* weight = static_cast<const int8_t*>(layer.weight);
-  for (int n = begin / kBlockRows * kBlockRows; n < end; n += 2 * kBlockRows) {
-    const int8_t* rows = weight + static_cast<size_t>(n) * blocks * kBlockQuads * 4;
-    const int last = n + 2 * kBlockRows < end ? n + 2 * kBlockRows : end;
-    for (int window = 0; window < inputs.windows; ++window) {
+  constexpr int kRows = 2 * kBlockRows;
+  alignas(64) int32_t sums[kRows * kTokens];
+  const int blocks = (layer.inputs / 4 + kBlockQuads - 1) / kBlockQuads, lines = kBlockBytes / 64 / inputs.windows;
+  for (int n = begin / kBlockRows * kBlockRows; n < end; n += kRows) {
+    const int8_t* rows = static_cast<const int8_t*>(layer.weight) + static_cast<size_t>(n) * blocks * 4 * kBlockQuads;
+    const int8_t* ahead = rows + static_cast<size_t>(blocks) * 2 * kBlockBytes;
+    const int last = n + kRows < end ? n + kRows : end;
+    for (int window = 0; window < inputs.windows; ++window, ahead += static_cast<size_t>(blocks) * 2 * lines * 64) {
       const uint8_t* input = inputs.first + window * inputs.step;
       if (n + kBlockRows < end)
-        sum_tiles<true>(rows, blocks, input, sums);
+        sum_tiles<true>(rows, blocks, input, sums, ahead, lines);
       else
-        sum_tiles<false>(rows, blocks, input, sums);
+        sum_tiles<false>(rows, blocks, input, sums, ahead, 0);
       for (int m = n < begin ? begin : n; m < last; m += 4) {
         Ints sum[4][kVectors];
         CLAPRT_UNROLL
         for (int r = 0; r < 4; ++r) {
           const Ints start = all_ints(layer.start[m + r]);
           CLAPRT_UNROLL
-          for (int v = 0; v < kVectors; ++v)
-            sum[r][v] = add_ints(load_ints(sums + (m - n + r) * kTokens + 16 * v), start);
+          for (int v = 0; v < kVectors; ++v) sum[r][v] = add_ints(load_ints(sums + (m - n + r) * kTokens + 16 * v), start);
         }
         take(window, m, sum);
       }

@@ -22,6 +22,7 @@ constexpr int kSegments = 32;  // of the table of GELU
 // A block of the weights of a byte layer: what one tile of AMX holds.
 constexpr int kBlockRows = 16;   // outputs
 constexpr int kBlockQuads = 16;  // of four inputs
+constexpr int kBlockBytes = 4 * kBlockRows * kBlockQuads;
 
 // A linear layer. Bytes: weight [outputs / 16][inputs / 64][16][64] int8 with zeros after the last input, start [outputs]
 // int32 with bias and zero point, scale [outputs]. Otherwise weight [outputs / 4][inputs][4] float32 and scale holds the bias [outputs].

@@ -70,12 +70,12 @@ static void transpose(const float* from, int from_step, float* to, int to_step) 
   // now a[4 g + c] has, in each quarter q, column 4 q + c of rows 4 g … 4 g + 3
   CLAPRT_UNROLL
   for (int c = 0; c < 4; ++c) {
-    const __m512 even01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88), odd01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
-    const __m512 even23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88), odd23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
-    store(to + c * to_step, _mm512_shuffle_f32x4(even01, even23, 0x88));
-    store(to + (4 + c) * to_step, _mm512_shuffle_f32x4(odd01, odd23, 0x88));
-    store(to + (8 + c) * to_step, _mm512_shuffle_f32x4(even01, even23, 0xdd));
-    store(to + (12 + c) * to_step, _mm512_shuffle_f32x4(odd01, odd23, 0xdd));
+    const __m512 even = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88), even2 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88);
+    const __m512 odd = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd), odd2 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
+    store(to + c * to_step, _mm512_shuffle_f32x4(even, even2, 0x88));
+    store(to + (4 + c) * to_step, _mm512_shuffle_f32x4(odd, odd2, 0x88));
+    store(to + (8 + c) * to_step, _mm512_shuffle_f32x4(even, even2, 0xdd));
+    store(to + (12 + c) * to_step, _mm512_shuffle_f32x4(odd, odd2, 0xdd));
   }
 }
 #endif

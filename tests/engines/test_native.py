@@ -26,7 +26,8 @@ from tests.engines.packed_tower import FRAMES, JOINT, log_mels, packed_tower
 pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")
 
 SETS = native_library().sets
-VNNI = "avx512_vnni"
+VNNI, BF16, AMX = "avx512_vnni", "avx512_bf16", "amx"
+needs_amx = pytest.mark.skipif(AMX not in SETS, reason="needs a processor with AMX, and a system that lets it be used")
 needs_vnni = pytest.mark.skipif(VNNI not in SETS, reason="needs a processor with AVX-512 VNNI")
 
 
@@ -83,7 +84,7 @@ def test_gelu(library: NativeLibrary, instruction_set: str) -> None:
 @needs_vnni
 @pytest.mark.parametrize("width", [16, 24, 32, 64])
 def test_the_vector_units_give_the_bits_of_plain_cpp(width: int) -> None:
-    """But for those that compute attention in bfloat16."""
+    """But for those that compute attention in bfloat16: AVX-512 BF16 and AMX."""
     heads = 2 if width <= 24 else 1
     tower = aligned(packed_tower(dim=width * heads, heads=heads, depths=(1, 2, 1, 1), seed=width))
     mels = log_mels(1)
@@ -93,6 +94,56 @@ def test_the_vector_units_give_the_bits_of_plain_cpp(width: int) -> None:
     fastest = vectors(tower, mels)
     assert (fastest * plain).sum() > 0.99  # attention of random weights is sharper than that of trained ones
     assert abs(np.linalg.norm(fastest) - 1) < 1e-6
+
+
+@needs_amx
+@pytest.mark.parametrize("width", [16, 24, 32, 64])
+@pytest.mark.parametrize("fused", [False, True])
+def test_tiles_differ_by_the_rounding_of_attention_alone(width: int, fused: bool) -> None:
+    """Products of bytes have the same bits (above); those of bfloat16 are summed in another order."""
+    heads = 2 if width <= 24 else 1
+    tower = aligned(packed_tower(dim=width * heads, heads=heads, depths=(1, 2, 2, 1), seed=width, fused=fused))
+    mels, longer = log_mels(2, views=4 if fused else 1), np.array([[True], [False]]) if fused else None
+    tiles = vectors(tower, mels, longer, instruction_set=AMX)
+    assert (tiles * vectors(tower, mels, longer, instruction_set=BF16)).sum(1).min() > 0.999
+    for threads in (2, 3, 16):  # which divide the windows otherwise
+        assert np.array_equal(vectors(tower, mels, longer, threads=threads, instruction_set=AMX), tiles)
+
+
+REFUSED = """
+import ctypes, struct, sys
+import numpy as np
+program = b"".join(struct.pack("HBBI", *line) for line in (
+    (0x20, 0, 0, 0),           # the call's number
+    (0x15, 0, 3, 158),         # arch_prctl
+    (0x20, 0, 0, 16),          # its first argument
+    (0x15, 0, 1, 0x1023),      # asking for more registers' state
+    (0x06, 0, 0, 0x00050001),  # is not permitted
+    (0x06, 0, 0, 0x7fff0000),  # all else is
+))
+content = ctypes.create_string_buffer(program, len(program))
+filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(content)))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+assert prctl(38, 1, None, 0, 0) == 0 and prctl(22, 2, ctypes.addressof(filter_), 0, 0) == 0, ctypes.get_errno()
+from claprt.engines.native.library import aligned, native_library
+from tests.engines.packed_tower import JOINT, log_mels, packed_tower
+library, tower = native_library(), aligned(packed_tower(depths=(1, 1, 1, 1)))
+np.save(sys.argv[1], library.run(library.open_tower(tower, 2), log_mels(1), None, JOINT))
+print(*library.sets)
+"""
+
+
+@needs_amx
+def test_a_system_that_refuses_tiles(tmp_path: Path) -> None:
+    """The next instruction set is used, as on a processor without them."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["", *sys.path]))}
+    command = [sys.executable, "-c", REFUSED, tmp_path / "found.npy"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [name for name in SETS if name != AMX]
+    here = vectors(aligned(packed_tower(depths=(1, 1, 1, 1))), log_mels(1), instruction_set=BF16)
+    assert np.array_equal(np.load(tmp_path / "found.npy"), here)
 
 
 @needs_vnni

@@ -293,6 +293,15 @@ def test_the_native_engine_is_the_fastest_where_it_was_judged(manifest: Manifest
     assert choose("native", NATIVE, judged(manifest), precision="int8").provider == "native"  # by name it can be had
 
 
+def test_the_native_engine_is_ahead_of_bf16_with_a_matrix_unit(manifest: Manifest) -> None:
+    machine = dataclasses.replace(AMX, no_native=None)
+    judged_natively = judged(packed(manifest), engines=JUDGED_NATIVELY)
+    choice = choose("auto", machine, judged_natively, precision="auto")
+    assert (choice.provider, choice.precision) == ("native", "int8")
+    without = choose("auto", AMX, judged_natively, precision="auto")
+    assert (without.provider, without.audio) == ("openvino", "bf16")
+
+
 def test_text_beside_the_native_engine_is_onnxruntimes(manifest: Manifest) -> None:
     manifest = packed(manifest)
     loses = judged(manifest, engines=JUDGED_NATIVELY, text_int8=0.5)

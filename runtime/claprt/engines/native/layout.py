@@ -86,7 +86,7 @@ class Layer:
 
 
 def weight_blocks(weight: Array) -> Array:
-    """Weights [outputs, inputs] in the order in which they are multiplied: [outputs / 16, blocks, 16, 64], zeros at the end."""
+    """Weights [outputs, inputs] as they are multiplied: [outputs / 16, inputs / 64, 16, 64], zeros after the last input."""
     outputs, inputs = weight.shape
     blocks = -(-inputs // _BLOCK_INPUTS)
     padded = np.zeros((outputs, blocks * _BLOCK_INPUTS), weight.dtype)
