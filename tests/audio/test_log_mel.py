@@ -92,6 +92,13 @@ def test_blocks_give_what_the_whole_gives(block: int, samples: int) -> None:
     assert np.abs(found - log_mel(waveform, MelSpec())).max() < 1e-4
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 16])
+@pytest.mark.parametrize("samples", [513, 230_399, 230_400, 345_601, 480_000])
+def test_threads_change_nothing(threads: int, samples: int) -> None:
+    waveform = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+    assert np.array_equal(log_mel(waveform, MelSpec(), threads=threads), log_mel(waveform, MelSpec()))
+
+
 def test_filters_of_slaney() -> None:
     """Area one in Hz, and every filter has a bin: librosa warns of empty ones, here there are none."""
     filters = mel_filters(MelSpec())

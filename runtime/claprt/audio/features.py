@@ -63,6 +63,7 @@ def audio_features(
     max_windows: int | None = None,
     progress: Callable[[float], None] | None = None,
     facts: SoundFacts | None = None,
+    threads: int = 1,
 ) -> Iterator[AudioFeatures]:
     """Open a source and compute its features, window by window.
 
@@ -75,6 +76,7 @@ def audio_features(
         max_windows: Largest number of windows; None for any.
         progress: Called with the seconds of each block as it is read.
         facts: Filled in while the source is read.
+        threads: Most of them to compute a log-mel on; more than one where nothing else runs at the same time.
 
     Raises:
         AudioError: If the source cannot be read, or is longer than `max_windows`.
@@ -88,7 +90,7 @@ def audio_features(
     if facts is not None:
         sound = replace(sound, blocks=_with_facts(sound, facts))
     blocks = preprocess_blocks(sound, preprocessing, config.mel.sample_rate)
-    return model_inputs(blocks, config, preprocessing, policy)
+    return model_inputs(blocks, config, preprocessing, policy, threads=threads)
 
 
 def _with_progress(sound: Sound, progress: Callable[[float], None]) -> Iterator[Samples]:
@@ -106,7 +108,7 @@ def _with_facts(sound: Sound, facts: SoundFacts) -> Iterator[Samples]:
 
 
 def model_inputs(
-    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, policy: LongAudioPolicy
+    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, policy: LongAudioPolicy, *, threads: int = 1
 ) -> Iterator[AudioFeatures]:
     """Compute the features of one clip, window by window.
 
@@ -115,15 +117,16 @@ def model_inputs(
         config: Of the checkpoint.
         preprocessing: The same as of the blocks.
         policy: What is done with a clip longer than a window.
+        threads: Most of them to compute a log-mel on.
 
     Raises:
         NonFiniteAudioError: If the power of a log-mel is beyond float32.
     """
     if policy.mode is LongMode.FUSION:
-        yield _fusion_features(blocks, config, preprocessing, policy.seed)
+        yield _fusion_features(blocks, config, preprocessing, policy.seed, threads)
         return
     for start, waveform in audio_windows(blocks, config, policy):
-        mel = log_mel(waveform, config.mel)
+        mel = log_mel(waveform, config.mel, threads=threads)
         yield _unfused_features(mel, config, preprocessing, start / config.mel.sample_rate)
 
 
@@ -134,11 +137,12 @@ def _unfused_features(mel: LogMel, config: AudioConfig, preprocessing: Recipe, s
 
 
 def _fusion_features(
-    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, seed: int | None
+    blocks: Iterator[Waveform], config: AudioConfig, preprocessing: Recipe, seed: int | None, threads: int
 ) -> AudioFeatures:
     head = np.concatenate(list(take_samples(blocks, config.window_samples + 1)))
     if head.size <= config.window_samples:
-        return _unfused_features(log_mel(fit_window(head, config), config.mel), config, preprocessing, 0.0)
+        mel = log_mel(fit_window(head, config), config.mel, threads=threads)
+        return _unfused_features(mel, config, preprocessing, 0.0)
     mel = _check_finite(log_mel_of_blocks(itertools.chain([head], blocks), config.mel))
     if len(mel) == config.frames:  # longer than a window by less than one hop
         return _unfused_features(mel, config, preprocessing, 0.0)

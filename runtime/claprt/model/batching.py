@@ -27,6 +27,7 @@ PARALLEL_AFTER = 32
 def embed_all(
     sources: Iterable[AudioSource],
     read: ReadFeatures,
+    read_alone: ReadFeatures,
     engine: Engine,
     *,
     batch_size: int,
@@ -39,6 +40,7 @@ def embed_all(
     Args:
         sources: Taken one after the other, in the thread that takes the results.
         read: Inputs of the audio tower for a source; raises `AudioError`.
+        read_alone: The same where nothing else runs at the same time, so that all threads may be used.
         engine: Runs the audio tower.
         batch_size: Windows that go through it together.
         fused: Whether the tower takes `is_longer`.
@@ -52,7 +54,7 @@ def embed_all(
     for source in remaining:
         sound = PendingSound()
         waiting.append(sound)
-        features = read_counted(sound, source, read)
+        features = read_counted(sound, source, read_alone)
         for window in features:
             batch.append((sound, window))
             if len(batch) == batch_size:

@@ -17,6 +17,7 @@ from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.folder import Bundle
 from claprt.bundle.manifest import Manifest
 from claprt.engines.engine import Engine
+from claprt.engines.in_process import InProcessEngine
 from claprt.engines.projection import Projection
 from claprt.errors import OptionError, SkippedSourcesWarning
 from claprt.model.batching import embed_all
@@ -177,11 +178,13 @@ class Clap(Loaded):
         """
         self.check_open()
         _, sources = split_sources(sources)
+        threads = self.engine.threads if isinstance(self.engine, InProcessEngine) else 1
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embed_all(
                 sounds,
-                lambda source: self.audio_features(source, sample_rate, progress=progress),
+                lambda source: self._features(source, sample_rate, progress=progress),
+                lambda source: self._features(source, sample_rate, progress=progress, threads=threads),
                 self.engine,
                 batch_size=self.batch_size,
                 fused=self.manifest.audio.fused,
@@ -219,6 +222,16 @@ class Clap(Loaded):
         Raises:
             AudioError: If the source cannot be read, or is longer than `max_windows`.
         """
+        return self._features(source, sample_rate, max_windows, progress)
+
+    def _features(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = None,
+        max_windows: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        threads: int = 1,
+    ) -> Iterator[AudioFeatures]:
         return audio_features(
             source,
             self.manifest.audio,
@@ -227,6 +240,7 @@ class Clap(Loaded):
             sample_rate=sample_rate,
             max_windows=max_windows,
             progress=progress,
+            threads=threads,
         )
 
     def views(
