@@ -27,25 +27,25 @@ PARALLEL_AFTER = 32
 def embed_all(
     sources: Iterable[AudioSource],
     read: ReadFeatures,
-    read_alone: ReadFeatures,
     engine: Engine,
     *,
     batch_size: int,
     fused: bool,
     fingerprint: str,
     dim: int,
+    read_alone: ReadFeatures | None = None,
 ) -> Iterator[EmbeddedSound]:
     """Embed all sources and yield their results in order.
 
     Args:
         sources: Taken one after the other, in the thread that takes the results.
         read: Inputs of the audio tower for a source; raises `AudioError`.
-        read_alone: The same where nothing else runs at the same time, so that all threads may be used.
         engine: Runs the audio tower.
         batch_size: Windows that go through it together.
         fused: Whether the tower takes `is_longer`.
         fingerprint: Of the results.
         dim: Length of a vector.
+        read_alone: The same as `read`, for sounds beside which nothing else runs, so that all threads may be used.
     """
     remaining = iter(sources)
     waiting: deque[PendingSound] = deque()
@@ -54,7 +54,7 @@ def embed_all(
     for source in remaining:
         sound = PendingSound()
         waiting.append(sound)
-        features = read_counted(sound, source, read_alone)
+        features = read_counted(sound, source, read_alone or read)
         for window in features:
             batch.append((sound, window))
             if len(batch) == batch_size:

@@ -184,12 +184,12 @@ class Clap(Loaded):
             return embed_all(
                 sounds,
                 lambda source: self._features(source, sample_rate, progress=progress),
-                lambda source: self._features(source, sample_rate, progress=progress, threads=threads),
                 self.engine,
                 batch_size=self.batch_size,
                 fused=self.manifest.audio.fused,
                 fingerprint=self.fingerprint,
                 dim=self.dim,
+                read_alone=lambda source: self._features(source, sample_rate, progress=progress, threads=threads),
             )
 
         if self.cache is None:
