@@ -82,9 +82,10 @@ def test_silence_is_the_floor() -> None:
     assert np.allclose(log_mel(np.zeros(48_000, np.float32), MelSpec()), -100.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("block", [514, 5_000, 48_000, 300_000])
-@pytest.mark.parametrize("samples", [480_001, 480_480, 700_001])
+@pytest.mark.parametrize("block", [514, 5_000, 48_000, 90_000])
+@pytest.mark.parametrize("samples", [96_001, 96_480, 140_001])
 def test_blocks_give_what_the_whole_gives(block: int, samples: int) -> None:
+    """Of several of the pieces of 60 frames that a waveform is taken in."""
     waveform = SOUNDS["rain"](samples, RATE)
     blocks = [waveform[start : start + block] for start in range(0, samples, block)]
     found = log_mel_of_blocks(blocks, MelSpec())

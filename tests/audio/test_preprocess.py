@@ -109,6 +109,7 @@ def long() -> bytes:
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.seconds
 def test_a_long_sound_is_prepared_as_a_whole_would_be(long: bytes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read twice where its peak is asked for; the samples are the same to the last bit."""
 

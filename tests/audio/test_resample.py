@@ -121,6 +121,7 @@ def seconds_of(rate: int) -> float:
     return min(taken)
 
 
+@pytest.mark.seconds
 def test_an_odd_rate_costs_little_more_than_a_common_one() -> None:
     """2.5 times as much, where weights for each phase took 50 times as much."""
     common = seconds_of(44_100)

@@ -186,6 +186,7 @@ def test_samples_of_any_kind(clap: claprt.Clap, expected: Any, name: str) -> Non
     assert np.array_equal(clap.embed_audio([SAMPLES[name]], RATE)[0], vector)
 
 
+@pytest.mark.seconds
 def test_tensors(clap: claprt.Clap, expected: Any) -> None:
     torch = pytest.importorskip("torch", reason="needs torch")
     tensor = torch.tensor(SOUND)

@@ -290,6 +290,7 @@ def test_files_that_are_no_graph(bundle: Path, tmp_path: Path, seed: int) -> Non
             check_self_contained(path)
 
 
+@pytest.mark.seconds
 def test_graphs_that_are_made_to_be_walked_for_long(tmp_path: Path) -> None:
     nested = b""
     for _ in range(1000):

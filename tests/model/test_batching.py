@@ -137,6 +137,7 @@ def test_a_program_may_end_in_the_middle(bundle: Path) -> None:
     assert done.stdout == b"leaving\n"
 
 
+@pytest.mark.seconds
 def test_callers_of_several_threads(two: claprt.Clap) -> None:
     sounds = waveforms(30)
     expected = two.embed_audio(sounds)

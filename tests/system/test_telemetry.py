@@ -53,6 +53,7 @@ def test_the_kernel_ends_what_would_speak(tmp_path: Path, listening: bool) -> No
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.seconds
 def test_load_and_embed(bundle: Path, tmp_path: Path, provider: str) -> None:
     if provider == "openvino" and not _installed("openvino"):
         pytest.skip("needs OpenVINO: the openvino extra")
@@ -69,6 +70,7 @@ def test_the_same_with_telemetry_allowed_would_be_noticed(bundle: Path, tmp_path
     assert done.returncode != 0 or no_network.left_behind(tmp_path)
 
 
+@pytest.mark.seconds
 def test_serve(bundle: Path, tmp_path: Path) -> None:
     if not _installed("starlette"):
         pytest.skip("needs the service's packages: the serve extra")
@@ -78,6 +80,7 @@ def test_serve(bundle: Path, tmp_path: Path) -> None:
     assert no_network.left_behind(tmp_path) == []
 
 
+@pytest.mark.seconds
 def test_whoever_wants_telemetry_sets_a_variable() -> None:
     program = "import claprt, os, sys; print(os.environ.get('ORT_DISABLE_TELEMETRY'), 'openvino_telemetry' in sys.modules)"
 

@@ -234,6 +234,7 @@ def test_no_bundle_named(labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "Name the folder" in capsys.readouterr().err
 
 
+@pytest.mark.seconds
 def test_calibration_of_a_model(labelled: Path) -> None:
     from claprt.evaluation.dataset import read_dataset
 
