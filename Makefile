@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
 .PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
-.PHONY: dist/native bench.compare bench.quick bench.triton bench.service table.compare table.triton table.service
+.PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.triton table.service
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,7 +124,7 @@ mini.tags: $(VENV)/.complete # calibrates the tags on synthesised mixtures
 	cp build/mini-tags/tagging.json export/claprt_export/mini/weights/
 	cp build/mini-tags/bundle/manifest.json runtime/claprt/mini/
 
-bench: $(if $(TABLE),table,bench).$(or $(WHAT),compare) ## measure WHAT=compare (half an hour), quick, triton or service (TABLE=1: put the result into the documents)
+bench: $(if $(TABLE),table,bench).$(or $(WHAT),compare) ## measure WHAT=compare (half an hour), quick, triton, service or library (TABLE=1: put the result into the documents)
 
 # everything that could be picked instead; TOKENIZER=folder of RoBERTa's
 bench.compare: $(VENV)/.complete $(REFERENCE)/.complete
@@ -141,6 +141,11 @@ bench.triton: $(VENV)/.complete $(TRITON)/.complete | build
 # the service against the same model in process: latency, throughput, memory
 bench.service: $(VENV)/.complete | build
 	$(BIN)/python benchmarks/service.py
+
+# indexing of a library, and searches of a large one
+bench.library: $(VENV)/.complete | build
+	$(BIN)/python benchmarks/library.py --only rate rerun memory partitions
+	$(BIN)/python benchmarks/library_search.py
 
 table.compare: build/bench.json
 	cp build/bench.json $(wildcard build/quality.json) benchmarks/results/
