@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-_PAGES = ("index", "tutorial", "tasks", "search", "inputs", "migrate", "projection", "scores-report")
+_PAGES = ("index", "tutorial", "tasks", "search", "library", "inputs", "migrate", "projection", "scores-report")
 EXAMPLES = ("README.md", *(f"docs/{page}.md" for page in _PAGES))
 """Documents whose Python blocks run, with the small model or a bundle that is called `bundle`."""
 
@@ -36,6 +36,8 @@ def test_examples_run(
     """All Python blocks of a document, one after the other; a block of text behind one is what it prints."""
     if "sklearn" in text_of(name):
         pytest.importorskip("sklearn", reason="needs scikit-learn")
+    if "claprt.library" in text_of(name):
+        pytest.importorskip("pyarrow", reason="needs claprt[library]")
     folder_with_files(tmp_path, bundle, empty=name == "docs/tutorial.md")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLAPRT_BUNDLE", "bundle")

@@ -43,7 +43,7 @@ class ContentClaims:
         """The place of a part that holds the content, as far as is known; None where none does."""
         with self._lock:
             found = self._known.contents.find(short_key(sha256))
-        return None if found is None else int(found["part"])
+        return None if found is None else int(found[1])
 
     def stored(self, contents: Iterable[str], place: int) -> None:
         """Take note that contents are in a part of the library now."""

@@ -13,7 +13,7 @@ from claprt.errors import LibraryError, OptionError
 from claprt.library.claims import ContentClaims
 from claprt.library.embedding import Embedder, Outcome
 from claprt.library.items import UNKNOWN_SIZE, Absent, Item
-from claprt.library.known import FAILED, MISSING, KeyTable, Known, short_key
+from claprt.library.known import FAILED, MISSING, KeyTable, Known, Sound, short_key
 from claprt.library.paths import sound_id
 from claprt.library.progress import Summary
 from claprt.library.sources import Sources
@@ -113,13 +113,13 @@ class Indexer:
     def _is_new(self, path: str, size: int, mtime: float) -> bool:
         """Whether a sound has to be read, as far as size and time say."""
         key = short_key(sound_id(path))
-        found = self._known.sounds.find(key)
+        found = self._known.sound(key)
         return self._options.is_mine(key) and (found is None or not self._is_same(found, size, mtime))
 
-    def _is_same(self, found: np.void, size: int, mtime: float) -> bool:
-        if int(found["state"]) & FAILED and self._options.retry_failures:
+    def _is_same(self, found: Sound, size: int, mtime: float) -> bool:
+        if found.state & FAILED and self._options.retry_failures:
             return False
-        return found["mtime"] == mtime and size in (UNKNOWN_SIZE, int(found["size"]))
+        return found.mtime == mtime and size in (UNKNOWN_SIZE, found.size)
 
     def _new(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass on what is new or changed; count the rest."""
@@ -128,10 +128,10 @@ class Indexer:
             if not self._options.is_mine(key) or self._seen.find(key) is not None:
                 continue
             self.summary.found += 1
-            found = self._known.sounds.find(key)
-            if isinstance(item, Absent) and found is not None and not int(found["state"]) & FAILED:
+            found = self._known.sound(key)
+            if isinstance(item, Absent) and found is not None and not found.state & FAILED:
                 self.summary.found -= 1
-                if not int(found["state"]) & MISSING:
+                if not found.state & MISSING:
                     self.summary.vanished += 1
                     self._changes.add((key, np.nan, True))
                 self._seen.add((key,))
@@ -141,12 +141,12 @@ class Indexer:
                 yield item
                 continue
             self.summary.unchanged += 1
-            self.summary.failed_before += bool(int(found["state"]) & FAILED)
+            self.summary.failed_before += bool(found.state & FAILED)
             self._unmark(key, found)
             self._tell()
 
-    def _unmark(self, key: int, found: np.void, mtime: float = np.nan) -> None:
-        was_missing = bool(int(found["state"]) & MISSING)
+    def _unmark(self, key: int, found: Sound, mtime: float = np.nan) -> None:
+        was_missing = bool(found.state & MISSING)
         self.summary.returned += was_missing
         if was_missing or not np.isnan(mtime):
             self._changes.add((key, mtime, False))
@@ -154,9 +154,9 @@ class Indexer:
     def _take(self, outcome: Outcome) -> None:
         """Put an outcome into the unit, or have it wait for another."""
         key = short_key(sound_id(outcome.path))
-        found = self._known.sounds.find(key)
+        found = self._known.sound(key)
         if outcome.item is not None:
-            if found is not None and not int(found["state"]) & FAILED and found["digest"] == short_key(outcome.sha256):
+            if found is not None and not found.state & FAILED and found.digest == short_key(outcome.sha256):
                 self.summary.touched += 1
                 self._unmark(key, found, outcome.mtime)
                 return
@@ -174,9 +174,9 @@ class Indexer:
         self.summary.sound_s += outcome.duration_s or 0.0
         self._add(outcome)
         for waiting in self._claims.waiting.pop(outcome.sha256, []):
-            self._copy(waiting, self._known.sounds.find(short_key(sound_id(waiting.path))))
+            self._copy(waiting, self._known.sound(short_key(sound_id(waiting.path))))
 
-    def _copy(self, sound: Outcome, found: np.void | None) -> None:
+    def _copy(self, sound: Outcome, found: Sound | None) -> None:
         """Give a sound the vectors of its content, wherever they are."""
         units = (self._unit, self._writing.unit)
         owner = next((one for unit in units if unit and (one := unit.by_content.get(sound.sha256))), None)
@@ -207,10 +207,10 @@ class Indexer:
         self._unit.add(sound, self._store.manifest.rows)
         self.summary.rows += self._unit.rows - before
 
-    def _replace(self, outcome: Outcome, found: np.void | None) -> None:
+    def _replace(self, outcome: Outcome, found: Sound | None) -> None:
         """Have the rows or the failure go that the sound had before."""
         if found is not None:
-            self._unit.replaced[int(found["part"])].add(sound_id(outcome.path))
+            self._unit.replaced[found.part].add(sound_id(outcome.path))
 
     def _flush(self) -> None:
         unit, self._unit = self._unit, Unit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,20 @@ SOUND = np.dtype([
     ("key", "u8"), ("size", "i8"), ("mtime", "f8"), ("digest", "u8"), ("part", "i4"), ("state", "u1"),
 ])  # fmt: skip
 """A sound: the first 64 bits of its id and of its sha256, and which part holds its rows."""
+
+
+class Sound(NamedTuple):
+    """A record of `SOUND`."""
+
+    key: int
+    size: int
+    mtime: float
+    digest: int
+    part: int
+    """Its place in `Known.parts`."""
+    state: int
+
+
 CONTENT = np.dtype([("key", "u8"), ("part", "i4")])
 """A content: the first 64 bits of its sha256, and a part that holds its vectors."""
 
@@ -62,15 +76,15 @@ class KeyTable:
     def __len__(self) -> int:
         return sum(len(keys) for keys, _ in self._runs) + len(self._pending)
 
-    def find(self, key: int) -> Any:
+    def find(self, key: int) -> tuple[Any, ...] | None:
         """The record of a key, or None."""
         if (found := self._pending.get(key)) is not None:
-            return np.array([found], self._dtype)[0]
+            return found
         wanted = np.uint64(key)
         for keys, records in reversed(self._runs):
             at = int(keys.searchsorted(wanted))
             if at < len(keys) and keys[at] == wanted:
-                return records[at]
+                return records[at].item()
         return None
 
     def add(self, record: tuple[Any, ...]) -> None:
@@ -149,6 +163,11 @@ class Known:
             contents["key"], contents["part"] = records["digest"], place
             self.contents.extend(contents)
         self.sounds.extend(records)
+
+    def sound(self, key: int) -> Sound | None:
+        """What is known of a sound, by the first 64 bits of its id."""
+        found = self.sounds.find(key)
+        return None if found is None else Sound(*found)
 
     def place_of(self, part: Part) -> int:
         """The place of a part in `parts`, which a new part gets."""

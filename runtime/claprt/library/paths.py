@@ -22,7 +22,11 @@ def stored_path(path: str) -> str:
         >>> stored_path("/sounds/dog.wav"), stored_path("/sounds/d\udcf6g.wav")
         ('/sounds/dog.wav', 'file:///sounds/d%F6g.wav')
     """
-    absolute = os.path.abspath(path)  # noqa: PTH100 - links keep their names
+    return stored_form(os.path.abspath(path))  # noqa: PTH100 - links keep their names
+
+
+def stored_form(absolute: str) -> str:
+    """`stored_path` of a path that is absolute and has no `..` in it."""
     try:
         absolute.encode()
     except UnicodeEncodeError:

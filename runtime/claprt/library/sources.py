@@ -15,7 +15,7 @@ from claprt.audio.files.folders import sounds_in
 from claprt.errors import AudioError, AudioNotFoundError, ClaprtError, LibraryError, OptionError
 from claprt.library.archives import TABLES, TARS, Wanted, table_sounds, tar_sounds
 from claprt.library.items import Absent, Item, LocalFile
-from claprt.library.paths import INSIDE, local_path, stored_path
+from claprt.library.paths import INSIDE, local_path, stored_form, stored_path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -110,7 +110,7 @@ class Sources:
                     stat = entry.stat()
                 except OSError:  # it has gone since
                     continue
-                yield LocalFile(stored_path(entry.path), stat.st_size, stat.st_mtime, entry.path)
+                yield LocalFile(stored_form(entry.path), stat.st_size, stat.st_mtime, entry.path)
         elif os.path.exists(name) or not _is_pattern(name):  # noqa: PTH110
             yield from self._file(name, wanted)
         else:
