@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import pytest
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioDecodeError, ProviderError
-from claprt.model import batching
+from claprt.model import batching, parallel
 from claprt.model.results import mean_pool
 
 RATE = 48_000
@@ -121,7 +121,7 @@ def test_nobody_is_far_ahead(two: claprt.Clap) -> None:
 
 _LEFT = """
 import sys, numpy as np, claprt
-from claprt.model import batching
+from claprt.model import batching, parallel
 batching.PARALLEL_AFTER = 4
 clap = claprt.load(sys.argv[1], threads=2, batch_size=2)
 results = clap.iter_audio(np.ones(48_000, np.float32) * n for n in range(1, 10**6))
@@ -155,3 +155,58 @@ def test_one_thread_needs_no_second_engine(bundle: Path) -> None:
     clap = claprt.load(bundle, threads=1)
     assert clap.engine.batch_engine() is clap.engine
     assert clap.engine.max_concurrency == 1
+
+
+class Card:
+    """An engine that says it is a GPU: counts the rows of its calls, one at a time, and takes a moment for each."""
+
+    provider, precision, max_concurrency = "cuda", "fp32", 1
+
+    def __init__(self, engine: Any, fails_at: int = -1) -> None:
+        self._engine, self._fails_at = engine, fails_at
+        self.rows: list[int] = []
+        self.busy = 0
+
+    def batch_engine(self) -> Card:
+        return self
+
+    def audio(self, log_mels: Any, is_longer: Any) -> Any:
+        self.busy += 1
+        assert self.busy == 1
+        time.sleep(0.01)
+        self.rows.append(len(log_mels))
+        if len(self.rows) == self._fails_at:
+            self.busy -= 1
+            raise ProviderError("the card is gone")
+        vectors = self._engine.audio(log_mels, is_longer)
+        self.busy -= 1
+        return vectors
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+@pytest.mark.seconds
+def test_a_gpu_gets_batches_and_every_core_reads_for_it(two: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "default_threads", lambda: 3)
+    sounds = waveforms(60)
+    expected = two.embed_audio(sounds)
+    card = Card(two.engine)
+    two.engine = cast("Any", card)
+    found: list[Any] = []
+    seen: set[str] = set()
+    for result in two.iter_audio(sounds):
+        seen.update(workers())
+        found.append(result.vector)
+    assert np.abs(np.stack(found) - expected).max() < 1e-6
+    assert seen == {"claprt-read-0", "claprt-read-1", "claprt-read-2", "claprt-call-0"}
+    assert sum(card.rows) == 60
+    assert 1 < max(card.rows[3:]) <= two.batch_size
+    assert not workers()
+
+
+def test_a_gpu_that_fails_ends_the_run_with_its_error(two: claprt.Clap) -> None:
+    two.engine = cast("Any", Card(two.engine, fails_at=4))
+    with pytest.raises(ProviderError, match="the card is gone"):
+        two.embed_audio(waveforms(40))
+    assert not workers()

@@ -22,8 +22,8 @@ from claprt.engines.engine import validate_feeds, vectors_fault
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Hardware, cpu_features, default_threads, nvidia_cards, nvidia_gpus, trim_heap
 from claprt.engines.onnxruntime_session import Runner, ort_providers
-from claprt.engines.open_session import ON_CPU, open_session
-from claprt.engines.providers import AUTO, ORT_NAMES, Provider, provider_of
+from claprt.engines.open_session import open_session
+from claprt.engines.providers import AUTO, ON_CPU, ORT_NAMES, Provider, provider_of
 from claprt.errors import (
     ClosedError,
     FallbackWarning,

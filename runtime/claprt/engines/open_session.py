@@ -9,11 +9,10 @@ from claprt.bundle.graphs import NATIVE_FILE, GraphInfo, Precision, Stage
 from claprt.engines.choice import Choice
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.onnxruntime_session import Load, OrtSession, ProviderOptions, Runner, preload_gpu_libraries
-from claprt.engines.providers import ORT_NAMES, Provider, provider_of
+from claprt.engines.providers import ON_CPU, ORT_NAMES, Provider, provider_of
 from claprt.engines.tensorrt import engine_cache_options, probe_feeds, profile_options, shape_profile
 from claprt.errors import ProviderUnavailableError
 
-ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO, Provider.NATIVE})
 _MAX_BATCH = 64
 
 

@@ -26,6 +26,10 @@ class Provider(StrEnum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
+ON_CPU = frozenset({Provider.CPU, Provider.OPENVINO, Provider.NATIVE})
+"""Providers on which many sounds run side by side, one in a call."""
+ON_GPU = frozenset(Provider) - ON_CPU
+"""Providers on which many sounds run in batches."""
 ORT_NAMES: Mapping[Provider, str] = MappingProxyType(
     {
         Provider.CPU: "CPUExecutionProvider",

@@ -19,7 +19,6 @@ from claprt.audio.sound import AudioSource
 from claprt.engines.engine import Engine
 from claprt.errors import AudioError, ProviderError
 from claprt.library.items import Item
-from claprt.model.batching import embed_all
 from claprt.model.clap import Clap
 from claprt.model.parallel import ParallelPipeline
 from claprt.model.results import EmbeddedSound
@@ -159,13 +158,7 @@ class LocalEmbedder:
         def read(work: Any) -> Iterator[AudioFeatures]:
             return self._read(work, claims)
 
-        if engine.max_concurrency == 1 and clap.provider in _IN_BATCHES:
-            for sound in embed_all(
-                sources(), read, engine, batch_size=clap.batch_size, fused=fused, fingerprint=fingerprint, dim=dim
-            ):
-                yield works.popleft().outcome(sound)
-            return
-        with ParallelPipeline(engine, fused) as pipeline:
+        with ParallelPipeline(engine, fused, batch_size=clap.batch_size) as pipeline:
             for pending in pipeline.results(sources(), read):
                 work = works.popleft()
                 try:
@@ -209,9 +202,6 @@ class LocalEmbedder:
             yield
         finally:
             self.timings.add(read_s=time.perf_counter() - began)
-
-
-_IN_BATCHES = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
 
 
 class _TimedEngine:

@@ -17,7 +17,7 @@ from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource
 from claprt.engines.engine import Engine
 from claprt.errors import ArrayError
-from claprt.model.parallel import ParallelPipeline, PendingSound, ReadFeatures, read_counted, stack_features
+from claprt.model.parallel import ParallelPipeline, PendingSound, ReadFeatures, is_parallel, read_counted, stack_features
 from claprt.model.results import EmbeddedSound
 
 PARALLEL_AFTER = 32
@@ -60,8 +60,8 @@ def embed_all(
             if len(batch) == batch_size:
                 run += _run(engine, batch, fused)
                 batch = []
-                if run >= PARALLEL_AFTER and (parallel := engine.batch_engine()).max_concurrency > 1:
-                    with ParallelPipeline(parallel, fused) as pipeline:
+                if run >= PARALLEL_AFTER and is_parallel(parallel := engine.batch_engine()):
+                    with ParallelPipeline(parallel, fused, batch_size=batch_size) as pipeline:
                         pipeline.adopt(waiting, features)
                         for done in pipeline.results(remaining, read):
                             yield done.result(fingerprint, dim)

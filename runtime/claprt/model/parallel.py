@@ -1,13 +1,14 @@
 """Embedding many sounds in parallel, in order, with bounded memory.
 
-Readers decode, resample and compute log-mels, and as many callers as the engine runs concurrently send single windows
-through the audio tower. Windows wait in a bounded queue, so a reader is never far ahead of the tower, nor of whoever takes
-the results.
+Readers decode, resample and compute log-mels, and as many callers as the engine runs concurrently send windows through the
+audio tower: single ones on the CPU, batches of those that wait on a GPU. Windows wait in a bounded queue, so a reader is
+never far ahead of the tower, nor of whoever takes the results.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import queue
 import threading
@@ -23,9 +24,14 @@ from claprt.arrays import Embedding, IsLonger, LogMels
 from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource, source_name
 from claprt.engines.engine import Engine
+from claprt.engines.hardware import default_threads
+from claprt.engines.providers import ON_GPU
 from claprt.errors import AudioError
 from claprt.model.results import EmbeddedSound, join_windows
 
+_MAX_READERS = 4
+"""Threads that read for a GPU. On 16 cores a log-mel took 6.4 ms alone, 2.2 ms with four threads, and 3.9 ms with 16, which
+wait for the interpreter (benchmarks/LOG.md)."""
 ReadFeatures = Callable[[AudioSource], Iterator[AudioFeatures]]
 """Inputs of the audio tower for a source, window by window; raises `AudioError`."""
 
@@ -79,6 +85,16 @@ def stack_features(windows: Sequence[AudioFeatures], fused: bool) -> tuple[LogMe
     return log_mels, np.array([[one.is_longer] for one in windows]) if fused else None
 
 
+def runs_batches(engine: Engine) -> bool:
+    """Whether many sounds are run in batches, one call at a time, while all cores read: on a GPU."""
+    return engine.provider in ON_GPU and engine.max_concurrency == 1
+
+
+def is_parallel(engine: Engine) -> bool:
+    """Whether `ParallelPipeline` does more with an engine than one call after the other."""
+    return engine.max_concurrency > 1 or runs_batches(engine)
+
+
 class ParallelPipeline:
     """Threads that read and run sounds; leaving the block ends them.
 
@@ -86,15 +102,24 @@ class ParallelPipeline:
     Python stopped them inside the code of a runtime, the process would abort.
     """
 
-    def __init__(self, engine: Engine, fused: bool) -> None:
+    def __init__(self, engine: Engine, fused: bool, *, batch_size: int = 1) -> None:
+        """Take what runs the audio tower.
+
+        Args:
+            engine: Of `batch_engine`.
+            fused: Whether the tower takes `is_longer`.
+            batch_size: Most windows in a call on a GPU, where all cores read; on the CPU each call has one window.
+        """
         self._engine, self._fused = engine, fused
         callers = engine.max_concurrency
-        readers = max(1, callers // 3)  # reading a sound takes up to a third of the time that the tower takes for it
-        self._ahead = 4 * callers + 2 * readers
+        self._batch_size = batch_size if runs_batches(engine) else 1
+        # reading a sound takes up to a third of the time that the tower takes for it on the CPU
+        readers = max(1, callers // 3) if self._batch_size == 1 else min(default_threads(), _MAX_READERS)
+        self._ahead = 4 * callers * self._batch_size + 2 * readers
         self._unread: queue.SimpleQueue[tuple[Iterator[AudioFeatures], Future[list[Future[Embedding]]]]] = (
             queue.SimpleQueue()
         )
-        self._views: queue.Queue[tuple[AudioFeatures, Future[Embedding]]] = queue.Queue(2 * callers)
+        self._views: queue.Queue[tuple[AudioFeatures, Future[Embedding]]] = queue.Queue(2 * callers * self._batch_size)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=f"claprt-{work.__name__.strip('_')}-{n}", daemon=True)
@@ -168,17 +193,30 @@ class ParallelPipeline:
             futures.append(future)
         return futures
 
+    def _next_batch(self) -> list[tuple[AudioFeatures, Future[Embedding]]]:
+        """What waits, up to a batch; empty after a moment without any."""
+        batch: list[tuple[AudioFeatures, Future[Embedding]]] = []
+        with contextlib.suppress(queue.Empty):
+            batch.append(self._views.get(timeout=0.1))
+            while len(batch) < self._batch_size:
+                batch.append(self._views.get_nowait())
+        return batch
+
     def _call(self) -> None:
         """Send windows through the tower until the block is left."""
         while not self._stop.is_set():
-            try:
-                view, future = self._views.get(timeout=0.1)
-            except queue.Empty:
+            batch = self._next_batch()
+            if not batch:
                 continue
+            views, futures = zip(*batch, strict=True)
             try:
-                future.set_result(self._engine.audio(*stack_features([view], self._fused))[0])
+                vectors = self._engine.audio(*stack_features(views, self._fused))
             except Exception as error:  # noqa: BLE001 - raised again in the thread that takes the results
-                future.set_exception(error)
+                for future in futures:
+                    future.set_exception(error)
+                continue
+            for future, vector in zip(futures, vectors, strict=True):
+                future.set_result(vector)
 
 
 _running: weakref.WeakSet[ParallelPipeline] = weakref.WeakSet()

@@ -9,7 +9,7 @@ from typing import Any, cast
 from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource
 from claprt.bundle.fingerprint import fingerprint_of
-from claprt.engines.open_session import ON_CPU
+from claprt.engines.providers import ON_CPU
 from claprt.evaluation.scores.protocols.preparing import Prepared, features, prepared
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.evaluation.scores.provenance import Provenance, provenance_of

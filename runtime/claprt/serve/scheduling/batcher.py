@@ -20,6 +20,7 @@ from claprt.arrays import Embeddings
 from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import source_name
 from claprt.bundle.graphs import Stage
+from claprt.engines.providers import ON_CPU
 from claprt.errors import ClaprtError, ProviderError
 from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
@@ -35,9 +36,6 @@ from claprt.serve.scheduling.readers import Cancelled, Readers, ReadTask
 from claprt.text.tokenizer import Pace
 
 T = TypeVar("T")
-
-_ON_CPU = ("cpu", "openvino", "native")
-"""Providers whose runs use all cores of this machine: one at a time, since two at once would both take longer."""
 _TEXT_RUN_S = 0.007
 """Target duration of a run of the text tower, for which audio of another client may wait."""
 _TEXTS_PER_STEP = 32
@@ -61,7 +59,7 @@ class Batcher:
         self._on_batch = on_batch
         self._change = threading.Condition(threading.RLock())
         self._unfinished: set[Future[Any]] = set()
-        on_cpu = clap.provider in _ON_CPU
+        on_cpu = clap.provider in ON_CPU  # runs take turns with reading: both use all cores
         cores = FairLock() if on_cpu else contextlib.nullcontext()
         self._tower = AudioTower(self._change, self._run_windows, cores)
         self._readers = Readers(self._change, self._tower.has_room, lambda: on_cpu and self._tower.queued > 0)
