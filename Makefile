@@ -60,9 +60,13 @@ $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-referen
 	    --no-deps torchaudio
 	touch $@
 
-demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, rank and compare sounds (and FILES="…"), check the latency
-	$(BIN)/python examples/demo.py --bundle $(BUNDLE) $(FILES)
+demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, compare and search sounds (and FILES="…"), check the latency
+	rm -rf build/demo
+	$(BIN)/python examples/demo.py --bundle $(BUNDLE) --save build/demo/sounds $(FILES)
 	$(BIN)/claprt latency --bundle $(BUNDLE) || echo "(a missed target does not end the demonstration)"
+	$(BIN)/claprt index build/demo/sounds runtime/claprt/samples $(FILES) --bundle $(BUNDLE) --out build/demo/library
+	$(BIN)/claprt search build/demo/library "a dog barking" -k 3
+	$(BIN)/claprt search build/demo/library "someone walking" -k 3
 
 export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=build/bundles/VARIANT (PRECISION=fp32,int8,bf16)
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) $(if $(PRECISION),--precision $(PRECISION)) --out $(BUNDLE) --force

@@ -1,6 +1,6 @@
 """Says what sounds are, ranks them by a description, and compares them: sounds computed on the spot, and any files given.
 
-python examples/demo.py [--bundle FOLDER] [FILE …]
+python examples/demo.py [--bundle FOLDER] [--save FOLDER] [FILE …]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 import claprt
 from claprt_export.synthesis.classes import synthesise
@@ -29,6 +30,7 @@ def main() -> None:
     """Runs the demonstration."""
     parser = argparse.ArgumentParser(description="Say what sounds are, rank them and compare them.")
     parser.add_argument("--bundle", help="bundle to use (the small model that ships with claprt)")
+    parser.add_argument("--save", type=Path, help="folder for the synthesised sounds, as WAV files")
     parser.add_argument("files", nargs="*", help="sound files to look at as well")
     options = parser.parse_args()
 
@@ -40,6 +42,10 @@ def main() -> None:
     names = [f"synthesised {kind}" for kind in KINDS]
     sounds = [synthesise(kind, np.random.default_rng(zlib.crc32(kind.encode())), SECONDS)
               for kind in KINDS]  # fmt: skip
+    if options.save is not None:
+        options.save.mkdir(parents=True, exist_ok=True)
+        for kind, sound in zip(KINDS, sounds, strict=True):
+            soundfile.write(options.save / f"{kind}.wav", sound, RATE, subtype="FLOAT")
     started = time.perf_counter()
     results = claprt.classify(sounds, labels=LABELS, model=clap, top_k=3, sample_rate=RATE)
     took = (time.perf_counter() - started) / len(sounds)
