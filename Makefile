@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
 .PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
-.PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.triton table.service
+.PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.library table.triton table.service
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -155,6 +155,10 @@ table.compare: build/bench.json
 	cp build/bench.json $(wildcard build/quality.json) benchmarks/results/
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python benchmarks/picture.py
+
+table.library: build/library-search.json
+	cp build/library-search.json $(wildcard build/near-duplicates.json) benchmarks/results/
+	$(PYTHON) benchmarks/table.py
 
 table.triton table.service: table.%: build/%.json
 	cp build/$*.json benchmarks/results/$*.json

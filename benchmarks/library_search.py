@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -205,13 +206,16 @@ def main() -> None:
     parser.add_argument("--start-rows", type=int, default=100_000, help="of the library whose search begins a process")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "libraries", help="where the libraries are made")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "library-search.json")
-    parser.add_argument("--only", nargs="*", default=list(MEASUREMENTS), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--only", nargs="*", default=list(MEASUREMENTS), help="some of them; others stay as they are in FILE"
+    )
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(MEASUREMENTS[options.one[0]](Path(options.one[1]))))
         return
-    results: dict[str, Any] = {"rows": options.rows, "dim": DIM, "machine": processor(), "cores": 2}
+    results: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    results |= {"rows": options.rows, "start rows": options.start_rows, "machine": processor(), "cores": os.cpu_count()}
     for name in options.only:
         rows = options.start_rows if name == "process start" else options.rows
         folder = options.folder / f"{rows}.lib"

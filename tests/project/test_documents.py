@@ -24,7 +24,18 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-_PAGES = ("index", "tutorial", "tasks", "search", "library", "inputs", "migrate", "projection", "scores-report")
+_PAGES = (
+    "index",
+    "tutorial",
+    "tasks",
+    "search",
+    "library",
+    "library-search",
+    "inputs",
+    "migrate",
+    "projection",
+    "scores-report",
+)
 EXAMPLES = ("README.md", *(f"docs/{page}.md" for page in _PAGES))
 """Documents whose Python blocks run, with the small model or a bundle that is called `bundle`."""
 

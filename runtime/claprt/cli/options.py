@@ -81,7 +81,7 @@ def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "la
     """Add what decides how sounds are prepared; `preprocess` is the default of that option."""
     sound = command.add_argument_group("sounds")
     sound.add_argument(
-        "--preprocess", default=preprocess, choices=list(RECIPES), help="whose vectors to reproduce (%(default)s)"
+        "--preprocess", default=preprocess, choices=list(RECIPES), help=f"whose vectors to reproduce ({preprocess})"
     )
     sound.add_argument(
         "--long", choices=list(map(str, LongMode)), help="what to do with clips over 10 s (fusion if fused, else windows)"

@@ -30,15 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-class _Default(str):
-    """A default value, told from the same one that was given."""
-
-    __slots__ = ()
-
-
-_PREPROCESS = _Default("kromosynth")
 _PORT = 32051
+_PREPROCESS = "kromosynth"
 _TOKEN_VARIABLE = "CLAPRT_TOKEN"
 _OF_LIBRARY = ("bundle", "preprocess", "precision", "long", "seed")
 """Options that a library states."""
@@ -68,7 +61,7 @@ def add(commands: Any) -> None:
     same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle")
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's name for --provider")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, preprocess=None)
 
 
 def _add_service(service: Any) -> None:
@@ -238,6 +231,7 @@ def _library(options: argparse.Namespace) -> Library | None:
     if options.library is None:
         if options.allow_audio:
             raise OptionError("--allow-audio is about the sounds of a library; name one (--library LIBRARY).")
+        options.preprocess = options.preprocess or _PREPROCESS
         return None
     from claprt.library.library import open_library
 
@@ -245,7 +239,7 @@ def _library(options: argparse.Namespace) -> Library | None:
     made_by = library.manifest.model
     stated = {"hop": made_by.hop_s, **{name: getattr(made_by, name) for name in _OF_LIBRARY}}
     for name, value in stated.items():
-        if getattr(options, name) is None or isinstance(getattr(options, name), _Default):
+        if getattr(options, name) is None:
             setattr(options, name, value)
     return library
 
