@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import claprt
+from claprt.cli import main
 from claprt.errors import OptionError
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
@@ -46,11 +47,15 @@ def exact(library: Library, seed: int, k: int = 10) -> list[Hit]:
     return library.search(vector=query(seed), k=k, exact=True)
 
 
-def test_an_index_finds_what_the_exact_search_finds(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_finds_what_the_exact_search_finds(
+    library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     info = library.build_index(replace(OPTIONS, recall=0.9))  # vectors without any structure are the hardest
     assert 0.9 <= info.recall["sounds"] <= 1
     assert info.probes < info.centres
     assert read_info(library.folder / "index") == info
+    assert main(["library", "info", str(library.folder)]) == 0
+    assert f"2,000 rows, recall@10 {info.recall['sounds']:.4f} of sounds" in capsys.readouterr().out
     assert library.index == info
     shares: list[float] = []
     with monkeypatch.context() as patch:

@@ -170,6 +170,19 @@ def test_a_damaged_part_is_left_out_until_it_is_whole(make_store: MakeStore) -> 
     check(claprt.open_library(store.folder))
 
 
+def test_a_library_that_cannot_be_written_is_searched_from_the_cache_folder(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    store = make_store(["/a", "/b"])
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != store.folder)
+    check(claprt.open_library(store.folder))
+    assert not (store.folder / "index").exists()
+    assert len(list((cache / "libraries").glob("*/state.json"))) == 1
+    monkeypatch.undo()
+    check(claprt.open_library(store.folder))
+    assert (store.folder / "index").exists()
+
+
 def test_files_that_cannot_be_written(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(["/a"])
 

@@ -62,10 +62,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from claprt.library.library import open_library
     from claprt.library.maintenance import describe
     from claprt.library.store import Store
 
     facts = describe(Store(Path(options.library)), verify=options.verify)
+    index = open_library(options.library).index
+    if index is not None:
+        found = ", ".join(f"{share:.4f} of {kind}" for kind, share in index.recall.items())
+        facts["approximate index"] = f"{index.rows:,} rows, recall@10 {found}"
     if options.json:
         print(json.dumps(facts))
     else:

@@ -74,6 +74,7 @@ def open_library_of(options: argparse.Namespace) -> Library:
         provider=options.provider,
         threads=options.threads,
         fallback=options.fallback,
+        memory_mb=getattr(options, "memory", 1000),
     )
 
 

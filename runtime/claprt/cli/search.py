@@ -59,6 +59,13 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--missing", action="store_true", help="find sounds too that have vanished since")
     command.add_argument("--windows", action="store_true", help=f"show the {_SHOWN_WINDOWS} best windows of each sound")
+    command.add_argument(
+        "--memory",
+        type=float,
+        default=1000,
+        metavar="MB",
+        help="bound on what stays in memory of the searched file (%(default)s)",
+    )
     command.add_argument("--json", action="store_true", help="a JSON list of hits, best first")
     command.add_argument("--export", metavar="TARGET", help="write the hits to a playlist, a table or a folder")
     command.add_argument("--copy", action="store_true", help="copy sounds to the folder instead of linking to them")

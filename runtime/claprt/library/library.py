@@ -16,7 +16,7 @@ from claprt.library.manifest import LibraryManifest
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.hits import Hit
 from claprt.library.search.query import Query
-from claprt.library.search.searcher import Request, Searcher
+from claprt.library.search.searcher import Request, Searcher, SearchOptions
 from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
 
@@ -33,19 +33,27 @@ _TRIES = 5
 class Library:
     """A library of sounds on disk, as `open_library` returns it. Reading needs no model."""
 
-    def __init__(self, store: Store, bundle: str | os.PathLike[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        searching: SearchOptions | None = None,
+        **options: Any,
+    ) -> None:
         """Wrap a store; `open_library` does it from a path.
 
         Args:
             store: The library's files.
             bundle: The model, where it is not to be loaded from where the manifest says.
+            searching: How it is searched.
             options: Further arguments of `claprt.load`, such as `provider` and `threads`.
         """
         self.store = store
         self._bundle = bundle
         self._options = options
         self._model: Clap | None = None
-        self.searcher = Searcher(store)
+        self.searcher = Searcher(store, searching)
         """What `search` uses."""
 
     @property
@@ -331,6 +339,7 @@ def open_library(
     provider: str = "auto",
     threads: int | None = None,
     fallback: bool = False,
+    memory_mb: float = 1000,
 ) -> Library:
     """Open a library of sounds that `claprt index` has made. The model is loaded when it is first needed.
 
@@ -338,8 +347,10 @@ def open_library(
         path: Its folder.
         bundle: The model, where it is not to be loaded from where the library says; its fingerprint must be the library's.
         provider: What the model runs on; see `claprt.load`.
-        threads: CPU threads of the model.
+        threads: CPU threads of the model, and of searches.
         fallback: Whether the CPU is used where the provider is not available.
+        memory_mb: Bound on what an exact search keeps in memory of the file that it reads, 512 bytes for each row of 512
+            numbers. A larger file is given back block by block, and read again from the system's cache by the next search.
 
     Raises:
         LibraryNotFoundError: If there is no library.
@@ -348,4 +359,5 @@ def open_library(
         MissingDependencyError: If pyarrow is not installed.
     """
     arrow()
-    return Library(Store(Path(path)), bundle, provider=provider, threads=threads, fallback=fallback)
+    searching = SearchOptions(threads=threads, memory_mb=memory_mb)
+    return Library(Store(Path(path)), bundle, searching=searching, provider=provider, threads=threads, fallback=fallback)

@@ -32,7 +32,8 @@ from claprt.system.atomic import atomic_file
 from claprt.system.locks import waiting_lock
 
 FORMAT = 1
-_STATE, _LOCK, _FACTS = "state.json", ".lock", "facts"
+STATE = "state.json"
+_LOCK, _FACTS = ".lock", "facts"
 KINDS = ("vectors", "codes", "rows")
 """The large files, which hold all parts one after the other."""
 _CHUNK = 1 << 24
@@ -110,7 +111,7 @@ class DerivedFiles:
         Raises:
             OSError: If it cannot be written.
         """
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with waiting_lock(self.folder / _LOCK, lambda: None):
             yield
 
@@ -143,7 +144,7 @@ class DerivedFiles:
 
     def _read(self) -> State | None:
         try:
-            state = msgspec.json.decode((self.folder / _STATE).read_bytes(), type=State)
+            state = msgspec.json.decode((self.folder / STATE).read_bytes(), type=State)
         except (OSError, msgspec.MsgspecError):
             return None
         mine, its = self._empty, (state.format, state.fingerprint, state.dim, state.dtype)
@@ -272,7 +273,7 @@ class DerivedFiles:
             self._write_facts(stored, derive_part(self.store.read(stored), self._empty.dtype))
 
     def _write(self, state: State) -> None:
-        with atomic_file(self.folder / _STATE) as new, new.open("wb") as file:
+        with atomic_file(self.folder / STATE) as new, new.open("wb") as file:
             file.write(msgspec.json.encode(state))
             file.flush()
             os.fsync(file.fileno())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +17,7 @@ from claprt.arrays import Embedding, Embeddings
 from claprt.engines.hardware import default_threads
 from claprt.errors import LibraryWriteError, OptionError
 from claprt.library.schema import WHOLE_SOUND, arrow
-from claprt.library.search.derived import DerivedFiles
+from claprt.library.search.derived import STATE, DerivedFiles
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.filters import Filter
 from claprt.library.search.hits import Hit
@@ -24,6 +27,7 @@ from claprt.library.search.snapshot import Snapshot
 from claprt.library.store import PartGoneError, Store
 from claprt.model.clap import Clap
 from claprt.model.results import mean_pool
+from claprt.system.cache_folder import default_cache_folder
 from claprt.validation import whole_number
 
 if TYPE_CHECKING:
@@ -71,7 +75,7 @@ class Searcher:
         """Read nothing yet."""
         self.store = store
         self.options = options or SearchOptions()
-        self._files = DerivedFiles(store, store.folder / FOLDER)
+        self._files = DerivedFiles(store, derived_folder(store.folder))
         self._snapshot: Snapshot | None = None
         self._approximate: ApproximateIndex | None = None
         self._lock = threading.Lock()
@@ -293,6 +297,14 @@ class _SoundsById:
         kinds = [facts["window"] for facts in snapshot.facts_of(rows, ["window"])]
         own = [row for row, window in zip(rows, kinds, strict=True) if window == WHOLE_SOUND]
         return mean_pool(snapshot.read_vectors(np.array(own or rows, np.int64)))
+
+
+def derived_folder(library: Path) -> Path:
+    """Where what searches derive lies: in the library, or in the cache folder if it cannot be written and has none."""
+    inside, cache = library / FOLDER, default_cache_folder()
+    if os.access(library, os.W_OK) or (inside / STATE).exists() or cache is None:
+        return inside
+    return cache / "libraries" / hashlib.sha256(os.fsencode(library.resolve())).hexdigest()[:16]
 
 
 def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
