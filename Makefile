@@ -58,6 +58,9 @@ $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-referen
 	# torchaudio's compiled part does not load beside a CPU build of torch; its Python part is all that is needed
 	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-reference.txt \
 	    --no-deps torchaudio
+	# programs that score generated sound, for tests/parity/test_scores.py, without the other models that they can load
+	$(REFERENCE)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+	    fadtk==1.1.0 kadtk==1.1.0 frechet-audio-distance==0.3.4 julius==0.2.8 hypy-utils==1.0.29 pyloudnorm==0.2.0
 	touch $@
 
 demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, compare and search sounds (and FILES="…"), check the latency

@@ -300,6 +300,7 @@ def tables() -> dict[str, str]:
         "service": service_table(service),
         "soak": soak_table(_read("soak")),
         "service: another": service_table(_read("service-another")),
+        "protocols": scores_table(_read("scores")),
         "tensorrt-rtx": tensorrt_rtx_table(_read("tensorrt-rtx")),
         "gpu": gpu_table(_read("gpu")),
         "library-search": library_search_table(_read("library-search")),
@@ -348,6 +349,33 @@ def near_duplicates_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"The nearest *other* recording has {nearest}: {above}. {clips}"])
 
 
+def scores_table(results: dict[str, Any]) -> str:
+    """The protocols of scores, with what they give for the same sounds."""
+    lines = [
+        "| protocol | follows | resampling | levels | sounds over 10 s | CLAP score | FAD |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in results["protocols"].items():
+        levels = [
+            *([f"peak to {row['peak_db']:g} dB"] if row["peak_db"] is not None else []),
+            *(["16-bit file"] if row["wav16"] else []),
+            *(["16 bits"] if row["int16"] else []),
+        ]
+        stored = "" if row["storage"] == "float32" else f"; stored as {row['storage']}"
+        spans = [_span(row["scores"], 3), _span(row["distances"], 3)]
+        facts = [row["original"], row["resampling"], ", ".join(levels) or "as they are", row["long"] + stored, *spans]
+        lines.append(f"| `{name}` | {' | '.join(facts)} |")
+    return "\n".join(lines)
+
+
+def _span(values: list[float], digits: int) -> str:
+    """Smallest and largest value; a dash where there is none."""
+    if not values:
+        return "–"
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def soak_table(results: dict[str, Any]) -> str:
     """What came of a long run under faults."""
     faults, memory = results["faults"], results["memory_mb"]
@@ -393,7 +421,17 @@ def main() -> int:
         ROOT / "README.md",
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("parity", "mini", "performance", "triton", "scores", "serve", "tensorrt", "library-search")
+            for name in (
+                "parity",
+                "mini",
+                "performance",
+                "triton",
+                "scores",
+                "scores-report",
+                "serve",
+                "tensorrt",
+                "library-search",
+            )
         ),
     ):
         document = path.read_text(encoding="utf-8")

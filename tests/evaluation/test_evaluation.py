@@ -143,6 +143,22 @@ def test_retrieval_by_hand() -> None:
     assert (far.recall[10], far.map10) == (0, 0)
 
 
+def test_retrieval_as_laion_numbers_it() -> None:
+    """Five captions at the ranks 9, 8, 7, 6, 0 (from 0), in this order: 1/10 + 2/9 + 3/8 + 4/7 + 5/1, by 5."""
+    cosines = -np.arange(12, dtype=np.float32)[None]
+    right = np.zeros((1, 12), bool)
+    cosines = cosines[:, [9, 8, 7, 6, 0, 1, 2, 3, 4, 5, 10, 11]]
+    right[0, :5] = True
+    laion = retrieval(cosines, right, "laion")
+    assert laion.map10 == pytest.approx((1 / 10 + 2 / 9 + 3 / 8 + 4 / 7 + 5) / 5)
+    assert laion.map10 > 1
+    assert retrieval(cosines, right).map10 == pytest.approx((1 + 2 / 7 + 3 / 8 + 4 / 9 + 5 / 10) / 5)
+    one = np.eye(12, dtype=bool)[[3]]
+    assert retrieval(cosines, one, "laion").map10 == retrieval(cosines, one).map10 == pytest.approx(1 / 7)
+    with pytest.raises(OptionError, match="convention='dcase' is not known"):
+        retrieval(cosines, right, "dcase")
+
+
 def test_evaluate_is_embedding_and_ranking(clap: claprt.Clap, sounds: Path) -> None:
     dataset = read_dataset(sounds)
     result = evaluate(clap, dataset, templates=["{}", "the sound of {}"])

@@ -288,13 +288,14 @@ def test_a_sound_with_several_captions_is_embedded_once(
     clap: claprt.Clap, sounds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    features = claprt.Clap.audio_features
+    embed = claprt.Clap.iter_audio
 
-    def counted(clap: claprt.Clap, source: Any, *rest: Any, **options: Any) -> Any:
-        asked.append(source)
-        return features(clap, source, *rest, **options)
+    def counted(clap: claprt.Clap, sources: Any, *rest: Any, **options: Any) -> Any:
+        listed = list(sources)
+        asked.extend(listed)
+        return embed(clap, listed, *rest, **options)
 
-    monkeypatch.setattr(claprt.Clap, "audio_features", counted)
+    monkeypatch.setattr(claprt.Clap, "iter_audio", counted)
     path = sounds / "rain0.wav"
     found = claprt.score([(path, "rain"), (sounds / "tone0.wav", "a tone"), (path, "water")], model=clap)
     assert len(asked) == 2

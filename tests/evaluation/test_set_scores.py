@@ -168,6 +168,25 @@ def test_sets_that_cannot_be(clap: claprt.Clap, folders: tuple[Path, Path], tmp_
         claprt.score([("a.wav", "a")], reference=reference, candidate=candidate)  # pyright: ignore[reportCallIssue,reportArgumentType]
 
 
+@pytest.mark.parametrize("rows", ["windows", "sounds"])
+def test_libraries(clap: claprt.Clap, bundle: Path, folders: tuple[Path, Path], tmp_path: Path, rows: str) -> None:
+    """Their vectors are scored as they are, whatever a library keeps of a sound."""
+    pytest.importorskip("pyarrow", reason="needs the extra library")
+    for folder in folders:
+        out = tmp_path / folder.name
+        assert main(["index", str(folder), "--out", str(out), "--rows", rows, "--bundle", str(bundle), "-q"]) == 0
+    reference, candidate = (tmp_path / folder.name for folder in folders)
+    whole = claprt.score(reference=folders[0], candidate=folders[1], metric="fad,kad", model=clap)
+    found = claprt.score(reference=reference, candidate=candidate, metric="fad,kad", model=clap)
+    assert found["fad"] == pytest.approx(whole["fad"], rel=1e-5)
+    assert found["kad"] == pytest.approx(whole["kad"], rel=1e-4)
+    assert sorted(Path(item.path).name for item in found.items) == sorted(path.name for path in files(folders[1]))
+    with pytest.raises(FingerprintError, match="holds vectors of tiny"):
+        claprt.score(reference=reference, candidate=candidate, model="mini")
+    with pytest.raises(OptionError, match="not those of protocol laion"):
+        claprt.score(reference=reference, candidate=candidate, model=clap, protocol="laion")
+
+
 def test_metrics_by_name() -> None:
     assert metrics_of("kad, FAD,prdc") == ("fad", "kad", "precision-recall-density-coverage")
     assert metrics_of(["fad_inf"]) == ("fad-inf",)

@@ -14,6 +14,7 @@ from claprt.cli.words import add_word_options, given_words
 from claprt.errors import OptionError
 from claprt.evaluation.dataset import read_dataset
 from claprt.evaluation.zero_shot import (
+    CONVENTIONS,
     DEFAULT_TEMPLATE,
     Evaluation,
     Retrieval,
@@ -49,6 +50,10 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--template", action="append", metavar="TEXT", help=f"sentence with {{}}; may be repeated ({DEFAULT_TEMPLATE!r})"
     )
+    command.add_argument(
+        "--convention", default="claprt", choices=list(CONVENTIONS),
+        help="laion: audio-to-text mAP@10 as LAION's evaluation numbers it (%(default)s)",
+    )  # fmt: skip
     command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
     command.add_argument("--confusion", type=Path, metavar="FILE", help="write the confusion matrix as a picture (.png)")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all figures as JSON")
@@ -84,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         dataset,
         labels=given_words(options),
         templates=options.template or [DEFAULT_TEMPLATE],
+        convention=options.convention,
         progress=partial(file_progress, quiet=options.quiet),
     )
     if result.trained_on is not None:
@@ -126,5 +132,6 @@ def _classes(scored: ZeroShot) -> list[str]:
 
 
 def _retrieval(found: Retrieval) -> str:
+    named = "" if found.convention == "claprt" else f" ({found.convention}'s convention)"
     shares = "   ".join(f"R@{k} {share:.4f}" for k, share in found.recall.items())
-    return f"{found.queries} queries: {shares}   mAP@10 {found.map10:.4f}"
+    return f"{found.queries} queries: {shares}   mAP@10 {found.map10:.4f}{named}"

@@ -49,7 +49,9 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
     )
     command.add_argument("--pairs", type=Path, metavar="FILE", help="CSV or JSONL with path and text")
-    command.add_argument("--reference", type=Path, metavar="FOLDER|NPZ", help="sounds, or statistics that were saved")
+    command.add_argument(
+        "--reference", type=Path, metavar="FOLDER|NPZ", help="sounds, a library of them, or saved statistics"
+    )
     command.add_argument("--candidate", type=Path, metavar="FOLDER", help="sounds to hold against the reference")
     command.add_argument(
         "--metric", default="fad", metavar="NAMES", help=f"{', '.join(METRICS)}; with commas (%(default)s)"

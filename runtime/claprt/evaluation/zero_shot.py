@@ -25,6 +25,9 @@ from claprt.tasks.labels import apply_template, validate_labels
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The sentence that LAION's published figures are of."""
 
+CONVENTIONS = ("claprt", "laion")
+"""How the mean average precision of audio-to-text retrieval is computed; see `retrieval`."""
+
 Report = Callable[[Iterable[Any], int], Iterable[Any]]
 """Wraps an iterable of known length, to show progress."""
 
@@ -82,11 +85,13 @@ class Retrieval:
     recall: Mapping[int, float]
     """R@k: share of queries with a right candidate among the first k."""
     map10: float
-    """Mean average precision of the first ten."""
+    """Mean average precision of the first ten, by the convention."""
+    convention: str = "claprt"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"queries": self.queries, **{f"R@{k}": share for k, share in self.recall.items()}, "mAP@10": self.map10}
+        recall = {f"R@{k}": share for k, share in self.recall.items()}
+        return {"queries": self.queries, **recall, "mAP@10": self.map10, "convention": self.convention}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,7 @@ def evaluate(
     *,
     labels: Sequence[str] = (),
     templates: Sequence[str] = (DEFAULT_TEMPLATE,),
+    convention: str = "claprt",
     progress: Report = no_progress,
 ) -> Evaluation:
     """Embeds a dataset and scores it.
@@ -136,13 +142,15 @@ def evaluate(
         dataset: What `read_dataset` gave.
         labels: The classes to choose among; by default those of the dataset. All of the dataset's must be among them.
         templates: Sentences with `{}` for the label; each is scored by itself.
+        convention: Of retrieval: `claprt`, or `laion` for figures that can be held against LAION's; see `retrieval`.
         progress: Shows progress over the sounds.
 
     Raises:
         DatasetError: If a sound's class is not among the labels.
         AudioError: If a sound cannot be embedded.
-        OptionError: If a template has no `{}`.
+        OptionError: If a template has no `{}`, or the convention is not known.
     """
+    check_convention(convention)
     names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
     strange = sorted(set(dataset.labels) - set(names)) if labels else []
     if strange:
@@ -159,7 +167,10 @@ def evaluate(
     if captions:
         cosines = np.einsum("td,ad->ta", clap.embed_text(captions), vectors[captioned])
         right = owner[:, None] == np.arange(len(captioned))
-        towards_audio, towards_text = retrieval(cosines, right), retrieval(cosines.T, right.T)
+        towards_audio, towards_text = (
+            retrieval(cosines, right, convention),
+            retrieval(cosines.T, right.T, convention),
+        )
     return Evaluation(
         dataset=dataset.name,
         sounds=len(dataset.items),
@@ -214,17 +225,55 @@ def zero_shot(
     )
 
 
-def retrieval(cosines: NDArray[np.float32], right: NDArray[np.bool_]) -> Retrieval:
-    """Scores a ranking: `cosines` and which candidates are `right`, both [queries, candidates]."""
-    ranked = np.take_along_axis(right, np.argsort(-cosines, axis=1, kind="stable"), axis=1)
-    first = ranked[:, :10]
-    precision = np.cumsum(first, axis=1) / np.arange(1, first.shape[1] + 1)
-    possible = np.minimum(right.sum(1), 10)
+def retrieval(cosines: NDArray[np.float32], right: NDArray[np.bool_], convention: str = "claprt") -> Retrieval:
+    """Score a ranking.
+
+    In LAION's evaluation, the right candidates of a query are numbered in the order of the candidates rather than of their
+    ranks, and their number is not limited to ten: `sum(i / rank_i)` over those that rank among the first ten, divided by
+    the number of right candidates. For queries with one right candidate that is the average precision; otherwise it is
+    larger or smaller, and may be above 1. Published audio-to-text figures are of that kind.
+
+    Args:
+        cosines: [queries, candidates] float32.
+        right: Which candidates are right, [queries, candidates] bool.
+        convention: `claprt` for the average precision, `laion` for LAION's number.
+
+    Raises:
+        OptionError: If the convention is not known.
+    """
+    check_convention(convention)
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    ranked = np.take_along_axis(right, order, axis=1)
+    if convention == "laion":
+        map10 = float(np.mean([_laion_precision(row, these) for row, these in zip(order, right, strict=True)]))
+    else:
+        first = ranked[:, :10]
+        precision = np.cumsum(first, axis=1) / np.arange(1, first.shape[1] + 1)
+        possible = np.minimum(right.sum(1), 10)
+        map10 = float(((precision * first).sum(1) / np.maximum(possible, 1)).mean())
     return Retrieval(
         queries=len(cosines),
         recall={k: float(ranked[:, :k].any(1).mean()) for k in (1, 5, 10)},
-        map10=float(((precision * first).sum(1) / np.maximum(possible, 1)).mean()),
+        map10=map10,
+        convention=convention,
     )
+
+
+def _laion_precision(order: NDArray[np.int64], right: NDArray[np.bool_]) -> float:
+    """LAION's number for one query: candidates by rank [candidates], and which are right [candidates]."""
+    ranks = np.argsort(order)[right]
+    found = ranks[ranks < 10]
+    return float((np.arange(1, found.size + 1) / (found + 1)).sum()) / max(int(right.sum()), 1)
+
+
+def check_convention(convention: str) -> None:
+    """Check the name of a convention.
+
+    Raises:
+        OptionError: If it is not known.
+    """
+    if convention not in CONVENTIONS:
+        raise OptionError(f"convention={convention!r} is not known; choose one of {', '.join(CONVENTIONS)}.")
 
 
 PICTURES = (".png", ".svg", ".pdf")

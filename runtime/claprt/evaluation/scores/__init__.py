@@ -5,6 +5,7 @@ streaming        `update`, `compute`, `reset`
 of_pairs         embed and score pairs
 of_sets          read, embed and compare sets
 pairs_file       pairs of a sound and a text, from CSV or JSON lines
+library_sets     the vectors of a library as a set
 statistics_file  statistics of a set, in fadtk's layout
 protocols        the steps of published programs
 embedding        vectors of sounds under a protocol

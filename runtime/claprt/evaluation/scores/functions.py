@@ -63,8 +63,8 @@ def score(
     Args:
         pairs: A CSV or JSONL file with the columns `path` and `text`, or sounds with their texts. A relative path in a file
             is looked for in the file's folder, then in the working folder.
-        reference: In place of pairs: a folder of sounds, sounds, or statistics that were saved (.npz).
-        candidate: A folder of sounds, or sounds.
+        reference: In place of pairs: a folder of sounds, a library of them, sounds, or statistics that were saved (.npz).
+        candidate: A folder of sounds, a library, or sounds.
         metric: Of sets: one or more of `fad`, `fad-inf`, `kad` and `precision-recall-density-coverage`.
         model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
         protocol: Whose steps lead from a sound to its vector (docs/scores-report.md); by default those of `embed_audio`.

@@ -17,6 +17,7 @@ from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, 
 from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
 from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
 from claprt.evaluation.scores.intervals import CONFIDENCE
+from claprt.evaluation.scores.library_sets import is_library, vectors_of_library
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.evaluation.scores.set_scores import SetScores, SoundSet, compare
 from claprt.evaluation.scores.statistics_file import read_statistics
@@ -25,7 +26,7 @@ from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
 
 SoundsOrStatistics: TypeAlias = "str | os.PathLike[str] | Iterable[AudioSource]"
-"""A folder of sounds, an .npz file of statistics, or sounds."""
+"""A folder of sounds, a library, an .npz file of statistics, or sounds."""
 
 
 def score_sets(
@@ -90,6 +91,9 @@ def read_sets(
         if isinstance(where, str | os.PathLike) and Path(where).suffix.lower() == ".npz" and Path(where).is_file():
             gaussian = read_statistics(Path(where), provenance_under(clap, protocol, seed))
             found.append(SoundSet(name=str(where), gaussian=gaussian, vectors=None))
+        elif isinstance(where, str | os.PathLike) and is_library(Path(where)):
+            names, rows = vectors_of_library(clap, Path(where), protocol)
+            found.append(in_order(str(where), rows, names))
         else:
             found.append(_sources(called, where))
     sources = [source for part in found if isinstance(part, tuple) for source in part[1]]
@@ -118,7 +122,7 @@ def _sources(called: str, where: SoundsOrStatistics) -> tuple[str, list[AudioSou
     folder = Path(where)
     if not folder.is_dir():
         there = "a file that is neither a folder nor .npz" if folder.exists() else "not there"
-        raise DatasetError(f"{called} {folder} is {there}; name a folder of sounds, or statistics (.npz).")
+        raise DatasetError(f"{called} {folder} is {there}; name a folder of sounds, a library, or statistics (.npz).")
     files = sorted(entry.path for entry in sounds_in(str(folder)))
     if not files:
         raise DatasetError(f"{called} {folder} is a folder without sound files.")
