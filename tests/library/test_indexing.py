@@ -159,6 +159,15 @@ def test_a_second_run_embeds_only_what_is_new_or_changed(
     assert len(after) == 9
 
 
+def test_a_run_without_anything_new_loads_no_model(folder: Path, out: Path, bundle: Path) -> None:
+    with claprt.load(bundle) as clap:
+        run(folder, out=out, clap=clap)
+    with claprt.load(bundle, lazy=True) as clap:
+        assert run(folder, out=out, clap=clap).unchanged == 5
+        assert vars(clap.engine)["_runners"] == {}
+        assert vars(clap.engine)["_batch_engine"] is None
+
+
 def test_a_touched_sound_is_hashed_and_not_embedded(
     folder: Path, out: Path, clap: claprt.Clap, engine: CountedEngine
 ) -> None:

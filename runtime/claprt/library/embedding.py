@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -145,6 +146,10 @@ class LocalEmbedder:
 
     def run(self, items: Iterator[Item], claims: Claims) -> Iterator[Outcome]:
         """Embed sounds in their order."""
+        first = next(items, None)
+        if first is None:  # and the model need not be loaded
+            return
+        items = itertools.chain([first], items)
         clap, works = self._clap, deque[_Work]()
         engine = _TimedEngine(clap.engine.batch_engine(), self.timings)
         fused, dim, fingerprint = clap.manifest.audio.fused, clap.dim, clap.fingerprint

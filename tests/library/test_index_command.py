@@ -1,0 +1,107 @@
+"""`claprt index` and `claprt library` as commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import claprt
+from claprt.cli import main
+from claprt.cli.index_progress import progress_line, summary_lines
+from claprt.errors import LibraryWarning
+from claprt.library.progress import Summary
+
+pytest.importorskip("pyarrow", reason="needs claprt[library]")
+
+from tests.library.test_indexing import rows_of, run, write_sound
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        write_sound(tmp_path / "sounds" / f"{number}.wav", number)
+    (tmp_path / "sounds" / "bad.wav").write_bytes(b"no sound")
+    return tmp_path / "sounds"
+
+
+def test_index_and_upkeep(folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "library"
+    command = ["index", str(folder), "--out", str(out), "--bundle", str(bundle), "--quiet"]
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert f"{out}: 4 sounds found\n  3 embedded\n  1 failed\n" in shown.out
+    assert f"claprt library failures {out}" in shown.out
+    assert shown.err == ""
+    (folder / "0.wav").unlink()
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["found"], summary["unchanged"], summary["failed_before"], summary["vanished"]) == (3, 3, 1, 1)
+    assert main(["library", "info", str(out), "--json", "--verify"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["sounds"], facts["of these vanished"], facts["failures"], facts["rows"]) == (3, 1, 1, 3)
+    assert facts["model"] == str(bundle)
+    assert main(["library", "failures", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"AudioDecodeError: {folder}/bad.wav ")
+    assert main(["library", "prune", str(out)]) == 0
+    assert capsys.readouterr().err == f"wrote {out}: 1 vanished sounds removed\n"
+    assert main(["library", "merge", str(tmp_path / "merged"), str(out)]) == 0
+    assert main(["library", "compact", str(tmp_path / "merged"), "-q"]) == 0
+    assert rows_of(tmp_path / "merged") == rows_of(out)
+
+
+def test_partitions_by_command(folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [str(tmp_path / name) for name in ("one", "two")]
+    for number, part in enumerate(parts, 1):
+        options = ["--partition", f"{number}/2", "--bundle", str(bundle), "--quiet", "--json"]
+        assert main(["index", str(folder), "--out", part, *options]) == 0
+    found = [json.loads(line)["found"] for line in capsys.readouterr().out.splitlines()]
+    assert sum(found) == 4
+    with pytest.raises(SystemExit):
+        main(["index", str(folder), "--out", parts[0], "--partition", "half"])
+    assert "'half' is no partition; the second of four is 2/4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone"], "gone was to be indexed, and there is no such file or folder."),
+        (["@gone"], "@gone means a list of sources in the file gone, and there is no such file."),
+        (["."], "is no library and holds other files"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    folder: Path, bundle: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(folder)
+    assert main(["index", *arguments, "--out", ".", "--bundle", str(bundle), "--quiet"]) == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_damaged_part_is_named_and_its_sounds_are_embedded_anew(folder: Path, tmp_path: Path, clap: claprt.Clap) -> None:
+    out = tmp_path / "library"
+    run(folder, out=out, clap=clap)
+    before = rows_of(out)
+    (part,) = claprt.open_library(out).store.parts()
+    path = out / part.file
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(LibraryWarning, match=f"{part.name} cannot be read"):
+        summary = run(folder, out=out, clap=clap)
+    assert summary.embedded == 3
+    path.unlink()
+    assert rows_of(out) == before
+
+
+def test_progress_says_what_people_look_at() -> None:
+    summary = Summary(
+        found=60, embedded=40, unchanged=10, failed=5, sound_s=7200.0, read_s=3.0, compute_s=6.0, write_s=1.0, seconds=10.0
+    )  # fmt: skip
+    assert progress_line(summary, 1000, 200) == (
+        "55 of 1,000 sounds · 4.5/s · 0:03:30 left · 5 failed · 0.200 h of sound/s · read 30 % compute 60 % write 10 %"
+    )
+    assert progress_line(summary, None, 30) == "55 sounds · 4.5/s · 5 failed"
+    assert summary_lines("a.lib", summary)[-2] == "  time of the threads: read 30 % compute 60 % write 10 %"
