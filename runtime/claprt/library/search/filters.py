@@ -112,7 +112,7 @@ class Filter:
         """
         with self._duckdb.connect(config=_SETTINGS) as connection:
             trees = [
-                json.loads(connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()[0])
+                json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone()[0])
                 for statement in ("SELECT 1 FROM library WHERE true", f"SELECT 1 FROM library WHERE ({self.where}\n)")
             ]
         plain, tree = trees
