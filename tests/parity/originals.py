@@ -93,14 +93,17 @@ def fadtk_infinite(toolkit: Toolkit, reference: Path, candidate: Path, seed: int
         return float(distance.score_inf(reference, files).score)
 
 
-def kadtk_distance(toolkit: Toolkit, reference: Path, candidate: Path, precision: str) -> float:
-    """`calc_kernel_audio_distance` of the vectors that the package wrote, as its `score` calls it with float32."""
+def kadtk_vectors(folder: Path) -> Any:
+    """The vectors that kadtk wrote for the sounds of a folder, [rows, dim] float16."""
+    return np.concatenate([np.load(file) for file in sorted((folder / "embeddings").rglob("*.npy"))])
+
+
+def kadtk_distance(reference: Any, candidate: Any, precision: str) -> float:
+    """`calc_kernel_audio_distance` of vectors, as kadtk's `score` calls it with float32."""
     kernel = importlib.import_module("kadtk.kad")
-    sets = [torch.tensor(np.concatenate([np.load(file) for file in sorted((folder / "embeddings").rglob("*.npy"))]))
-            for folder in (reference, candidate)]  # fmt: skip
-    return float(
-        kernel.calc_kernel_audio_distance(*sets, (None, None), torch.device("cpu"), precision=getattr(torch, precision))
-    )
+    sets = torch.tensor(reference), torch.tensor(candidate)
+    cpu = torch.device("cpu")
+    return float(kernel.calc_kernel_audio_distance(*sets, (None, None), cpu, precision=getattr(torch, precision)))
 
 
 def frechet_audio_distance(module: Any) -> Any:
