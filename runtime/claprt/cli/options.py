@@ -78,11 +78,13 @@ def open_library_of(options: argparse.Namespace) -> Library:
     )
 
 
-def add_sound_options(command: argparse.ArgumentParser, *, preprocess: str = "laion") -> None:
-    """Add what decides how sounds are prepared; `preprocess` is the default of that option."""
+def add_sound_options(
+    command: argparse.ArgumentParser, *, preprocess: str | None = "laion", stated: str | None = None
+) -> None:
+    """Add what decides how sounds are prepared; `preprocess` is the default of that option, `stated` what its help says."""
     sound = command.add_argument_group("sounds")
     sound.add_argument(
-        "--preprocess", default=preprocess, choices=list(RECIPES), help=f"whose vectors to reproduce ({preprocess})"
+        "--preprocess", default=preprocess, choices=list(RECIPES), help=f"whose vectors to reproduce ({stated or preprocess})"
     )
     sound.add_argument(
         "--long", choices=list(map(str, LongMode)), help="what to do with clips over 10 s (fusion if fused, else windows)"

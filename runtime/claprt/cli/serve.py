@@ -55,13 +55,13 @@ def add(commands: Any) -> None:
     )
     _add_service(command.add_argument_group("service"))
     _add_bounds(command.add_argument_group("bounds"))
-    add_sound_options(command, preprocess=_PREPROCESS)
+    add_sound_options(command, preprocess=None, stated=f"{_PREPROCESS}, or with --library the library's own")
     add_model_options(command)
     same = command.add_argument_group("aliases")
     same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle")
     same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's name for --provider")
-    command.set_defaults(run=run, preprocess=None)
+    command.set_defaults(run=run)
 
 
 def _add_service(service: Any) -> None:

@@ -35,7 +35,7 @@ class ContentClaims:
             return True
 
     def stored_keys(self) -> NDArray[np.uint64]:
-        """The first 64 bits of the contents that are in the library, sorted."""
+        """The first 64 bits of the contents that are in the library, [contents] uint64, sorted."""
         with self._lock:
             return self._known.contents.all()["key"].copy()
 

@@ -127,6 +127,13 @@ def open_store(folder: Path, clap: Clap, *, bundle: str | None, rows: str | None
 def check_same(folder: Path, manifest: LibraryManifest, fingerprint: str, rows: str | None, dtype: str | None) -> None:
     """Check that what is to be added is of the kind that the library holds.
 
+    Args:
+        folder: The library, for messages.
+        manifest: Of the library.
+        fingerprint: Of the model that is to add to it.
+        rows: `windows`, `sounds` or `both` if asked for, else None.
+        dtype: Of the vectors if asked for, else None.
+
     Raises:
         FingerprintError: If it is of another model.
         OptionError: If it has other rows or another dtype.

@@ -33,7 +33,7 @@ class Claims(Protocol):
         ...
 
     def stored_keys(self) -> NDArray[np.uint64]:
-        """The first 64 bits of the contents that are in the library, sorted."""
+        """The first 64 bits of the contents that are in the library, [contents] uint64, sorted."""
         ...
 
 

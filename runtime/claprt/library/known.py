@@ -108,7 +108,7 @@ class KeyTable:
         self._runs.append((np.ascontiguousarray(records["key"]), records))
 
     def all(self) -> NDArray[Any]:
-        """All records, by their keys, without those that were replaced."""
+        """All records [sounds] of the table's structured dtype, by their keys, without those that were replaced."""
         self.extend(np.empty(0, self._dtype))
         return _sorted(np.concatenate([np.empty(0, self._dtype), *(records for _, records in self._runs)]))
 

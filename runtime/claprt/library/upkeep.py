@@ -55,7 +55,14 @@ def vanished(
 
 
 def apply_changes(writer: UnitWriter, store: Store, known: Known, changes: KeyTable) -> None:
-    """Write new times and marks, one commit for each part that has some."""
+    """Write new times and marks, one commit for each part that has some.
+
+    Args:
+        writer: Of the library.
+        store: The library.
+        known: Its sounds, and the parts that hold them.
+        changes: Records of sounds whose time or mark changed.
+    """
     changed = changes.all()
     if not len(changed):
         return

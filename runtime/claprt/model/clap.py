@@ -17,7 +17,6 @@ from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.folder import Bundle
 from claprt.bundle.manifest import Manifest
 from claprt.engines.engine import Engine
-from claprt.engines.in_process import InProcessEngine
 from claprt.engines.projection import Projection
 from claprt.errors import OptionError, SkippedSourcesWarning
 from claprt.model.batching import embed_all
@@ -178,7 +177,7 @@ class Clap(Loaded):
         """
         self.check_open()
         _, sources = split_sources(sources)
-        threads = self.engine.threads if isinstance(self.engine, InProcessEngine) else 1
+        threads = int(getattr(self.engine, "threads", 1))  # engines in this process have threads
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embed_all(

@@ -25,7 +25,6 @@ from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource, source_name
 from claprt.engines.engine import Engine
 from claprt.engines.hardware import default_threads
-from claprt.engines.providers import ON_GPU
 from claprt.errors import AudioError
 from claprt.model.results import EmbeddedSound, join_windows
 
@@ -87,6 +86,8 @@ def stack_features(windows: Sequence[AudioFeatures], fused: bool) -> tuple[LogMe
 
 def runs_batches(engine: Engine) -> bool:
     """Whether many sounds are run in batches, one call at a time, while all cores read: on a GPU."""
+    from claprt.engines.providers import ON_GPU  # with a model, not with the package
+
     return engine.provider in ON_GPU and engine.max_concurrency == 1
 
 
