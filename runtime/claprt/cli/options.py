@@ -84,7 +84,10 @@ def add_sound_options(
     """Add what decides how sounds are prepared; `preprocess` is the default of that option, `stated` what its help says."""
     sound = command.add_argument_group("sounds")
     sound.add_argument(
-        "--preprocess", default=preprocess, choices=list(RECIPES), help=f"whose vectors to reproduce ({stated or preprocess})"
+        "--preprocess",
+        default=preprocess,
+        choices=list(RECIPES),
+        help=f"whose vectors to reproduce ({stated or preprocess})",
     )
     sound.add_argument(
         "--long", choices=list(map(str, LongMode)), help="what to do with clips over 10 s (fusion if fused, else windows)"
