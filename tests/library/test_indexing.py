@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -289,6 +290,28 @@ def test_lists_patterns_and_files(
     assert run("deep", "./long.flac", out=out, clap=clap).unchanged == 2
 
 
+def test_lines_of_lists_that_are_no_files(folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
+    names = tmp_path / "list.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + f"{folder / '0.wav'}\r\n\r\n# 1.wav\r\n\0*.wav\n".encode())
+    summary = run(f"@{names}", out=out, clap=clap)
+    assert (summary.found, summary.embedded) == (3, 1)
+    assert [Path(failure["path"]).name for failure in failures_of(out)] == ["\0*.wav", "# 1.wav"]
+    assert {failure["error"] for failure in failures_of(out)} == {"AudioNotFoundError"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes in folders")
+def test_pipes_and_devices_are_named_and_not_waited_for(folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
+    os.mkfifo(folder / "pipe.wav")
+    os.mkfifo(folder / "pipe.tar")
+    (folder / "zero.wav").symlink_to("/dev/zero")
+    assert run(folder, out=out, clap=clap).failed == 0
+    names = tmp_path / "list.txt"
+    names.write_text(f"{folder / 'zero.wav'}\n")
+    summary = run(str(folder / "pi*"), f"@{names}", out=out, clap=clap)
+    assert (summary.found, summary.failed) == (3, 3)
+    assert all("is not a file with a content" in failure["message"] for failure in failures_of(out))
+
+
 def test_what_is_not_there_is_refused_before_anything_is_made(out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
     with pytest.raises(AudioNotFoundError, match="gone was to be indexed, and there is no such file or folder"):
         run(tmp_path / "gone", out=out, clap=clap)
@@ -468,8 +491,34 @@ def test_partitions_merged_are_one_run(folder: Path, out: Path, clap: claprt.Cla
 
 
 def test_a_partition_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(OptionError, match="partition 4/3 does not exist"):
-        RunOptions(partition=(4, 3))
+    for number in (0, 4):
+        with pytest.raises(OptionError, match=f"partition {number}/3 does not exist; the partitions of 3 are 1/3 to 3/3"):
+            RunOptions(partition=(number, 3))
+    with pytest.raises(OptionError, match="partition 1/0 does not exist; the second of four is 2/4"):
+        RunOptions(partition=(1, 0))
+
+
+def test_a_sound_that_failed_in_one_library_is_taken_from_another(folder: Path, out: Path, clap: claprt.Clap) -> None:
+    sound, good, merged = folder / "0.wav", out.with_name("good"), out.with_name("merged")
+    content = sound.read_bytes()
+    sound.write_bytes(b"no sound")
+    run(folder, out=out, clap=clap)
+    sound.write_bytes(content)
+    run(folder, out=good, clap=clap)
+    for libraries in ([out, good], [good, out]):
+        merge(merged, libraries)
+        assert failures_of(merged) == []
+        assert [row["path"] for row in rows_of(merged)] == [row["path"] for row in rows_of(good)]
+        shutil.rmtree(merged)
+
+
+def test_libraries_that_cannot_be_merged_leave_nothing(folder: Path, out: Path, clap: claprt.Clap) -> None:
+    other, merged = out.with_name("other"), out.with_name("merged")
+    run(folder, out=out, clap=clap)
+    run(folder, out=other, clap=clap, rows="both")
+    with pytest.raises(OptionError, match="rows=windows .*rows=both"):
+        merge(merged, [out, other])
+    assert not merged.exists()
 
 
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(
@@ -535,7 +584,18 @@ def test_a_library_adds_to_itself_with_its_own_model(folder: Path, out: Path, bu
 
 
 @pytest.mark.seconds
-def test_workers_give_the_same_rows(folder: Path, out: Path, clap: claprt.Clap) -> None:
+def test_workers_give_the_same_rows(
+    folder: Path, out: Path, clap: claprt.Clap, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        process = popen(*arguments, **options)
+        process.send_signal(signal.SIGINT)  # as Ctrl-C in a terminal reaches all processes; it is the parent's
+        return process
+
+    if sys.platform != "win32":
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
     (folder / "bad.wav").write_bytes(b"no sound")
     for number in range(10, 40):
         write_sound(folder / f"{number}.wav", number)
@@ -548,6 +608,7 @@ def test_workers_give_the_same_rows(folder: Path, out: Path, clap: claprt.Clap) 
     assert rows_of(other) == rows_of(out)
     assert failures_of(other) == failures_of(out)
     assert run(folder, out=other, clap=clap, workers=2).unchanged == 37
+    assert capfd.readouterr().err == ""  # workers end in peace
 
 
 @pytest.mark.seconds

@@ -24,6 +24,7 @@ from claprt.library.library import Library
 from claprt.library.manifest import LibraryManifest, ModelReference
 from claprt.library.search import scan
 from claprt.library.search.derived_part import encode
+from claprt.library.search.exports import export_hits
 from claprt.library.search.filters import Filter
 from claprt.library.search.names import words_of
 from claprt.library.search.searcher import Searcher
@@ -127,6 +128,7 @@ def test_filters(library: Library, where: str, paths: list[str]) -> None:
         ("", "is no condition"),
         ("loudness > 3", "it names loudness, and the library has id, path"),
         ("path", "Could not convert"),
+        ("window = 1", 'stands in double quotes, "window"'),
         ("true) UNION SELECT 1 --", "syntax error"),
         ("path IN (SELECT content FROM read_text('/etc/passwd'))", "a query of its own"),
         ("true; DROP TABLE library", "syntax error"),
@@ -138,6 +140,18 @@ def test_filters_that_are_refused(library: Library, where: str, reason: str) -> 
     with pytest.raises(OptionError, match="where=") as refused:
         library.search(vector=axis(1), where=where)
     assert reason in str(refused.value)
+
+
+def test_a_filter_that_takes_too_long_is_ended() -> None:
+    condition = Filter("md5(repeat(path, 20000)) = 'x'", ["path"], longest_s=0.05)
+    with pytest.raises(OptionError, match=r"it took more than 0\.05 s"):
+        condition.rows(pa.table({"path": ["p"] * 100_000}))
+
+
+def test_a_long_condition_is_not_repeated_whole(library: Library) -> None:
+    with pytest.raises(OptionError) as refused:
+        library.search(vector=axis(1), where="x" * 100_000)
+    assert len(str(refused.value)) < 2_000
 
 
 def test_a_filter_cannot_read_files(tmp_path: Path) -> None:
@@ -189,6 +203,7 @@ def test_words_of_paths() -> None:
         ({"vector": [0.0] * DIM}, ArrayError, "all zeros"),
         ({"vector": [1.0] * 3}, ArrayError, r"shape \[3\]"),
         ({"vector": "dog"}, ArrayError, "not an array"),
+        ({"vector": [1j] * DIM}, ArrayError, "not an array"),
         ({"vector": [axis(1), axis(-1)]}, OptionError, "cancels itself out"),
         ({"vector": axis(1), "k": 0}, OptionError, "k=0"),
         ({"vector": axis(1), "k": 1.5}, OptionError, "whole number"),
@@ -282,3 +297,14 @@ def test_texts_and_sounds_of_the_model(tmp_path: Path, clap: claprt.Clap) -> Non
         assert library.search("dog " * 500)  # longer than the model takes: truncated, as everywhere
         with pytest.raises(TextError):
             library.search("")
+
+
+def test_a_playlist_has_what_players_open(make_store: MakeStore, tmp_path: Path) -> None:
+    named_so = tmp_path / "take::1.wav"
+    named_so.touch()
+    store = make_store(["/a.wav", str(named_so), "/shard.tar::b.wav", "s3://bucket/c.wav", "s3://bucket/shard.tar::d.wav"])
+    hits = claprt.open_library(store.folder).search(vector=axis(1))
+    left_out = export_hits(hits, tmp_path / "found.m3u8")
+    lines = (tmp_path / "found.m3u8").read_text().splitlines()
+    assert {line for line in lines if not line.startswith("#")} == {"/a.wav", str(named_so), "s3://bucket/c.wav"}
+    assert {hit.path for hit in left_out} == {"/shard.tar::b.wav", "s3://bucket/shard.tar::d.wav"}

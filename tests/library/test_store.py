@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from claprt.errors import (
     LibraryVersionError,
     LibraryWarning,
     LibraryWriteError,
+    OptionError,
 )
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
@@ -58,6 +60,19 @@ def test_a_library_reads_without_a_model(make_store: MakeStore) -> None:
     assert library.failures().num_rows == 0
     assert len(library.to_pandas(["embedding"])["embedding"][0]) == DIM
     assert library.fingerprint == MANIFEST.fingerprint
+    assert library.to_arrow("path").column_names == ["path"]
+    assert len(pickle.loads(pickle.dumps(library))) == 8
+
+
+def test_columns_and_batches_that_do_not_exist_are_refused(make_store: MakeStore) -> None:
+    library = claprt.open_library(make_store(["/a"]).folder)
+    for read in (library.to_arrow, library.to_pandas, lambda columns: list(library.batches(columns=columns))):
+        with pytest.raises(OptionError, match=r"columns=\['title'\] names 'title'; the table has id, path, "):
+            read(["title"])
+    with pytest.raises(OptionError, match="names one twice"):
+        library.to_arrow(["path", "path"])
+    with pytest.raises(OptionError, match="n=0 is not possible"):
+        next(library.batches(0))
 
 
 def test_an_empty_library_has_its_columns(make_store: MakeStore) -> None:
@@ -219,6 +234,8 @@ def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LibraryNotFoundError, match=r"without library\.json"):
         claprt.open_library(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LibraryNotFoundError, match=r"notes\.txt, which is a file; a library is a folder"):
+        claprt.open_library(tmp_path / "notes.txt")
     with pytest.raises(LibraryError, match=r"holds other files \(notes\.txt\)"):
         create_store(tmp_path, MANIFEST)
     assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["notes.txt"]

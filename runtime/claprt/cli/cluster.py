@@ -8,7 +8,7 @@ from typing import Any
 
 from claprt.cli.options import add_library_model_options, open_library_of
 from claprt.cli.words import add_word_options, given_words
-from claprt.system.terminal import columns, fit, printable
+from claprt.system.terminal import columns, fit, note, printable
 
 _EPILOG = """\
 examples:
@@ -42,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
         clusters = library.clusters(options.count, words=given_words(options), seed=options.seed)
     if options.json:
         print(json.dumps([cluster.to_dict() for cluster in clusters]))
+        return 0
+    if not clusters:
+        note(options, "the library is empty.")
         return 0
     width = columns()
     labels = max((len(printable(cluster.label or "")) for cluster in clusters), default=0)

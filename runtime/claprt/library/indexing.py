@@ -37,9 +37,10 @@ class RunOptions:
     """Whether sounds that failed before are tried again though they have not changed."""
 
     def __post_init__(self) -> None:
-        if self.partition is not None and not 0 <= self.partition[0] <= self.partition[1] > 0:
+        if self.partition is not None and not 1 <= self.partition[0] <= self.partition[1]:
             i, n = self.partition
-            raise OptionError(f"partition {i}/{n} does not exist; the partitions of {n} are 1/{n} to {n}/{n}.")
+            there_are = f"the partitions of {n} are 1/{n} to {n}/{n}" if n > 0 else "the second of four is 2/4"
+            raise OptionError(f"partition {i}/{n} does not exist; {there_are}.")
 
     def is_mine(self, key: int) -> bool:
         """Whether a sound, by the first 64 bits of its id, is in the partition of this run."""

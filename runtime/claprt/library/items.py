@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,8 +72,10 @@ class LocalFile(Item, frozen=True):
         Raises:
             AudioDecodeError: If it cannot be read, or changed while it was read.
         """
-        with readable_as(self.path), open(self.file, "rb", buffering=0) as file:  # noqa: PTH123
+        with readable_as(self.path), open(self.file, "rb", buffering=0, opener=_open_at_once) as file:
             before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise AudioDecodeError(f"{self.path} is not a file with a content: a pipe or a device, perhaps.")
             if before.st_size > IN_MEMORY_BYTES:
                 digest, source = hashlib.file_digest(file, "sha256").hexdigest(), self.file
             else:
@@ -94,6 +97,11 @@ class LocalFile(Item, frozen=True):
         """
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise AudioDecodeError(f"{self.path} changed while it was read; the next run reads it again.")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for who writes to it, if it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read_all(file: io.FileIO, size: int) -> bytes:

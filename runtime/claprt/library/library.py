@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.audio.sound import AudioSource
-from claprt.errors import FingerprintError
+from claprt.errors import FingerprintError, OptionError
 from claprt.library.manifest import LibraryManifest
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.hits import Hit
@@ -19,6 +19,7 @@ from claprt.library.search.query import Query
 from claprt.library.search.searcher import Request, Searcher, SearchOptions
 from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
 from claprt.model.clap import Clap
+from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.library.clusters import Cluster
@@ -53,6 +54,7 @@ class Library:
         self._bundle = bundle
         self._options = options
         self._model: Clap | None = None
+        self._searching = searching
         self.searcher = Searcher(store, searching)
         """What `search` uses."""
 
@@ -240,6 +242,7 @@ class Library:
             columns: Their names; by default all.
 
         Raises:
+            OptionError: If a column is not known.
             LibraryError: If the library cannot be read.
         """
         return self._whole(ROWS, columns)
@@ -248,13 +251,22 @@ class Library:
         """All rows as a `pandas.DataFrame`; `embedding` holds arrays [dim].
 
         Raises:
+            OptionError: If a column is not known.
             LibraryError: If the library cannot be read.
         """
         return self.to_arrow(columns).to_pandas()
 
     def batches(self, n: int = _BATCH, columns: Sequence[str] | None = None) -> Iterator[RecordBatch]:
-        """All rows in batches of at most `n`, with one part of the library in memory at a time."""
-        for _, table in self.store.tables(ROWS, columns):
+        """All rows in batches of at most `n`, with one part of the library in memory at a time.
+
+        Raises:
+            OptionError: If `n` is below 1, or a column is not known.
+            LibraryError: If the library cannot be read.
+        """
+        if whole_number("n", n) < 1:
+            raise OptionError(f"n={n} is not possible; give the number of rows of a batch, 1 or more.")
+        names = None if columns is None else _checked(columns, self.store.schema().names)
+        for _, table in self.store.tables(ROWS, names):
             yield from table.to_batches(max_chunksize=n)
 
     def failures(self) -> Table:
@@ -307,10 +319,10 @@ class Library:
     def _whole(self, table: str, columns: Sequence[str] | None) -> Table:
         pa = arrow()
         schema = self.store.schema(table)
-        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in _checked(columns, schema.names)])
         for trial in range(_TRIES):
             try:
-                found = [content.select(wanted.names) for _, content in self.store.tables(table, columns)]
+                found = [content.select(wanted.names) for _, content in self.store.tables(table, wanted.names)]
                 return pa.concat_tables([wanted.empty_table(), *found])
             except PartGoneError:  # a writer was at work
                 if trial == _TRIES - 1:
@@ -322,6 +334,10 @@ class Library:
         if self._model is not None:
             self._model.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: where the library is; it opens it again."""
+        return _open_again, (str(self.folder.absolute()), self._bundle, self._searching, self._options)
+
     def __enter__(self) -> Library:
         return self
 
@@ -330,6 +346,26 @@ class Library:
 
     def __repr__(self) -> str:
         return f"<Library {self.folder} of {self.fingerprint}>"
+
+
+def _open_again(
+    folder: str, bundle: str | os.PathLike[str] | None, searching: SearchOptions | None, options: dict[str, Any]
+) -> Library:
+    return Library(Store(Path(folder)), bundle, searching=searching, **options)
+
+
+def _checked(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names of columns.
+
+    Raises:
+        OptionError: If one is not known, or named twice.
+    """
+    names = [columns] if isinstance(columns, str) else list(columns)
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names):
+        wrong = f"names {', '.join(map(repr, unknown))}" if unknown else "names one twice"
+        raise OptionError(f"columns={names!r} {wrong}; the table has {', '.join(known)}.")
+    return names
 
 
 def open_library(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from claprt.errors import FingerprintError, LibraryError, OptionError
-from claprt.library.known import FAILED, Known, short_keys
+from claprt.library.known import FAILED, Known, short_key, short_keys
 from claprt.library.roots import add_roots, read_roots
 from claprt.library.schema import Table, arrow
 from claprt.library.store import FAILURES, ROWS, Part, Store, create_store
@@ -129,6 +130,7 @@ def merge(out: Path, libraries: Sequence[Path], waiting: Waiting = lambda: None)
     for one in stores:
         if one.folder.resolve() == out.resolve():
             raise OptionError(f"{out} cannot be merged into itself.")
+        _check_alike(stores[0], one)  # before anything is made
     if not (out / "library.json").exists():
         create_store(out, stores[0].manifest)
     store = Store(out)
@@ -173,10 +175,24 @@ def _take_in(unit_writer: UnitWriter, known: Known, other: Store) -> None:
             new = _unknown(content, known, failures=table == FAILURES)
             if new.num_rows:
                 failed = table == FAILURES
-                place = unit_writer.replace({}, None if failed else new, new if failed else None)
+                replaced = {} if failed else _without_failures(new, known, unit_writer)
+                place = unit_writer.replace(replaced, None if failed else new, new if failed else None)
                 known.add(place, new, failed=failed)
         if other.damaged:
             raise LibraryError(f"{other.folder} was not merged: {'; '.join(other.damaged.values())}")
+
+
+def _without_failures(new: Table, known: Known, unit_writer: UnitWriter) -> dict[Part, Table]:
+    """What parts of failures hold without the sounds that have rows now."""
+    records = known.sounds.all()
+    failed = records[(records["state"] & FAILED) != 0]
+    keys = short_keys(new["id"])
+    ids: defaultdict[Part, set[str]] = defaultdict(set)
+    for one in new["id"].filter(arrow().array(np.isin(keys, failed["key"]))).to_pylist():
+        found = known.sound(short_key(one))
+        if found is not None and (part := known.parts[found.part]) is not None:
+            ids[part].add(one)
+    return {part: unit_writer.without(part, some) for part, some in ids.items()}
 
 
 def _unknown(table: Table, known: Known, *, failures: bool) -> Table:

@@ -85,10 +85,12 @@ def read_manifest(folder: Path) -> LibraryManifest:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "is a folder without library.json" if folder.is_dir() else "does not exist"
-        raise LibraryNotFoundError(
-            f"A library was asked for at {folder}, which {what}. `claprt index FOLDER --out {folder}` makes one."
-        ) from error
+        if folder.exists() and not folder.is_dir():
+            advice = "is a file; a library is a folder. `claprt index FOLDER --out LIBRARY` makes one."
+        else:
+            what = "is a folder without library.json" if folder.exists() else "does not exist"
+            advice = f"{what}. `claprt index FOLDER --out {folder}` makes one."
+        raise LibraryNotFoundError(f"A library was asked for at {folder}, which {advice}") from error
     except OSError as error:
         raise LibraryCorruptError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:

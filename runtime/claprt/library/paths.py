@@ -37,13 +37,15 @@ def stored_form(absolute: str) -> str:
 def local_path(stored: str) -> str | None:
     r"""The path of a local file as Python has it; None for what is not a file by itself (a URL, a member of an archive).
 
+    What looks like a member of an archive, and is there as a file, is that file.
+
     Example:
         >>> local_path("file:///sounds/d%F6g.wav"), local_path("s3://bucket/dog.wav"), local_path("/a.tar::dog.wav")
         ('/sounds/d\udcf6g.wav', None, None)
     """
     if stored.startswith(_FILE_URL):
         return os.fsdecode(unquote_to_bytes(stored.removeprefix(_FILE_URL)))
-    if "://" in stored or INSIDE in stored:
+    if "://" in stored or (INSIDE in stored and not os.path.lexists(stored)):
         return None
     return stored
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import glob
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -83,11 +85,13 @@ class Sources:
             self.roots.add(stored_path(path))
 
     def _list(self, lines: Iterable[bytes], wanted: Wanted) -> Iterator[Item]:
-        for line in lines:
-            name = os.fsdecode(line.rstrip(b"\r\n"))
+        for number, line in enumerate(lines):
+            name = os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"))
             if not name:
                 continue
-            if is_url(name) or os.path.exists(name) or _is_pattern(name):  # noqa: PTH110 - names stay as they were typed
+            if "\0" in name:  # of which the system has no files
+                yield Absent(stored_path(name), 0, 0.0)
+            elif is_url(name) or os.path.exists(name) or _is_pattern(name):  # noqa: PTH110 - names stay as they were typed
                 is_folder = is_url(name) or _is_pattern(name) or os.path.isdir(name)  # noqa: PTH112
                 self._add_root(name if is_folder else os.path.dirname(name) or ".")  # noqa: PTH120 - not a million files
                 try:
@@ -107,10 +111,10 @@ class Sources:
             self._prefixes.append(folder.rstrip("/") + "/")
             for entry in sounds_in(os.path.abspath(name), self._note_unreadable):  # noqa: PTH100
                 try:
-                    stat = entry.stat()
+                    found = entry.stat()
                 except OSError:  # it has gone since
                     continue
-                yield LocalFile(stored_form(entry.path), stat.st_size, stat.st_mtime, entry.path)
+                yield LocalFile(stored_form(entry.path), found.st_size, found.st_mtime, entry.path)
         elif os.path.exists(name) or not _is_pattern(name):  # noqa: PTH110
             yield from self._file(name, wanted)
         else:
@@ -121,17 +125,17 @@ class Sources:
 
     def _file(self, name: str, wanted: Wanted) -> Iterator[Item]:
         try:
-            stat = os.stat(name)  # noqa: PTH116
+            found_there = os.stat(name)  # noqa: PTH116
         except OSError:
             yield Absent(stored_path(name), 0, 0.0)
             return
         path, stored = os.path.abspath(name), stored_path(name)  # noqa: PTH100
-        if name.lower().endswith((*TARS, *TABLES)):
+        if name.lower().endswith((*TARS, *TABLES)) and stat.S_ISREG(found_there.st_mode):
             is_tar = name.lower().endswith(TARS)
-            found = (tar_sounds if is_tar else table_sounds)(path, stored, stat.st_mtime, wanted)
+            found = (tar_sounds if is_tar else table_sounds)(path, stored, found_there.st_mtime, wanted)
             yield from self._inside(found, stored)
         else:
-            yield LocalFile(stored, stat.st_size, stat.st_mtime, path)
+            yield LocalFile(stored, found_there.st_size, found_there.st_mtime, path)
 
     def _inside(self, found: Iterator[Item], stored: str) -> Iterator[Item]:
         self._prefixes.append(stored + INSIDE)

@@ -82,3 +82,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # at once: the thread that listens holds standard input, which an orderly end would want to close

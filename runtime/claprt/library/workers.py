@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any, TypeAlias
 
 from claprt.engines.hardware import default_threads
@@ -103,13 +104,27 @@ class WorkerEmbedder:
                 raise LibraryError(worker.obituary())
 
 
+@contextlib.contextmanager
+def _interrupts_kept_off() -> Generator[None]:
+    """Have processes that are started in the block not hear Ctrl-C, which is for this one, from their first moment on."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """A process, and a thread that takes its messages."""
 
     def __init__(self, number: int, messages: queue.SimpleQueue[_Message], claims: Claims) -> None:
         self._number, self._messages, self._claims = number, messages, claims
         command = [sys.executable, "-m", "claprt.library.worker"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with _interrupts_kept_off():
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.sender = Sender(self._process.stdin)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claprt.errors import OptionError
-from claprt.library.paths import local_path
+from claprt.library.paths import INSIDE, local_path
 from claprt.library.search.hits import Hit
 from claprt.system.atomic import atomic_file
 
@@ -28,7 +28,8 @@ def export_hits(hits: Sequence[Hit], target: Path, *, copy: bool = False) -> lis
         copy: Whether a folder gets copies of the sounds instead of links to them.
 
     Returns:
-        The hits that are not in it: those of a folder that are no local files, or are not there any more.
+        The hits that are not in it: of a playlist those inside of archives, of a folder those that are no local files, or
+        are not there any more.
 
     Raises:
         OptionError: If the target cannot be written, or is a folder that holds something.
@@ -44,8 +45,11 @@ def export_hits(hits: Sequence[Hit], target: Path, *, copy: bool = False) -> lis
 
 
 def _write_playlist(hits: Sequence[Hit], target: Path) -> list[Hit]:
-    lines = ["#EXTM3U"]
+    lines, left_out = ["#EXTM3U"], list[Hit]()
     for hit in hits:
+        if INSIDE in hit.path and local_path(hit.path) is None:
+            left_out.append(hit)
+            continue
         title = " ".join(_name(hit.path).split())
         lines.append(f"#EXTINF:{-1 if hit.duration_s is None else round(hit.duration_s)},{title}")
         if hit.start_s > 0:
@@ -53,7 +57,7 @@ def _write_playlist(hits: Sequence[Hit], target: Path) -> list[Hit]:
         lines.append(_one_line(hit.path))
     with atomic_file(target) as new:
         new.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return []
+    return left_out
 
 
 def _one_line(path: str) -> str:

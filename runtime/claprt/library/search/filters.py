@@ -27,6 +27,8 @@ _SETTINGS = {
 }
 _LOCKED = {"memory_limit": "'512MB'", "lock_configuration": "true"}
 _ROW = "__row"
+_LONGEST = 300
+"""Characters of a condition that a message repeats."""
 
 
 PLAIN_FUNCTIONS = frozenset({
@@ -98,6 +100,8 @@ class Filter:
             late.start()
             try:
                 found = connection.execute(f"SELECT {_ROW} FROM library WHERE ({self.where}\n)").fetchnumpy()[_ROW]
+            except self._duckdb.InterruptException as error:
+                raise self._refused(f"it took more than {self._longest_s:g} s") from error
             except self._duckdb.Error as error:
                 raise self._refused(describe_error(error)) from error
             finally:
@@ -141,10 +145,13 @@ class Filter:
             raise self._refused(f"it uses {', '.join(others)}, which is not allowed here")
 
     def _refused(self, reason: str) -> OptionError:
-        plain = " ".join(reason.partition(" LINE 1:")[0].split()).rstrip(". ")
+        plain = " ".join(reason.partition(" LINE 1:")[0].split()).rstrip(".!? ")
+        quoted = next((name for name in self._columns if f'at or near "{name}"' in plain.lower()), None)
+        hint = f' The column {quoted} stands in double quotes, "{quoted}", for SQL has a word {quoted}.' if quoted else ""
+        where = self.where if len(self.where) <= _LONGEST else f"{self.where[:_LONGEST]}…"
         return OptionError(
-            f"where={self.where!r} cannot be used: {plain}. It is a condition in SQL, such as duration_s < 2 AND path LIKE "
-            "'%kick%'."
+            f"where={where!r} cannot be used: {plain[: 2 * _LONGEST]}.{hint} It is a condition in SQL, such as "
+            "duration_s < 2 AND path LIKE '%kick%'."
         )
 
 

@@ -99,7 +99,8 @@ def _checked(
         ArrayError: If it has another shape, holds NaN or infinity, or has no direction.
     """
     try:
-        rows = np.atleast_2d(np.asarray(vector, np.float64))
+        given = np.asarray(vector)
+        rows = np.atleast_2d(given.astype(np.float64, casting="same_kind" if given.dtype.kind == "c" else "unsafe"))
     except (TypeError, ValueError) as error:
         raise ArrayError(f"vector={vector!r:.60} is not an array of numbers [{dim}] or [n, {dim}].") from error
     if rows.ndim != 2 or rows.shape[1] != dim:
@@ -114,4 +115,5 @@ def _checked(
 
 
 def _listed(given: str | Iterable[str] | None) -> list[str]:
-    return [] if given is None else [given] if isinstance(given, str) else list(given)
+    """Words or ids as a list; what is no list either is in it as it is, for who takes it to refuse."""
+    return [] if given is None else list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
