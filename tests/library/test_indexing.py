@@ -608,7 +608,7 @@ def test_workers_give_the_same_rows(
     assert rows_of(other) == rows_of(out)
     assert failures_of(other) == failures_of(out)
     assert run(folder, out=other, clap=clap, workers=2).unchanged == 37
-    assert capfd.readouterr().err == ""  # workers end in peace
+    assert capfd.readouterr().err == ""  # nothing of how the workers ended
 
 
 @pytest.mark.seconds

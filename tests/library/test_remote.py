@@ -95,6 +95,32 @@ def test_what_is_not_there_is_named(tmp_path: Path, clap: claprt.Clap) -> None:
         run("nosuch://a", out=tmp_path / "library", clap=clap)
 
 
+def test_errors_that_only_file_systems_know_are_sentences(
+    memory: str, folder: Path, tmp_path: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, out = fsspec.filesystem("memory"), tmp_path / "library"
+    for name in ("one.tar", "two.tar"):
+        system.pipe_file(f"/bucket/{name}", tar_of(folder, tmp_path / name, "w").read_bytes())
+    opened = type(system).open
+
+    def refused(self: Any, path: str, *arguments: Any, **options: Any) -> Any:
+        if path.endswith("one.tar"):
+            raise RuntimeError("Unable to locate credentials")
+        return opened(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(system), "open", refused)
+    summary = run("memory://bucket/*.tar", out=out, clap=clap)
+    assert summary.unreadable == ["memory:///bucket/one.tar cannot be read: Unable to locate credentials."]
+    assert summary.embedded == 4
+
+    def unlisted(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Unable to locate credentials")
+
+    monkeypatch.setattr(type(system), "info", unlisted)
+    with pytest.raises(LibraryError, match="memory://bucket cannot be listed: Unable to locate credentials"):
+        run("memory://bucket", out=out, clap=clap)
+
+
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 server on this machine."""

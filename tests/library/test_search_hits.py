@@ -148,6 +148,12 @@ def test_a_filter_that_takes_too_long_is_ended() -> None:
         condition.rows(pa.table({"path": ["p"] * 100_000}))
 
 
+@pytest.mark.parametrize("memory_mb", [-1, float("nan")])
+def test_a_bound_on_memory_that_is_none_is_refused(make_store: MakeStore, memory_mb: float) -> None:
+    with pytest.raises(OptionError, match=f"memory_mb={memory_mb:g} is not possible"):
+        claprt.open_library(make_store().folder, memory_mb=memory_mb)
+
+
 def test_a_long_condition_is_not_repeated_whole(library: Library) -> None:
     with pytest.raises(OptionError) as refused:
         library.search(vector=axis(1), where="x" * 100_000)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from claprt.audio.files.binary import readable_as
 from claprt.audio.files.folders import is_sound_name
-from claprt.errors import AudioNotFoundError, LibraryError, MissingDependencyError
+from claprt.errors import AudioNotFoundError, ClaprtError, LibraryError, MissingDependencyError
 from claprt.library.items import Content, Item, in_memory
 from claprt.system.extras import install_hint
 from claprt.system.foreign_errors import describe_error
@@ -50,8 +51,24 @@ def file_system(url: str) -> tuple[Any, str]:
         raise MissingDependencyError(
             f"{url} cannot be opened: {describe_error(error)} ({install_hint('remote')})"
         ) from error
-    except ValueError as error:
+    except Exception as error:  # whatever file systems raise
         raise LibraryError(f"{url} cannot be opened: {describe_error(error)}.") from error
+
+
+@contextmanager
+def readable_url(url: str) -> Generator[None]:
+    """Convert errors of a file system: its own, those of the network, those of credentials.
+
+    Raises:
+        LibraryError: If something cannot be read.
+        ClaprtError: As raised in the block.
+    """
+    try:
+        yield
+    except ClaprtError:
+        raise
+    except Exception as error:
+        raise LibraryError(f"{url} cannot be read: {describe_error(error)}.") from error
 
 
 def remote_sounds(url: str) -> Iterator[RemoteFile]:
@@ -76,7 +93,7 @@ def remote_sounds(url: str) -> Iterator[RemoteFile]:
             yield RemoteFile(path=path, size=int(info.get("size") or 0), mtime=changed_at(info))
     except FileNotFoundError as error:
         raise AudioNotFoundError(f"{url} was asked for, and there is nothing of this name.") from error
-    except OSError as error:
+    except Exception as error:  # not all file systems raise OSError, as where there are no credentials
         raise LibraryError(f"{url} cannot be listed: {describe_error(error)}.") from error
 
 

@@ -147,19 +147,22 @@ class Sources:
             self.unreadable.append((stored + INSIDE, str(error)))
 
     def _remote(self, url: str, wanted: Wanted) -> Iterator[Item]:
-        from claprt.library.remote import file_system, remote_sounds
+        from claprt.library.remote import file_system, readable_url, remote_sounds
 
         for found in remote_sounds(url):
             if not found.path.lower().endswith((*TARS, *TABLES)):
                 yield found
                 continue
             system, place = file_system(found.path)
-            with system.open(place, "rb") as file:
-                if found.path.lower().endswith(TARS):
-                    inside = tar_sounds(found.path, found.path, found.mtime, wanted, file)
-                else:
-                    inside = table_sounds(file, found.path, found.mtime, wanted)
-                yield from self._inside(inside, found.path)
+            try:
+                with readable_url(found.path), system.open(place, "rb") as file:
+                    if found.path.lower().endswith(TARS):
+                        inside = tar_sounds(found.path, found.path, found.mtime, wanted, file)
+                    else:
+                        inside = table_sounds(file, found.path, found.mtime, wanted)
+                    yield from self._inside(inside, found.path)
+            except LibraryError as error:
+                self.unreadable.append((found.path + INSIDE, str(error)))
         system, place = file_system(url)
         self._prefixes.append(system.unstrip_protocol(place).rstrip("/") + "/")
 

@@ -54,6 +54,10 @@ class SearchOptions:
     plain_filters: bool = False
     """Whether filters are limited to functions that take little time and memory, as those of strangers should be."""
 
+    def __post_init__(self) -> None:
+        if not self.memory_mb >= 0:
+            raise OptionError(f"memory_mb={self.memory_mb:g} is not possible; give megabytes, 0 or more.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
