@@ -512,6 +512,21 @@ def test_a_sound_that_failed_in_one_library_is_taken_from_another(folder: Path, 
         shutil.rmtree(merged)
 
 
+def test_a_sound_that_vanished_in_one_library_is_taken_from_another(folder: Path, out: Path, clap: claprt.Clap) -> None:
+    sound, there, merged = folder / "long.flac", out.with_name("there"), out.with_name("merged")
+    content = sound.read_bytes()
+    run(folder, out=out, clap=clap)
+    run(folder, out=there, clap=clap)
+    sound.unlink()
+    run(folder, out=out, clap=clap)
+    sound.write_bytes(content)
+    assert sum(row["missing"] for row in rows_of(out)) == 3
+    for libraries in ([out, there], [there, out], [out, out]):
+        merge(merged, libraries)
+        assert rows_of(merged) == rows_of(there if there in libraries else out)
+        shutil.rmtree(merged)
+
+
 def test_libraries_that_cannot_be_merged_leave_nothing(folder: Path, out: Path, clap: claprt.Clap) -> None:
     other, merged = out.with_name("other"), out.with_name("merged")
     run(folder, out=out, clap=clap)

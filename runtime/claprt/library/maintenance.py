@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from claprt.errors import FingerprintError, LibraryError, OptionError
-from claprt.library.known import FAILED, Known, short_key, short_keys
+from claprt.library.known import FAILED, MISSING, Known, short_key, short_keys
 from claprt.library.roots import add_roots, read_roots
 from claprt.library.schema import Table, arrow
 from claprt.library.store import FAILURES, ROWS, Part, Store, create_store
@@ -112,7 +112,9 @@ def compact(store: Store, waiting: Waiting = lambda: None) -> tuple[int, int]:
 
 
 def merge(out: Path, libraries: Sequence[Path], waiting: Waiting = lambda: None) -> Store:
-    """Take libraries of the same kind into one. Of a sound that several hold, the rows of the first stay.
+    """Take libraries of the same kind into one.
+
+    Of a sound that several hold, the rows of the first where it has not vanished stay.
 
     Args:
         out: The library, which is made if it is not there.
@@ -175,20 +177,19 @@ def _take_in(unit_writer: UnitWriter, known: Known, other: Store) -> None:
             new = _unknown(content, known, failures=table == FAILURES)
             if new.num_rows:
                 failed = table == FAILURES
-                replaced = {} if failed else _without_failures(new, known, unit_writer)
+                replaced = {} if failed else _without_stale(new, known, unit_writer)
                 place = unit_writer.replace(replaced, None if failed else new, new if failed else None)
                 known.add(place, new, failed=failed)
         if other.damaged:
             raise LibraryError(f"{other.folder} was not merged: {'; '.join(other.damaged.values())}")
 
 
-def _without_failures(new: Table, known: Known, unit_writer: UnitWriter) -> dict[Part, Table]:
-    """What parts of failures hold without the sounds that have rows now."""
+def _without_stale(new: Table, known: Known, unit_writer: UnitWriter) -> dict[Part, Table]:
+    """What parts hold without the failures and the vanished sounds that rows are there of now."""
     records = known.sounds.all()
-    failed = records[(records["state"] & FAILED) != 0]
-    keys = short_keys(new["id"])
+    stale = new["id"].filter(arrow().array(np.isin(short_keys(new["id"]), records["key"][records["state"] != 0])))
     ids: defaultdict[Part, set[str]] = defaultdict(set)
-    for one in new["id"].filter(arrow().array(np.isin(keys, failed["key"]))).to_pylist():
+    for one in stale.to_pylist():
         found = known.sound(short_key(one))
         if found is not None and (part := known.parts[found.part]) is not None:
             ids[part].add(one)
@@ -196,8 +197,10 @@ def _without_failures(new: Table, known: Known, unit_writer: UnitWriter) -> dict
 
 
 def _unknown(table: Table, known: Known, *, failures: bool) -> Table:
-    """Rows of sounds that the library does not have; a failure is one that it has no rows of either."""
-    records = known.sounds.all()
-    if not failures:
-        records = records[(records["state"] & FAILED) == 0]
-    return table.filter(arrow().array(~np.isin(short_keys(table["id"]), records["key"])))
+    """Rows of sounds that the library does not have, or has as vanished; a failure is one that it has no rows of either."""
+    records, keys = known.sounds.all(), short_keys(table["id"])
+    if failures:
+        return table.filter(arrow().array(~np.isin(keys, records["key"])))
+    has = np.isin(keys, records["key"][(records["state"] & FAILED) == 0])
+    returned = np.isin(keys, records["key"][records["state"] == MISSING]) & ~table["missing"].to_numpy()
+    return table.filter(arrow().array(~has | returned))

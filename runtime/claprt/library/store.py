@@ -194,8 +194,8 @@ class Store:
 
     def _sentence(self, file: str, reason: str) -> str:
         return (
-            f"{self.folder / file} cannot be read: {reason}. The other parts serve. If it is damaged, move it away and run "
-            "`claprt index` with the same sources again: what it held is embedded anew."
+            f"{self.folder / file} cannot be read: {reason.rstrip('.')}. The other parts serve. If it is damaged, move it "
+            "away and run `claprt index` with the same sources again: what it held is embedded anew."
         )
 
     def leave_out(self, file: str, sentence: str) -> None:
