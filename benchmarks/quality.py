@@ -24,7 +24,8 @@ from claprt.bundle.graphs import Precision, Stage
 from claprt.engines.providers import PRECISIONS, Provider
 from claprt.errors import ClaprtError
 from claprt.evaluation.dataset import Dataset, read_dataset
-from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, retrieval, zero_shot
+from claprt.evaluation.retrieval import retrieval
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, zero_shot
 from claprt.tasks.labels import apply_template
 from claprt_export.precision.quality_gate import centred_cosines
 

@@ -21,7 +21,7 @@ import soundfile
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
-from claprt.evaluation.scores.intervals import mean_interval
+from claprt.evaluation.intervals import mean_interval
 from claprt.evaluation.scores.pair_scores import PairSums
 from claprt.evaluation.scores.protocols.table import PROTOCOLS
 from claprt.evaluation.scores.provenance import provenance_of

@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from claprt.errors import ArrayError, DatasetError
+from claprt.evaluation.intervals import share_interval
 from claprt.evaluation.scores.distances.extrapolation import extrapolate
 from claprt.evaluation.scores.distances.frechet import frechet, normal_interval
 from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, gaussian_of_rows, gaussian_of_sounds
 from claprt.evaluation.scores.distances.kernel import kernel_distance, median_distance
-from claprt.evaluation.scores.distances.neighbours import neighbours, share_interval
+from claprt.evaluation.scores.distances.neighbours import neighbours
 from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
 
 Rows = NDArray[np.float64]

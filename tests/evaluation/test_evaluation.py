@@ -16,7 +16,8 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.errors import DatasetError, EmptyAudioError, OptionError
 from claprt.evaluation.dataset import read_dataset
-from claprt.evaluation.zero_shot import evaluate, retrieval, zero_shot
+from claprt.evaluation.retrieval import retrieval
+from claprt.evaluation.zero_shot import evaluate, zero_shot
 
 RATE = 48_000
 NAMES = ("tone", "drums", "rain")
@@ -176,6 +177,44 @@ def test_evaluate_is_embedding_and_ranking(clap: claprt.Clap, sounds: Path) -> N
     assert json.loads(json.dumps(result.to_dict()))["sounds"] == 6
 
 
+def test_an_ensemble_is_the_mean_of_its_templates(clap: claprt.Clap, sounds: Path) -> None:
+    dataset = read_dataset(sounds)
+    templates = ["{}", "the sound of {}", "{} in a room"]
+    first, *_, together = evaluate(clap, dataset, templates=templates, ensemble=True).zero_shot
+    assert (together.template, together.templates) == ("mean of 3 templates", tuple(templates))
+    assert first.templates == ()
+    texts = [clap.embed_text([template.replace("{}", label) for label in dataset.labels]) for template in templates]
+    mean = np.mean(texts, axis=0)
+    cosines = clap.embed_audio([item.path for item in dataset.items]) @ (mean / np.linalg.norm(mean, axis=1)[:, None]).T
+    truth = np.array([dataset.labels.index(str(item.label)) for item in dataset.items])
+    own = cosines[np.arange(6), truth]
+    assert together.ranks.tolist() == (cosines > own[:, None]).sum(1).tolist()
+    with pytest.raises(OptionError, match="give two at least"):
+        evaluate(clap, dataset, ensemble=True)
+
+
+def test_published_labels_and_sentence(clap: claprt.Clap, sounds: Path) -> None:
+    with pytest.raises(DatasetError, match="sounds of a drums, a rain, a tone, which are not among the labels"):
+        evaluate(clap, read_dataset(sounds), published="laion-esc50")
+    rows = [{"file": f"{name}0.wav", "label": label} for name, label in (("rain", "sea_waves"), ("tone", "siren"))]
+    dataset = read_dataset(write_table(sounds / "two.csv", rows))
+    result = evaluate(clap, dataset, published="mteb-esc50").zero_shot[0]
+    assert (len(result.labels), result.template) == (50, "This is a sound of {}")
+    sentences = [f"This is a sound of {label.replace(' ', '_')}" for label in result.labels]
+    cosines = clap.embed_audio([item.path for item in dataset.items]) @ clap.embed_text(sentences).T
+    own = cosines[[0, 1], [result.labels.index("sea waves"), result.labels.index("siren")]]
+    assert result.ranks.tolist() == (cosines > own[:, None]).sum(1).tolist()
+
+
+def test_intervals_of_accuracy() -> None:
+    audio, text = np.eye(10, dtype=np.float32), np.eye(10, dtype=np.float32)[[0, 1, 2, 3, 4, 5, 6, 7, 9, 8]]
+    result = zero_shot(audio, text, np.arange(10), [f"label {number}" for number in range(10)], "{}")
+    interval = result.top1_interval
+    assert result.top1 == 0.8
+    assert (interval.low, interval.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Wilson's, of 8 in 10
+    assert result.to_dict()["top1_interval"]["method"] == "Wilson"
+
+
 def test_labels_may_be_more_but_not_fewer(clap: claprt.Clap, sounds: Path) -> None:
     dataset = read_dataset(sounds)
     more = evaluate(clap, dataset, labels=[*dataset.labels, "nothing"])
@@ -205,6 +244,39 @@ def test_command(bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.Capt
     assert "text to audio, 6 queries: R@1 " in printed
     kept = json.loads(scores.read_text())
     assert kept["zero_shot"][0]["top1"] == pytest.approx(float(printed.split("top-1 ")[1].split()[0]), abs=1e-4)
+
+
+def test_command_with_a_probe_and_another_model(
+    bundle: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="needs scikit-learn: the evaluate extra")
+    scores = tmp_path / "scores.json"
+    asked = [
+        "evaluate",
+        "--dataset",
+        str(sounds),
+        "--bundle",
+        str(bundle),
+        "--against",
+        "mini",
+        "--shots",
+        "1",
+        "-o",
+        str(scores),
+    ]
+    assert main([*asked, "--template", "{}", "--template", "the sound of {}", "--ensemble"]) == 0
+    printed = capsys.readouterr().out
+    assert "zero-shot, the mean of 2 templates: top-1 " in printed
+    assert "linear probe, 1 sounds of each class: " in printed
+    assert "against mini/laion/windows-10s/fp32/" in printed
+    kept = json.loads(scores.read_text())
+    assert len(kept["linear_probe"]["accuracies"]) == 10
+    other = kept["against"]
+    assert [len(kept["zero_shot"]), len(other["zero_shot"]), len(other["differences"])] == [3, 3, 3]
+    for one, two, difference in zip(kept["zero_shot"], other["zero_shot"], other["differences"], strict=True):
+        assert difference["difference"] == pytest.approx(one["top1"] - two["top1"])
+        assert difference["only_first"] - difference["only_second"] == round(6 * (one["top1"] - two["top1"]))
+    assert other["fingerprint"].startswith("mini/")
 
 
 def test_what_was_trained_on_is_no_test(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,6 +334,9 @@ def test_picture(bundle: Path, sounds: Path, tmp_path: Path) -> None:
         (["--confusion", "noext"], "let it end in .png"),
         (["--labels", "a tone", "a tone"], "more than once"),
         (["--fold", "9"], "no fold 9"),
+        (["--ensemble"], "give two at least"),
+        (["--published", "laion-gtzan"], "not among the labels"),
+        (["--shots", "2"], "ask for fewer shots"),
     ],
 )
 def test_refused_before_any_work(
@@ -288,6 +363,12 @@ def test_no_confusion_without_labels(
     table = write_table(sounds / "captions.csv", [{"file": "tone0.wav", "caption": "a tone"}])
     assert main(["evaluate", "--dataset", str(table), "--confusion", str(tmp_path / "x.png"), "--bundle", str(bundle)]) == 1
     assert "no labels" in capsys.readouterr().err
+
+
+def test_published_or_labels_of_ones_own(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--dataset", str(sounds), "--published", "laion-esc50", "--template", "{}"])
+    assert "both were given" in capsys.readouterr().err
 
 
 def test_headers_and_cells_as_people_write_them(sounds: Path) -> None:

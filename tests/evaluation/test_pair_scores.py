@@ -19,8 +19,8 @@ from claprt.arrays import Embeddings
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.errors import ArrayError, AudioError, DatasetError, OptionError, TextError
+from claprt.evaluation.intervals import mean_interval
 from claprt.evaluation.scores.exact_sums import ExactSums
-from claprt.evaluation.scores.intervals import mean_interval
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.pairs_file import read_pairs
 from claprt.evaluation.scores.provenance import Provenance

@@ -15,9 +15,9 @@ import soundfile
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.evaluation.retrieval import retrieval
 from claprt.evaluation.scores.distances.kernel import kernel_distance
 from claprt.evaluation.scores.distances.vector_sets import vector_set
-from claprt.evaluation.zero_shot import retrieval
 
 RATES = (48_000, 44_100, 22_050, 32_000)
 SEED = 7

@@ -8,16 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from claprt.audio.long_audio import LongMode
+from claprt.bundle.graphs import Precision
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.cli.words import add_word_options, given_words
 from claprt.errors import OptionError
-from claprt.evaluation.dataset import read_dataset
+from claprt.evaluation.comparison import Comparison, compare
+from claprt.evaluation.dataset import Dataset, read_dataset
+from claprt.evaluation.intervals import checked_seed
+from claprt.evaluation.published import PUBLISHED
+from claprt.evaluation.retrieval import CONVENTIONS, Retrieval
 from claprt.evaluation.zero_shot import (
-    CONVENTIONS,
     DEFAULT_TEMPLATE,
     Evaluation,
-    Retrieval,
     ZeroShot,
     check_picture,
     confusion_picture,
@@ -33,6 +37,8 @@ datasets:
 examples:
   claprt evaluate --dataset ESC-50 --bundle music_audioset_epoch_15_esc_90.14
   claprt evaluate --dataset esc10 --fold 4 --confusion confusion.png -o scores.json
+  claprt evaluate --dataset ESC-50 --published laion-esc50 --against-precision int8
+  claprt evaluate --dataset sounds --template "{}" --template "the sound of {}" --ensemble --shots 8
 """
 
 
@@ -42,7 +48,7 @@ def add(commands: Any) -> None:
         "evaluate",
         usage="claprt evaluate --dataset FOLDER|CSV [options]",
         help="score a bundle on a labelled dataset",
-        description="Zero-shot accuracy on a labelled dataset, and retrieval where it has captions.",
+        description="Zero-shot accuracy on a labelled dataset with its 95 % interval, and retrieval where it has captions.",
         epilog=_EPILOG,
     )
     command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="the dataset")
@@ -50,6 +56,20 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--template", action="append", metavar="TEXT", help=f"sentence with {{}}; may be repeated ({DEFAULT_TEMPLATE!r})"
     )
+    command.add_argument("--ensemble", action="store_true", help="also score the mean of the templates, as CLIP does")
+    command.add_argument(
+        "--published",
+        choices=list(PUBLISHED),
+        metavar="NAME",
+        help=f"labels and sentence of a published evaluation: {', '.join(PUBLISHED)}",
+    )
+    command.add_argument(
+        "--shots", type=int, metavar="N", help="also train a linear probe on N sounds of each class, ten times (8 is usual)"
+    )
+    command.add_argument(
+        "--against", metavar="MODEL", help="compare with another model on the same sounds (or with --against-precision)"
+    )
+    command.add_argument("--against-precision", choices=list(map(str, Precision)), help="what the other model computes in")
     command.add_argument(
         "--convention", default="claprt", choices=list(CONVENTIONS),
         help="laion: audio-to-text mAP@10 as LAION's evaluation numbers it (%(default)s)",
@@ -61,7 +81,7 @@ def add(commands: Any) -> None:
     command.add_argument("--json", nargs="?", const="-", metavar="-", help="all figures as JSON on standard output")
     add_sound_options(command)
     add_model_options(command)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,22 +101,29 @@ def run(options: argparse.Namespace) -> int:
     if options.confusion is not None:
         check_picture(options.confusion)
     dataset = read_dataset(options.dataset, folds=options.fold)
-    if options.confusion is not None and not dataset.labels:
-        raise OptionError(f"{dataset.name} has captions and no labels, so there is no confusion to draw.")
+    _check(options, dataset)
+    seed = checked_seed(options.seed or 0)
+    if options.shots is not None and options.long not in (LongMode.RANDOM, LongMode.FUSION):
+        options.seed = None  # of the probe, not of the model
     clap = load_model(options)
-    result = evaluate(
-        clap,
-        dataset,
-        labels=given_words(options),
-        templates=options.template or [DEFAULT_TEMPLATE],
-        convention=options.convention,
-        progress=partial(file_progress, quiet=options.quiet),
-    )
+    asked: dict[str, Any] = {
+        "labels": given_words(options), "templates": options.template or [DEFAULT_TEMPLATE], "ensemble": options.ensemble,
+        "published": options.published, "shots": options.shots, "seed": seed, "convention": options.convention,
+        "progress": partial(file_progress, quiet=options.quiet),
+    }  # fmt: skip
+    result = evaluate(clap, dataset, **asked)
     if result.trained_on is not None:
         note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these flatter it.")
-    print(summary(result) if options.json is None else json.dumps(result.to_dict(), indent=1))
+    figures, text = result.to_dict(), summary(result)
+    if options.against is not None or options.against_precision is not None:
+        with load_model(_other(options)) as other:
+            second = evaluate(other, dataset, **asked)
+        compared = [compare(one.right, two.right) for one, two in zip(result.zero_shot, second.zero_shot, strict=True)]
+        figures["against"] = {**second.to_dict(), "differences": [one.to_dict() for one in compared]}
+        text += f"\n\n{_against(result, second, compared)}"
+    print(text if options.json is None else json.dumps(figures, indent=1))
     if options.output is not None:
-        options.output.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        options.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         report_written(options, options.output)
     if options.confusion is not None:
         confusion_picture(result.zero_shot[0], options.confusion, f"{clap.manifest.name} on {dataset.name}")
@@ -104,18 +131,62 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace, dataset: Dataset) -> None:
+    """Check options that need no model.
+
+    Raises:
+        OptionError: If one cannot be.
+    """
+    if options.published is not None and (given_words(options) or options.template):
+        options.command.error("give --published, or labels and templates; both were given")
+    if dataset.labels:
+        return
+    if options.confusion is not None:
+        raise OptionError(f"{dataset.name} has captions and no labels, so there is no confusion to draw.")
+    if options.against is not None or options.against_precision is not None:
+        raise OptionError(f"{dataset.name} has captions and no labels; what is compared are answers about labels.")
+
+
+def _other(options: argparse.Namespace) -> argparse.Namespace:
+    """The options of the model to compare with."""
+    changed = {
+        "bundle": options.against or options.bundle,
+        "precision": options.against_precision or options.precision,
+    }
+    return argparse.Namespace(**{**vars(options), **changed})
+
+
 def summary(result: Evaluation) -> str:
     """The figures as tables."""
     lines = [f"{result.sounds} sounds of {result.dataset}", f"fingerprint {result.fingerprint}"]
-    lines += [
-        f"\nzero-shot, {scored.template!r}: top-1 {scored.top1:.4f}   top-5 {scored.top5:.4f}"
-        for scored in result.zero_shot
-    ]
+    for scored in result.zero_shot:
+        name = f"the {scored.template}" if scored.templates else repr(scored.template)
+        one, five = scored.top1_interval, scored.top5_interval
+        lines.append(
+            f"\nzero-shot, {name}: top-1 {scored.top1:.4f} ({one.low:.4f} to {one.high:.4f})   "
+            f"top-5 {scored.top5:.4f} ({five.low:.4f} to {five.high:.4f})"
+        )
+    if (probe := result.linear_probe) is not None:
+        lines.append(
+            f"\nlinear probe, {probe.shots} sounds of each class: {probe.mean:.4f} ± {probe.std:.4f} over "
+            f"{len(probe.accuracies)} draws"
+        )
     if result.zero_shot:
         lines += ["", *_classes(result.zero_shot[0])]
     for name, found in (("text to audio", result.text_to_audio), ("audio to text", result.audio_to_text)):
         if found is not None:
             lines.append(f"\n{name}, {_retrieval(found)}")
+    return "\n".join(lines)
+
+
+def _against(first: Evaluation, second: Evaluation, compared: list[Comparison]) -> str:
+    lines = [f"against {second.fingerprint}"]
+    for one, two, found in zip(first.zero_shot, second.zero_shot, compared, strict=True):
+        lines.append(
+            f"{one.template!r}: top-1 {one.top1:.4f} - {two.top1:.4f} = {found.difference:+.4f} "
+            f"({found.interval.low:+.4f} to {found.interval.high:+.4f}), p = {found.p_value:.3g} (McNemar; right on "
+            f"{found.only_first} sounds that the other is wrong on, wrong on {found.only_second})"
+        )
     return "\n".join(lines)
 
 

@@ -13,9 +13,9 @@ from claprt.audio.long_audio import LongMode
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.errors import OptionError
+from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
 from claprt.evaluation.scores.embedding import provenance_under
 from claprt.evaluation.scores.functions import score
-from claprt.evaluation.scores.intervals import CONFIDENCE, checked_confidence, checked_seed
 from claprt.evaluation.scores.of_sets import read_sets
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.pairs_file import read_pairs

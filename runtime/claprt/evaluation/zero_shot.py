@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from claprt.arrays import Embeddings
 from claprt.errors import DatasetError, MissingDependencyError, OptionError
 from claprt.evaluation.dataset import Dataset
+from claprt.evaluation.intervals import Interval, share_interval
+from claprt.evaluation.linear_probe import LinearProbe, check_probe, linear_probe
+from claprt.evaluation.published import find_published
+from claprt.evaluation.retrieval import Retrieval, check_convention, retrieval
 from claprt.model.clap import Clap
 from claprt.system.extras import install_hint
 from claprt.tasks.labels import apply_template, validate_labels
@@ -25,28 +29,47 @@ from claprt.tasks.labels import apply_template, validate_labels
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The sentence that LAION's published figures are of."""
 
-CONVENTIONS = ("claprt", "laion")
-"""How the mean average precision of audio-to-text retrieval is computed; see `retrieval`."""
-
 Report = Callable[[Iterable[Any], int], Iterable[Any]]
 """Wraps an iterable of known length, to show progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ZeroShot:
-    """Zero-shot classification with one template."""
+    """Zero-shot classification with one template, or with the mean of several."""
 
     template: str
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]
     """[labels, labels]: how often a sound of the row's class was given the column's."""
-    top5: float
-    """Share of sounds whose class is among the five labels that fit best."""
+    ranks: NDArray[np.int64]
+    """Rank of each sound's own class among the labels, from 0, [sounds]."""
+    templates: tuple[str, ...] = ()
+    """The templates of an ensemble."""
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the class of each sound fits best, [sounds]; what `claprt.evaluation.comparison.compare` takes."""
+        return self.ranks == 0
 
     @property
     def top1(self) -> float:
         """Share of sounds whose class fits best."""
-        return float(np.trace(self.confusion) / self.confusion.sum())
+        return float(self.right.mean())
+
+    @property
+    def top5(self) -> float:
+        """Share of sounds whose class is among the five labels that fit best."""
+        return float((self.ranks < 5).mean())
+
+    @property
+    def top1_interval(self) -> Interval:
+        """Wilson's interval of `top1`, if the sounds are independent of each other."""
+        return share_interval(self.right)
+
+    @property
+    def top5_interval(self) -> Interval:
+        """The same of `top5`."""
+        return share_interval(self.ranks < 5)
 
     @property
     def by_class(self) -> dict[str, tuple[int, float, float]]:
@@ -62,8 +85,11 @@ class ZeroShot:
         """Plain values for JSON."""
         return {
             "template": self.template,
+            "templates": list(self.templates),
             "top1": self.top1,
+            "top1_interval": self.top1_interval.to_dict(),
             "top5": self.top5,
+            "top5_interval": self.top5_interval.to_dict(),
             "labels": list(self.labels),
             "confusion": self.confusion.tolist(),
             "classes": {
@@ -78,23 +104,6 @@ def _plain(value: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieval:
-    """Ranking of candidates for queries, some of which are right."""
-
-    queries: int
-    recall: Mapping[int, float]
-    """R@k: share of queries with a right candidate among the first k."""
-    map10: float
-    """Mean average precision of the first ten, by the convention."""
-    convention: str = "claprt"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        recall = {f"R@{k}": share for k, share in self.recall.items()}
-        return {"queries": self.queries, **recall, "mAP@10": self.map10, "convention": self.convention}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """What a bundle makes of a dataset."""
 
@@ -104,6 +113,7 @@ class Evaluation:
     trained_on: str | None = None
     """Datasets that the weights were trained on, where the manifest names them; figures on these flatter the model."""
     zero_shot: tuple[ZeroShot, ...] = ()
+    linear_probe: LinearProbe | None = None
     text_to_audio: Retrieval | None = None
     audio_to_text: Retrieval | None = None
 
@@ -115,6 +125,7 @@ class Evaluation:
             "fingerprint": self.fingerprint,
             "trained_on": self.trained_on,
             "zero_shot": [result.to_dict() for result in self.zero_shot],
+            "linear_probe": None if self.linear_probe is None else self.linear_probe.to_dict(),
             "text_to_audio": None if self.text_to_audio is None else self.text_to_audio.to_dict(),
             "audio_to_text": None if self.audio_to_text is None else self.audio_to_text.to_dict(),
         }
@@ -132,6 +143,10 @@ def evaluate(
     *,
     labels: Sequence[str] = (),
     templates: Sequence[str] = (DEFAULT_TEMPLATE,),
+    ensemble: bool = False,
+    published: str | None = None,
+    shots: int | None = None,
+    seed: int = 0,
     convention: str = "claprt",
     progress: Report = no_progress,
 ) -> Evaluation:
@@ -142,49 +157,94 @@ def evaluate(
         dataset: What `read_dataset` gave.
         labels: The classes to choose among; by default those of the dataset. All of the dataset's must be among them.
         templates: Sentences with `{}` for the label; each is scored by itself.
+        ensemble: Also score the mean of the templates' vectors for each label, scaled to length 1, as in CLIP.
+        published: Name of a published evaluation, whose labels and sentence are taken instead of `labels` and `templates`;
+            see `claprt.evaluation.published`.
+        shots: Also train a linear probe on so many sounds of each class; see `claprt.evaluation.linear_probe`.
+        seed: Of the probe's draws.
         convention: Of retrieval: `claprt`, or `laion` for figures that can be held against LAION's; see `retrieval`.
         progress: Shows progress over the sounds.
 
     Raises:
-        DatasetError: If a sound's class is not among the labels.
+        DatasetError: If a sound's class is not among the labels, or classes have too few sounds for the probe.
         AudioError: If a sound cannot be embedded.
-        OptionError: If a template has no `{}`, or the convention is not known.
+        OptionError: If a template has no `{}`, an ensemble has one template, or a name is not known.
+        MissingDependencyError: If a probe is asked for and scikit-learn is not installed.
     """
     check_convention(convention)
-    names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
-    strange = sorted(set(dataset.labels) - set(names)) if labels else []
-    if strange:
-        raise DatasetError(f"{dataset.name} has sounds of {', '.join(strange)}, which are not among the labels.")
-    for template in templates:
-        apply_template(template, names)
-    vectors = dataset_vectors(clap, dataset, progress)
+    names, prompts = _prompts(dataset, labels, templates, published)
+    if ensemble and len(prompts) < 2:
+        raise OptionError("An ensemble is the mean of several templates; give two at least.")
     labelled = [position for position, item in enumerate(dataset.items) if item.label is not None]
     truth = np.array([names.index(str(dataset.items[position].label)) for position in labelled], np.int64)
-    captioned = [position for position, item in enumerate(dataset.items) if item.captions]
-    captions = [caption for position in captioned for caption in dataset.items[position].captions]
-    owner = np.array([n for n, position in enumerate(captioned) for _ in dataset.items[position].captions], np.int64)
-    towards_audio = towards_text = None
-    if captions:
-        cosines = np.einsum("td,ad->ta", clap.embed_text(captions), vectors[captioned])
-        right = owner[:, None] == np.arange(len(captioned))
-        towards_audio, towards_text = (
-            retrieval(cosines, right, convention),
-            retrieval(cosines.T, right.T, convention),
-        )
+    if shots is not None:
+        check_probe(truth, names, shots)
+    vectors = dataset_vectors(clap, dataset, progress)
+    towards_audio, towards_text = _retrievals(clap, dataset, vectors, convention)
+    found = _zero_shots(clap, vectors[labelled], truth, names, prompts, ensemble) if labelled else ()
     return Evaluation(
         dataset=dataset.name,
         sounds=len(dataset.items),
         fingerprint=clap.fingerprint,
         trained_on=clap.manifest.source.trained_on,
-        zero_shot=tuple(
-            zero_shot(vectors[labelled], clap.embed_text(apply_template(template, names)), truth, names, template)
-            for template in templates
-        )
-        if labelled
-        else (),
+        zero_shot=found,
+        linear_probe=None if shots is None else linear_probe(vectors[labelled], truth, names, shots=shots, seed=seed),
         text_to_audio=towards_audio,
         audio_to_text=towards_text,
     )
+
+
+def _prompts(
+    dataset: Dataset, labels: Sequence[str], templates: Sequence[str], published: str | None
+) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """The classes, and for each template their sentences.
+
+    Raises:
+        DatasetError: If a sound's class is not among the labels.
+        OptionError: If a template has no `{}`, or there is no such published evaluation.
+    """
+    row = None if published is None else find_published(published)
+    if row is not None:
+        names, prompts = row.labels, {row.template: row.sentences(row.labels)}
+    else:
+        names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
+        prompts = {template: apply_template(template, names) for template in templates}
+    strange = sorted(set(dataset.labels) - set(names))
+    if strange:
+        raise DatasetError(f"{dataset.name} has sounds of {', '.join(strange)}, which are not among the labels.")
+    return names, prompts
+
+
+def _zero_shots(
+    clap: Clap,
+    vectors: Embeddings,
+    truth: NDArray[np.int64],
+    names: tuple[str, ...],
+    prompts: Mapping[str, list[str]],
+    ensemble: bool,
+) -> tuple[ZeroShot, ...]:
+    texts = {template: clap.embed_text(sentences) for template, sentences in prompts.items()}
+    found = [zero_shot(vectors, text, truth, names, template) for template, text in texts.items()]
+    if ensemble:
+        mean = np.mean(list(texts.values()), axis=0)
+        mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+        together = zero_shot(vectors, mean, truth, names, f"mean of {len(texts)} templates")
+        found.append(replace(together, templates=tuple(texts)))
+    return tuple(found)
+
+
+def _retrievals(
+    clap: Clap, dataset: Dataset, vectors: Embeddings, convention: str
+) -> tuple[Retrieval | None, Retrieval | None]:
+    """Text to audio, and audio to text; None where there are no captions."""
+    captioned = [position for position, item in enumerate(dataset.items) if item.captions]
+    captions = [caption for position in captioned for caption in dataset.items[position].captions]
+    if not captions:
+        return None, None
+    owner = np.array([n for n, position in enumerate(captioned) for _ in dataset.items[position].captions], np.int64)
+    cosines = np.einsum("td,ad->ta", clap.embed_text(captions), vectors[captioned])
+    right = owner[:, None] == np.arange(len(captioned))
+    return retrieval(cosines, right, convention), retrieval(cosines.T, right.T, convention)
 
 
 def dataset_vectors(clap: Clap, dataset: Dataset, progress: Report = no_progress) -> Embeddings:
@@ -221,59 +281,8 @@ def zero_shot(
         template=template,
         labels=tuple(labels),
         confusion=confusion,
-        top5=float((ranking[:, :5] == truth[:, None]).any(1).mean()),
+        ranks=(ranking == truth[:, None]).argmax(1),
     )
-
-
-def retrieval(cosines: NDArray[np.float32], right: NDArray[np.bool_], convention: str = "claprt") -> Retrieval:
-    """Score a ranking.
-
-    In LAION's evaluation, the right candidates of a query are numbered in the order of the candidates rather than of their
-    ranks, and their number is not limited to ten: `sum(i / rank_i)` over those that rank among the first ten, divided by
-    the number of right candidates. For queries with one right candidate that is the average precision; otherwise it is
-    larger or smaller, and may be above 1. Published audio-to-text figures are of that kind.
-
-    Args:
-        cosines: [queries, candidates] float32.
-        right: Which candidates are right, [queries, candidates] bool.
-        convention: `claprt` for the average precision, `laion` for LAION's number.
-
-    Raises:
-        OptionError: If the convention is not known.
-    """
-    check_convention(convention)
-    order = np.argsort(-cosines, axis=1, kind="stable")
-    ranked = np.take_along_axis(right, order, axis=1)
-    if convention == "laion":
-        map10 = float(np.mean([_laion_precision(row, these) for row, these in zip(order, right, strict=True)]))
-    else:
-        first = ranked[:, :10]
-        precision = np.cumsum(first, axis=1) / np.arange(1, first.shape[1] + 1)
-        possible = np.minimum(right.sum(1), 10)
-        map10 = float(((precision * first).sum(1) / np.maximum(possible, 1)).mean())
-    return Retrieval(
-        queries=len(cosines),
-        recall={k: float(ranked[:, :k].any(1).mean()) for k in (1, 5, 10)},
-        map10=map10,
-        convention=convention,
-    )
-
-
-def _laion_precision(order: NDArray[np.int64], right: NDArray[np.bool_]) -> float:
-    """LAION's number for one query: candidates by rank [candidates], and which are right [candidates]."""
-    ranks = np.argsort(order)[right]
-    found = ranks[ranks < 10]
-    return float((np.arange(1, found.size + 1) / (found + 1)).sum()) / max(int(right.sum()), 1)
-
-
-def check_convention(convention: str) -> None:
-    """Check the name of a convention.
-
-    Raises:
-        OptionError: If it is not known.
-    """
-    if convention not in CONVENTIONS:
-        raise OptionError(f"convention={convention!r} is not known; choose one of {', '.join(CONVENTIONS)}.")
 
 
 PICTURES = (".png", ".svg", ".pdf")

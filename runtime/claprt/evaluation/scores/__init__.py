@@ -13,7 +13,6 @@ pair_scores      the CLAP score: what is accumulated, and the result
 exact_sums       sums of vectors that do not depend on their order
 set_scores       metrics of two sets: the result, and what qualifies it
 distances        distances between sets of vectors
-intervals        confidence intervals, seeded
 provenance       what computed a score, and the line for a paper
 report           scores as tables for people
 """

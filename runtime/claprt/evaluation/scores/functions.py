@@ -8,7 +8,7 @@ from typing import TypeAlias, overload
 
 from claprt.audio.sound import AudioSource
 from claprt.errors import OptionError
-from claprt.evaluation.scores.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
 from claprt.evaluation.scores.of_pairs import score_pairs
 from claprt.evaluation.scores.of_sets import SoundsOrStatistics, score_sets
 from claprt.evaluation.scores.pair_scores import PairScores

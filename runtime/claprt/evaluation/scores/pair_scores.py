@@ -17,8 +17,8 @@ import numpy as np
 
 from claprt.arrays import Embeddings
 from claprt.errors import ArrayError, OptionError
+from claprt.evaluation.intervals import CONFIDENCE, LEAST, Interval, exact_mean, exact_std, mean_interval
 from claprt.evaluation.scores.exact_sums import ExactSums
-from claprt.evaluation.scores.intervals import CONFIDENCE, LEAST, Interval, exact_mean, exact_std, mean_interval
 from claprt.evaluation.scores.provenance import Provenance
 
 _FEW = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claprt.evaluation.scores.intervals import Interval
+from claprt.evaluation.intervals import Interval
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.provenance import Provenance
 from claprt.evaluation.scores.set_scores import LABELS, SetScores

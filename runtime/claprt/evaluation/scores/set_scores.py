@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError, OptionError
+from claprt.evaluation.intervals import CONFIDENCE, Interval, mean_interval, share_interval
 from claprt.evaluation.scores.distances.extrapolation import extrapolate
 from claprt.evaluation.scores.distances.frechet import Frechet, frechet, normal_interval
 from claprt.evaluation.scores.distances.gaussians import Gaussian
 from claprt.evaluation.scores.distances.kernel import kernel_distance
-from claprt.evaluation.scores.distances.neighbours import neighbours, share_interval
+from claprt.evaluation.scores.distances.neighbours import neighbours
 from claprt.evaluation.scores.distances.vector_sets import VectorSet
-from claprt.evaluation.scores.intervals import CONFIDENCE, Interval, mean_interval
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.evaluation.scores.provenance import Provenance
 

@@ -10,8 +10,8 @@ import numpy as np
 from claprt.arrays import Embeddings
 from claprt.audio.sound import AudioSource, source_name, split_sources
 from claprt.errors import OptionError
+from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
 from claprt.evaluation.scores.embedding import in_fixed_batches
-from claprt.evaluation.scores.intervals import CONFIDENCE, checked_confidence, checked_seed
 from claprt.evaluation.scores.of_sets import in_order, read_sets
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS

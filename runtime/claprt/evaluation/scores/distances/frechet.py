@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import ArrayError
+from claprt.evaluation.intervals import CONFIDENCE, Interval
 from claprt.evaluation.scores.distances.gaussians import Factor, Gaussian
 from claprt.evaluation.scores.distances.vector_sets import VectorSet
-from claprt.evaluation.scores.intervals import CONFIDENCE, Interval
 
 Matrix = NDArray[np.float64]
 

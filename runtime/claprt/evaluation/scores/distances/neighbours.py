@@ -8,14 +8,12 @@ reference in some ball of the candidates, coverage the share of the reference's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError
 from claprt.evaluation.scores.distances.vector_sets import Rows
-from claprt.evaluation.scores.intervals import CONFIDENCE, Interval
 
 NEAREST = 5
 _BLOCK = 512
@@ -97,12 +95,3 @@ def _radii(rows: Rows, nearest: int) -> NDArray[np.float64]:
 def _distances(first: Rows, second: Rows) -> NDArray[np.float64]:
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.sqrt(np.maximum(squares, 0.0))
-
-
-def share_interval(hits: NDArray[np.bool_], *, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's interval of a share of independent hits [n]."""
-    n, share = len(hits), float(hits.mean())
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
-    return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half), confidence=confidence, method="Wilson")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,15 @@ def mean_interval(
     ratio = np.concatenate(ratios)
     lower, upper = np.quantile(ratio[np.isfinite(ratio)], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(low=mean - float(upper) * error, high=mean - float(lower) * error, confidence=confidence, method=method)
+
+
+def share_interval(hits: NDArray[np.bool_], *, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's interval of a share of independent hits [n]."""
+    n, share = len(hits), float(hits.mean())
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
+    return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half), confidence=confidence, method="Wilson")
 
 
 def checked_confidence(confidence: object) -> float:
