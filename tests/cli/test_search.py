@@ -74,6 +74,16 @@ def test_words_alone_load_the_text_tower_alone(
     assert used == ["text", "audio"]
 
 
+def test_a_text_that_is_too_long_is_said_to_be(
+    library: Path, clap: claprt.Clap, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = clap.manifest.text.max_tokens
+    assert main(["search", str(library), "rain", "wind " * most, "--minus", "x", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 3
+    assert shown.err == f"note: {('wind ' * 8)!r}… is too long: only its first {most} tokens count.\n"
+
+
 def test_a_table_as_wide_as_the_terminal(
     library: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from claprt.system.terminal import cells, columns, fit, note, printable, report_
 
 if TYPE_CHECKING:
     from claprt.library.search.hits import Hit
+    from claprt.model.clap import Clap
 
 _EPILOG = """\
 filters (--where) are conditions in SQL on the library's columns:
@@ -91,6 +92,9 @@ def run(options: argparse.Namespace) -> int:
             names=options.names,
             missing=options.missing,
         )
+        for text in filter(lambda text: _is_cut(library.model, text), [*options.texts, *options.minus] if hits else ()):
+            most = library.model.manifest.text.max_tokens
+            note(options, f"{text[:40]!r}… is too long: only its first {most} tokens count.")
         if options.export is not None:
             _export(options, hits)
         if options.json:
@@ -100,6 +104,15 @@ def run(options: argparse.Namespace) -> int:
         if not hits:
             note(options, "nothing was found." if len(library) else "the library is empty.")
     return 0
+
+
+def _is_cut(model: Clap, text: str) -> bool:
+    """Whether a text has more tokens than the model takes: its last letter makes no difference."""
+    letters = text.strip()
+    if len(letters) < 2:
+        return False
+    whole, shorter = model.tokenizer.encode([letters, letters[:-1]])
+    return whole == shorter
 
 
 def _export(options: argparse.Namespace, hits: Sequence[Hit]) -> None:
