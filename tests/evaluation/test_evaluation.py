@@ -337,6 +337,8 @@ def test_picture(bundle: Path, sounds: Path, tmp_path: Path) -> None:
         (["--ensemble"], "give two at least"),
         (["--published", "laion-gtzan"], "not among the labels"),
         (["--shots", "2"], "ask for fewer shots"),
+        (["--against-precision", "int8"], "int8 was asked for"),
+        (["--against", "nothing"], "nothing"),
     ],
 )
 def test_refused_before_any_work(

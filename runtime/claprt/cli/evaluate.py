@@ -106,6 +106,8 @@ def run(options: argparse.Namespace) -> int:
     if options.shots is not None and options.long not in (LongMode.RANDOM, LongMode.FUSION):
         options.seed = None  # of the probe, not of the model
     clap = load_model(options)
+    comparing = options.against is not None or options.against_precision is not None
+    other = load_model(_other(options), name_small=False, lazy=True) if comparing else None
     asked: dict[str, Any] = {
         "labels": given_words(options), "templates": options.template or [DEFAULT_TEMPLATE], "ensemble": options.ensemble,
         "published": options.published, "shots": options.shots, "seed": seed, "convention": options.convention,
@@ -115,9 +117,8 @@ def run(options: argparse.Namespace) -> int:
     if result.trained_on is not None:
         note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these flatter it.")
     figures, text = result.to_dict(), summary(result)
-    if options.against is not None or options.against_precision is not None:
-        with load_model(_other(options)) as other:
-            second = evaluate(other, dataset, **asked)
+    if other is not None:
+        second = evaluate(other, dataset, **asked)
         compared = [compare(one.right, two.right) for one, two in zip(result.zero_shot, second.zero_shot, strict=True)]
         figures["against"] = {**second.to_dict(), "differences": [one.to_dict() for one in compared]}
         text += f"\n\n{_against(result, second, compared)}"

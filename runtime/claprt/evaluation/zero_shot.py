@@ -1,7 +1,6 @@
 """How good a bundle is on a labelled dataset: zero-shot classification, and retrieval where there are captions.
 
-Sources: zero-shot evaluation as in LAION-CLAP (Wu et al. 2023, arXiv:2211.06687), whose ESC-50 figures are of the template
-"This is a sound of {}."; recall and mAP@10 as in the language-based audio retrieval task of DCASE.
+Source: zero-shot evaluation as in LAION-CLAP (Wu et al. 2023, arXiv:2211.06687).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from claprt.system.extras import install_hint
 from claprt.tasks.labels import apply_template, validate_labels
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
-"""The sentence that LAION's published figures are of."""
+"""LAION's sentence with a full stop; `laion-esc50` of `claprt.evaluation.published` is without one, as LAION's code is."""
 
 Report = Callable[[Iterable[Any], int], Iterable[Any]]
 """Wraps an iterable of known length, to show progress."""
