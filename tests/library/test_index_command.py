@@ -40,8 +40,13 @@ def test_index_and_upkeep(folder: Path, bundle: Path, tmp_path: Path, capsys: py
     assert (summary["found"], summary["unchanged"], summary["failed_before"], summary["vanished"]) == (3, 3, 1, 1)
     assert main(["library", "info", str(out), "--json", "--verify"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["sounds"], facts["of these vanished"], facts["failures"], facts["rows"]) == (3, 1, 1, 3)
+    assert (facts["sounds"], facts["vanished"], facts["failures"], facts["rows"]) == (3, 1, 1, 3)
     assert facts["model"] == str(bundle)
+    assert (facts["sound_s"], facts["dtype"], facts["damaged"], facts["index"]) == (0.9, "float32", [], None)
+    assert main(["library", "info", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "of these vanished  1" in lines
+    assert "rows               3 of windows" in lines
     assert main(["library", "failures", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"AudioDecodeError: {folder}/bad.wav ")
     assert main(["library", "prune", str(out)]) == 0

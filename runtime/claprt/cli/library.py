@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claprt.cli import build_index
 from claprt.cli.parsing import CommandParser, Parser
 from claprt.system.terminal import note, printable, report_written
+
+if TYPE_CHECKING:
+    from claprt.library.search.approximate import IndexInfo
 
 _EPILOG = """\
 examples:
@@ -68,16 +72,37 @@ def _info(options: argparse.Namespace) -> int:
 
     facts = describe(Store(Path(options.library)), verify=options.verify)
     index = open_library(options.library).index
+    if options.json:
+        approximate = None if index is None else {"rows": index.rows, "recall_at_10": dict(index.recall)}
+        print(json.dumps({**facts, "index": approximate}))
+    else:
+        print("\n".join(map(printable, _fact_lines(facts, index))))
+    return int(bool(facts["damaged"]))
+
+
+def _fact_lines(facts: Mapping[str, Any], index: IndexInfo | None) -> list[str]:
+    """What `claprt library info` prints, a line a fact."""
+    shown = {
+        "library": facts["library"],
+        "sounds": f"{facts['sounds']:,}",
+        "of these vanished": f"{facts['vanished']:,}",
+        "failures": f"{facts['failures']:,}",
+        "rows": f"{facts['rows']:,} of {'windows and sounds' if facts['kind'] == 'both' else facts['kind']}",
+        "hours of sound": f"{facts['sound_s'] / 3600:,.2f}",
+        "vectors": f"{facts['dim']} {facts['dtype']}",
+        "model": facts["model"],
+        "fingerprint": facts["fingerprint"],
+        "parts": f"{facts['parts']:,}",
+        "bytes": f"{facts['bytes']:,}",
+        "written by": facts["written_by"],
+    }
+    if facts["damaged"]:
+        shown["damaged"] = ", ".join(facts["damaged"])
     if index is not None:
         found = ", ".join(f"{share:.4f} of {kind}" for kind, share in index.recall.items())
-        facts["approximate index"] = f"{index.rows:,} rows, recall@10 {found}"
-    if options.json:
-        print(json.dumps(facts))
-    else:
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            print(f"{name:{width}}  {printable(f'{value:,}' if isinstance(value, int) else str(value))}")
-    return int(bool(facts["damaged parts"]))
+        shown["approximate index"] = f"{index.rows:,} rows, recall@10 {found}"
+    width = max(map(len, shown))
+    return [f"{name:{width}}  {value}" for name, value in shown.items()]
 
 
 def _failures(options: argparse.Namespace) -> int:

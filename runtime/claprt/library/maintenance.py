@@ -18,7 +18,7 @@ from claprt.library.unit_writer import ROWS_PER_PART, UnitWriter
 Waiting = Callable[[], None]
 
 
-def describe(store: Store, *, verify: bool = False) -> dict[str, str | int | list[str]]:
+def describe(store: Store, *, verify: bool = False) -> dict[str, str | int | float | list[str]]:
     """What a library holds.
 
     Args:
@@ -42,18 +42,19 @@ def describe(store: Store, *, verify: bool = False) -> dict[str, str | int | lis
     return {
         "library": str(store.folder),
         "sounds": sounds,
-        "of these vanished": missing,
+        "vanished": missing,
         "failures": failures,
         "rows": sum(part.rows for part in parts),
-        "hours of sound": f"{seconds / 3600:.2f}",
-        "rows are": str(manifest.rows),
-        "vectors": f"{manifest.dim} {manifest.dtype}",
+        "sound_s": round(seconds, 3),
+        "kind": str(manifest.rows),
+        "dim": manifest.dim,
+        "dtype": manifest.dtype,
         "model": manifest.model.bundle,
         "fingerprint": manifest.fingerprint,
         "parts": len(parts),
         "bytes": sum((store.folder / part.file).stat().st_size for part in parts),
-        "written by": manifest.written_by,
-        "damaged parts": sorted(store.damaged),
+        "written_by": manifest.written_by,
+        "damaged": sorted(store.damaged),
     }
 
 
