@@ -110,3 +110,12 @@ def test_progress_says_what_people_look_at() -> None:
     )
     assert progress_line(summary, None, 30) == "55 sounds · 4.5/s · 5 failed"
     assert summary_lines("a.lib", summary)[-2] == "  time of the threads: read 30 % compute 60 % write 10 %"
+
+
+def test_a_folder_without_sounds_is_said_to_be(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").touch()
+    assert main(["index", str(tmp_path / "shards"), "--out", str(tmp_path / "library"), "--bundle", str(bundle)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{tmp_path / 'library'}: 0 sounds found\n"
+    assert 'note: no sounds were found. Archives and tables in folders are named themselves: "FOLDER/*.tar".' in shown.err

@@ -102,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         )
     for sentence in summary.unreadable:
         note(options, sentence)
+    if not summary.found and not summary.unreadable:
+        note(options, 'no sounds were found. Archives and tables in folders are named themselves: "FOLDER/*.tar".')
     if options.json:
         print(json.dumps(summary.to_dict()))
     else:
