@@ -266,6 +266,7 @@ def test_another_model_or_other_rows_are_refused(
         run(folder, out=out, clap=fused_clap)
     assert clap.fingerprint in str(caught.value)
     assert fused_clap.fingerprint in str(caught.value)
+    assert f"the options that made it (bundle={str(clap.bundle.path)!r}, preprocess=" in str(caught.value)
     with pytest.raises(OptionError, match="rows=both was asked for, and the library .* has rows=windows"):
         run(folder, out=out, clap=clap, rows="both")
     with pytest.raises(OptionError, match="dtype='int8' is not known; choose float32 or float16"):

@@ -141,7 +141,8 @@ def check_same(folder: Path, manifest: LibraryManifest, fingerprint: str, rows: 
     if manifest.fingerprint != fingerprint:
         raise FingerprintError(
             f"The library at {folder} holds vectors of {manifest.fingerprint}, and this run would add vectors of "
-            f"{fingerprint}, which are not comparable. Name the model and the options that made it, or another folder."
+            f"{fingerprint}, which are not comparable. Name the model and the options that made it "
+            f"({manifest.model.arguments()}), or another folder."
         )
     for name, asked, kept in (("rows", rows, str(manifest.rows)), ("dtype", dtype, manifest.dtype)):
         if asked is not None and asked != kept:

@@ -46,6 +46,16 @@ class ModelReference:
     hop_s: float | None = None
     seed: int | None = None
 
+    def arguments(self) -> str:
+        """The arguments of `claprt.load`, but for those that have their defaults, in words.
+
+        Example:
+            >>> ModelReference(bundle="mini", name="mini", checkpoint_sha256="0" * 64, hop_s=5.0).arguments()
+            "bundle='mini', preprocess='laion', hop_s=5.0"
+        """
+        names = ("bundle", "precision", "preprocess", "long", "hop_s", "seed")
+        return ", ".join(f"{name}={value!r}" for name in names if (value := getattr(self, name)) is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryManifest:
