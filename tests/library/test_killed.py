@@ -75,7 +75,7 @@ def test_a_killed_run_is_resumed(tmp_path: Path, bundle: Path, clap: claprt.Clap
     order = random.Random(kills)
     killed = 0
     found: list[int] = []
-    while killed < kills:
+    while killed < kills or (len(set(found)) == 1 and killed < kills + 20):  # none in the middle, on a busy machine
         process = started(bundle, folder, out)
         time.sleep(order.uniform(0.02, 0.9) * lasts)
         process.kill()
