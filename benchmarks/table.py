@@ -330,8 +330,8 @@ def library_search_table(results: dict[str, Any]) -> str:
     ]
     where = f"`python benchmarks/library_search.py` on {results['cores']} cores of an {results['machine']}."
     what = (
-        "The files are in the page cache; a query whose rows lie on the disk waits for some 200 reads more. Memory is the peak; "
-        "what is not the process's own are pages of mapped files."
+        "The files are in the page cache; a query whose rows lie on the disk waits for some 200 reads more. "
+        "Memory is the peak; what is not the process's own are pages of mapped files."
     )
     return "\n".join([*lines, "", " ".join([where, what, *([results["note"]] if "note" in results else [])])])
 
