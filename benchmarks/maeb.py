@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import claprt
-from claprt.bundle.manifest import Stage
+from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError
 from claprt.integrations.mteb import ClapEncoder
 
