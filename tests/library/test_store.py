@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from claprt.errors import (
     LibraryVersionError,
     LibraryWarning,
     LibraryWriteError,
+    MissingDependencyError,
     OptionError,
 )
 
@@ -58,10 +60,22 @@ def test_a_library_reads_without_a_model(make_store: MakeStore) -> None:
     assert library.to_arrow(["start_s", "path"]).column_names == ["start_s", "path"]
     assert [batch.num_rows for batch in library.batches(4)] == [4, 2, 2]
     assert library.failures().num_rows == 0
-    assert len(library.to_pandas(["embedding"])["embedding"][0]) == DIM
     assert library.fingerprint == MANIFEST.fingerprint
     assert library.to_arrow("path").column_names == ["path"]
     assert len(pickle.loads(pickle.dumps(library))) == 8
+
+
+def test_rows_for_pandas(make_store: MakeStore) -> None:
+    pytest.importorskip("pandas", reason="needs pandas")
+    library = claprt.open_library(make_store(["/a"]).folder)
+    assert len(library.to_pandas(["embedding"])["embedding"][0]) == DIM
+
+
+def test_pandas_that_is_not_installed_is_named(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    library = claprt.open_library(make_store(["/a"]).folder)
+    with pytest.raises(MissingDependencyError, match="pip install pandas"):
+        library.to_pandas()
 
 
 def test_columns_and_batches_that_do_not_exist_are_refused(make_store: MakeStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.audio.sound import AudioSource
-from claprt.errors import FingerprintError, OptionError
+from claprt.errors import FingerprintError, MissingDependencyError, OptionError
 from claprt.library.manifest import LibraryManifest
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.hits import Hit
@@ -253,7 +254,12 @@ class Library:
         Raises:
             OptionError: If a column is not known.
             LibraryError: If the library cannot be read.
+            MissingDependencyError: If pandas is not installed.
         """
+        try:
+            importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingDependencyError("to_pandas makes a pandas.DataFrame: pip install pandas") from error
         return self.to_arrow(columns).to_pandas()
 
     def batches(self, n: int = _BATCH, columns: Sequence[str] | None = None) -> Iterator[RecordBatch]:
