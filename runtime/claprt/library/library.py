@@ -256,11 +256,12 @@ class Library:
             LibraryError: If the library cannot be read.
             MissingDependencyError: If pandas is not installed.
         """
+        table = self.to_arrow(columns)
         try:
             importlib.import_module("pandas")
         except ImportError as error:
             raise MissingDependencyError("to_pandas makes a pandas.DataFrame: pip install pandas") from error
-        return self.to_arrow(columns).to_pandas()
+        return table.to_pandas()
 
     def batches(self, n: int = _BATCH, columns: Sequence[str] | None = None) -> Iterator[RecordBatch]:
         """All rows in batches of at most `n`, with one part of the library in memory at a time.
