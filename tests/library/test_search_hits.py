@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claprt
+from claprt.cli import main
 from claprt.errors import ArrayError, OptionError, TextError
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
@@ -314,3 +315,16 @@ def test_a_playlist_has_what_players_open(make_store: MakeStore, tmp_path: Path)
     lines = (tmp_path / "found.m3u8").read_text().splitlines()
     assert {line for line in lines if not line.startswith("#")} == {"/a.wav", str(named_so), "s3://bucket/c.wav"}
     assert {hit.path for hit in left_out} == {"/shard.tar::b.wav", "s3://bucket/shard.tar::d.wav"}
+
+
+@pytest.mark.parametrize("name", ["found.m3u8", "found.CSV"])
+def test_a_file_has_no_copies(library: Library, tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name} is a {Path(name).suffix.lower()} file, which holds none"):
+        export_hits(library.search(vector=axis(1)), tmp_path / name, copy=True)
+    assert not (tmp_path / name).exists()
+
+
+def test_copies_go_with_an_export(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["search", str(library.folder), "rain", "--copy"])
+    assert "--copy goes with --export FOLDER" in capsys.readouterr().err

@@ -80,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
         options.command.error("name a LIBRARY, and what to look for")
     if not (options.texts or options.audio or options.like):
         options.command.error('say what to look for: a TEXT such as "a dog barking", --audio FILE or --like ID')
+    if options.copy and options.export is None:
+        options.command.error("--copy goes with --export FOLDER, which the sounds are copied to")
     with open_library_of(options) as library:
         hits = library.search(
             text=options.texts or None,

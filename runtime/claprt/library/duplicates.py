@@ -16,7 +16,7 @@ from claprt.library.search.sound_vectors import sound_vectors, sounds_there
 
 THRESHOLD = 0.99
 """Cosine from which two sounds count as nearly the same: other encodings and levels of one recording are above it, other
-recordings of the same thing below (docs/library.md)."""
+recordings of the same thing below (docs/library-search.md)."""
 MAX_PAIRS_OF = 300_000
 """Sounds of which all pairs are compared."""
 _ROWS, _COLUMNS = 1_024, 8_192

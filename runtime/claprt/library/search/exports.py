@@ -25,19 +25,25 @@ def export_hits(hits: Sequence[Hit], target: Path, *, copy: bool = False) -> lis
     Args:
         hits: Best first.
         target: A playlist (`.m3u8`), a table (`.csv`), or else a folder, which is made and must be empty.
-        copy: Whether a folder gets copies of the sounds instead of links to them.
+        copy: Whether a folder gets copies of the sounds instead of links to them; a playlist and a table have none.
 
     Returns:
         The hits that are not in it: of a playlist those inside of archives, of a folder those that are no local files, or
         are not there any more.
 
     Raises:
-        OptionError: If the target cannot be written, or is a folder that holds something.
+        OptionError: If the target cannot be written, is a folder that holds something, or `copy` is asked of a file.
     """
+    suffix = target.suffix.lower()
+    if copy and suffix in (*PLAYLISTS, *TABLES):
+        raise OptionError(
+            f"Copies of the sounds were asked for (copy=True, --copy), and {target} is a {suffix} file, which holds none. "
+            "Name a folder, or leave the copies out."
+        )
     try:
-        if target.suffix.lower() in PLAYLISTS:
+        if suffix in PLAYLISTS:
             return _write_playlist(hits, target)
-        if target.suffix.lower() in TABLES:
+        if suffix in TABLES:
             return _write_table(hits, target)
         return _fill_folder(hits, target, copy=copy)
     except OSError as error:
