@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,31 @@ def test_a_damaged_index_is_not_used(library: Library) -> None:
     assert [hit.id for hit in library.search(vector=query(1))] == [hit.id for hit in hits]
 
 
+def test_searches_go_on_while_an_index_is_built(library: Library) -> None:
+    found: list[str] = []
+
+    def search() -> None:
+        with library.store.writing() as writer:
+            writer.commit(rows=[rows_of(library.store, ["/new"], seed=99)])
+        found.extend(hit.path for hit in claprt.open_library(library.folder).search(vector=query(0), where="path = '/new'"))
+
+    def progress(stage: str, share: float) -> None:
+        if stage == "add" and share == 0:
+            other = threading.Thread(target=search, daemon=True)
+            other.start()
+            other.join(20)
+
+    library.build_index(OPTIONS, progress=progress)
+    assert found == ["/new"]
+
+
 def test_an_index_that_cannot_be_built(library: Library, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="recall=0"):
         library.build_index(replace(OPTIONS, recall=0.0))
+    with pytest.raises(OptionError, match=r"2,000 rows takes up to \d MB of memory .* memory_mb=1 \(--memory\) is less"):
+        library.build_index(replace(OPTIONS, memory_mb=1))
+    assert library.index is None
+    assert library.build_index(replace(OPTIONS, memory_mb=20)).rows == 2000
     empty = create_store(tmp_path / "empty", MANIFEST)
     with pytest.raises(OptionError, match="is empty"):
         claprt.open_library(empty.folder).build_index(OPTIONS)

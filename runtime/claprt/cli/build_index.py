@@ -41,6 +41,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="go on searching exactly while the library has fewer rows (%(default)s)",
     )
     command.add_argument("--centres", type=int, metavar="N", help="parts of the index (two times the root of the rows)")
+    command.add_argument(
+        "--memory", dest="memory_mb", type=float, metavar="MB", help="refuse an index that takes more memory (no bound)"
+    )
     add_library_model_options(command)
 
 
@@ -49,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
     from claprt.library.search.approximate import BuildOptions
 
     built = BuildOptions(
-        recall=options.recall, exact_below=options.exact_below, centres=options.centres, threads=options.threads
+        recall=options.recall,
+        exact_below=options.exact_below,
+        centres=options.centres,
+        threads=options.threads,
+        memory_mb=options.memory_mb,
     )
     with open_library_of(options) as library:
         try:

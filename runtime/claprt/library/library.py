@@ -175,7 +175,7 @@ class Library:
             progress: Called with what is done, `train`, `add` or `measure`, and the share of it that is done.
 
         Raises:
-            OptionError: If the library is empty, or an option has no such value.
+            OptionError: If the library is empty, an option has no such value, or it would take more memory than it may.
             LibraryError: If the library cannot be read, or the index cannot be written.
             MissingDependencyError: If faiss is not installed.
         """

@@ -42,7 +42,10 @@ _LEAST_CANDIDATES = 200
 _TRAINING = 40
 """Rows for each centre that k-means sees; faiss asks for 39 or more."""
 _QUERIES = 100
-_BLOCK = 50_000
+_BLOCK = 16_384
+"""Rows that are added at a time."""
+_ROW_BYTES = 40
+"""Of each row, what is kept in memory beside the index."""
 _STALE = 0.5
 """Share of the rows of the index that must still be in the library for it to be used."""
 
@@ -78,6 +81,8 @@ class BuildOptions:
     threads: int | None = None
     """By default the physical cores that this process may use."""
     seed: int = 0
+    memory_mb: float | None = None
+    """Memory of its own that building may take; more is refused. By default there is no bound."""
 
 
 class ApproximateIndex:
@@ -145,7 +150,7 @@ def build(
         progress: Called with `train`, `add` or `measure`, and the share of it that is done.
 
     Raises:
-        OptionError: If the library is empty, or an option has no such value.
+        OptionError: If the library is empty, an option has no such value, or it would take more memory than it may.
         MissingDependencyError: If faiss is not installed.
         OSError: If it cannot be written.
     """
@@ -160,6 +165,7 @@ def build(
     faiss.omp_set_num_threads(threads)
     centres = options.centres or round(2 * len(usable) ** 0.5)
     centres = max(1, min(centres, len(usable) // _TRAINING or 1))
+    _check_memory(len(snapshot), dim, centres, options.memory_mb)
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, centres, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
@@ -171,7 +177,7 @@ def build(
     for start in range(0, len(snapshot), _BLOCK):
         progress("add", start / len(snapshot))
         rows = np.arange(start, min(start + _BLOCK, len(snapshot)))
-        index.add(np.nan_to_num(snapshot.read_vectors(rows)))
+        index.add(np.nan_to_num(snapshot.read_vectors(rows), copy=False))
     name = f"approximate-{secrets.token_hex(4)}.faiss"
     folder = snapshot.files.folder
     with atomic_file(folder / name) as new:
@@ -203,6 +209,23 @@ def build(
     return info
 
 
+def _check_memory(rows: int, dim: int, centres: int, memory_mb: float | None) -> None:
+    """Check what building takes against what it may.
+
+    Raises:
+        OptionError: If it is more.
+    """
+    training = 2 * 4 * dim * min(rows, centres * _TRAINING)  # the sample, and what is left of it beside its centres
+    lists = 2 * (dim + 8) * rows  # of codes and numbers; they grow by doubling
+    adding = 2 * 4 * dim * _BLOCK
+    needed = (max(training, lists + adding) + _ROW_BYTES * rows) / 1e6
+    if memory_mb is not None and not needed <= memory_mb:
+        raise OptionError(
+            f"An index of {rows:,} rows takes up to {needed:,.0f} MB of memory while it is built, and "
+            f"memory_mb={memory_mb:g} (--memory) is less. Give it more, or go on without: searches are then exact."
+        )
+
+
 def _measured(
     snapshot: Snapshot,
     info: IndexInfo,
@@ -212,9 +235,10 @@ def _measured(
 ) -> IndexInfo:
     """The index with the fewest probes that reach the recall for every kind of query, and what that is."""
     progress("measure", 0)
-    wanted = min(RECALL_AT, len(snapshot))
+    wanted, threads = min(RECALL_AT, len(snapshot)), options.threads or default_threads()
+    memory_mb = np.inf if options.memory_mb is None else options.memory_mb
     nearest = {
-        kind: [nearest_rows(snapshot, query, wanted, threads=options.threads or default_threads()) for query in vectors]
+        kind: [nearest_rows(snapshot, query, wanted, threads=threads, memory_mb=memory_mb) for query in vectors]
         for kind, vectors in queries.items()
     }
     probes = 1

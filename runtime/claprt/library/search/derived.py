@@ -105,14 +105,14 @@ class DerivedFiles:
         return self.folder / _FACTS / f"{Path(part.file).stem}.arrow"
 
     @contextmanager
-    def lock(self) -> Generator[None]:
-        """Be the one that writes to the folder.
+    def lock(self, name: str = _LOCK) -> Generator[None]:
+        """Be the one that writes to the folder, or under a `name` of its own to files that are not these.
 
         Raises:
             OSError: If it cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with waiting_lock(self.folder / _LOCK, lambda: None):
+        with waiting_lock(self.folder / name, lambda: None):
             yield
 
     def bring_up_to_date(self, progress: Callable[[int], None] = lambda _: None) -> State:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FOLDER = "index"
 """Subfolder of a library that holds what searches derive."""
+_BUILD_LOCK = ".build.lock"
 _TRIES = 5
 _MANY = 1000
 """Hits above which a search is exact: an index would be asked for most of its rows."""
@@ -256,7 +257,7 @@ class Searcher:
             progress: Called with what is done and the share of it.
 
         Raises:
-            OptionError: If the library is empty, or an option has no such value.
+            OptionError: If the library is empty, an option has no such value, or it would take more memory than it may.
             LibraryWriteError: If it cannot be written.
             LibraryError: If the library cannot be read.
         """
@@ -264,7 +265,7 @@ class Searcher:
 
         snapshot = self.snapshot()
         try:
-            with self._files.lock():
+            with self._files.lock(_BUILD_LOCK):  # it takes minutes, in which searches go on and find what is new
                 return build(snapshot, options, texts, progress)
         except OSError as error:
             raise LibraryWriteError(
