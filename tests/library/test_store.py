@@ -252,6 +252,10 @@ def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
         claprt.open_library(tmp_path / "notes.txt")
     with pytest.raises(LibraryError, match=r"holds other files \(notes\.txt\)"):
         create_store(tmp_path, MANIFEST)
+    with pytest.raises(LibraryError, match=r"notes\.txt is a file, and a library is a folder; name a new folder"):
+        create_store(tmp_path / "notes.txt", MANIFEST)
+    with pytest.raises(LibraryWriteError, match=r"cannot be made at .*notes\.txt.inside: "):
+        create_store(tmp_path / "notes.txt" / "inside", MANIFEST)
     assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["notes.txt"]
 
 

@@ -95,12 +95,16 @@ def read_manifest(folder: Path) -> LibraryManifest:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        if folder.exists() and not folder.is_dir():
-            advice = "is a file; a library is a folder. `claprt index FOLDER --out LIBRARY` makes one."
+        out = "LIBRARY"
+        if not folder.exists():
+            what, out = "does not exist", folder
+        elif folder.is_dir():
+            what = "is a folder without library.json"
         else:
-            what = "is a folder without library.json" if folder.exists() else "does not exist"
-            advice = f"{what}. `claprt index FOLDER --out {folder}` makes one."
-        raise LibraryNotFoundError(f"A library was asked for at {folder}, which {advice}") from error
+            what = "is a file; a library is a folder"
+        raise LibraryNotFoundError(
+            f"A library was asked for at {folder}, which {what}. `claprt index FOLDER --out {out}` makes one."
+        ) from error
     except OSError as error:
         raise LibraryCorruptError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:

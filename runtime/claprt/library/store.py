@@ -274,22 +274,27 @@ def create_store(folder: Path, manifest: LibraryManifest) -> Store:
     """Make a library, or open the one that is there.
 
     Raises:
-        LibraryError: If the folder holds something else, or cannot be written.
+        LibraryError: If the folder is a file, or holds something else.
+        LibraryWriteError: If it cannot be written.
     """
     arrow()
-    with as_write_error(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        with waiting_lock(folder / _LOCK, lambda: None):
-            if not (folder / "library.json").exists():
-                strangers = sorted(path.name for path in folder.iterdir() if not path.name.endswith((_LOCK, PARTIAL)))
-                if strangers:
-                    raise LibraryError(
-                        f"{folder} is no library and holds other files ({', '.join(strangers[:3])}); name a new folder or "
-                        "an empty one."
-                    )
-                for table in (ROWS, FAILURES):
-                    (folder / table).mkdir(exist_ok=True)
-                manifest.write(folder)
+    except FileExistsError as error:
+        raise LibraryError(f"{folder} is a file, and a library is a folder; name a new folder or an empty one.") from error
+    except OSError as error:
+        raise LibraryWriteError(f"A library cannot be made at {folder}: {error.strerror or error}.") from error
+    with as_write_error(folder), waiting_lock(folder / _LOCK, lambda: None):
+        if not (folder / "library.json").exists():
+            strangers = sorted(path.name for path in folder.iterdir() if not path.name.endswith((_LOCK, PARTIAL)))
+            if strangers:
+                raise LibraryError(
+                    f"{folder} is no library and holds other files ({', '.join(strangers[:3])}); name a new folder or "
+                    "an empty one."
+                )
+            for table in (ROWS, FAILURES):
+                (folder / table).mkdir(exist_ok=True)
+            manifest.write(folder)
     return Store(folder)
 
 
