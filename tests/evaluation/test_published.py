@@ -24,7 +24,7 @@ def test_sentences_word_for_word() -> None:
     first = {name: row.sentences(row.labels)[0] for name, row in PUBLISHED.items()}
     assert first == {
         "laion-esc50": "This is a sound of dog",
-        "laion-urbansound8k": "This is a sound of air_conditioner",
+        "laion-urbansound8k": "This is a sound of air conditioner.",
         "laion-gtzan": "This audio is a blues song.",
         "msclap-esc50": "this is the sound of dog",
         "mteb-esc50": "This is a sound of dog",

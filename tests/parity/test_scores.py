@@ -15,9 +15,11 @@ import soundfile
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.evaluation.published import find_published
 from claprt.evaluation.retrieval import retrieval
 from claprt.evaluation.scores.distances.kernel import kernel_distance
 from claprt.evaluation.scores.distances.vector_sets import vector_set
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
 
 RATES = (48_000, 44_100, 22_050, 32_000)
 SEED = 7
@@ -196,6 +198,14 @@ def test_retrieval_by_laions_own_code(laion: Any, record: Any) -> None:
     record("retrieval figures, convention laion", "identical", f"{apart:.1e}")
     assert apart < 1e-12
     assert ours["audio_to_text"].map10 != pytest.approx(retrieval(cosines.T, right.T).map10, abs=1e-3)
+
+
+def test_sentence_of_laions_own_code(laion: Any) -> None:
+    """Of its evaluation of any data set, and the default of `claprt evaluate`."""
+    package = Path(laion.import_laion().__file__).parent
+    program = (package / "evaluate" / "eval_zeroshot_classification.py").read_text(encoding="utf-8")
+    for template in (find_published("laion-urbansound8k").template, DEFAULT_TEMPLATE):
+        assert f'f"{template.replace("{}", "{t}")}"' in program
 
 
 def scored(clap: claprt.Clap, folders: tuple[Path, Path], metric: str, protocol: str) -> Any:

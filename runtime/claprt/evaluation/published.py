@@ -1,7 +1,9 @@
 """Labels and sentences of published evaluations, so that figures can be held against theirs.
 
-Each row states what the source's code does: the class labels, the sentence, and whether labels keep the underscores of
-the data set's files. The data sets themselves are not part of this package.
+Each row states what its source does: the class labels, the sentence, and whether labels keep the underscores of the data
+set's files. laion-clap has two sentences: its example for ESC-50 ends without a full stop, its evaluation of any data set
+(`laion_clap/evaluate/eval_zeroshot_classification.py` of 1.1.7) with one. The data sets themselves are not part of this
+package.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Published:
 
     name: str
     source: str
-    """Whose code, and on which data set."""
+    """Whose evaluation, and on which data set."""
     template: str
     labels: tuple[str, ...]
     underscores: bool = False
@@ -52,13 +54,15 @@ _SOUND = "This is a sound of {}"
 PUBLISHED = {
     row.name: row
     for row in (
-        Published(name="laion-esc50", source="laion-clap on ESC-50", template=_SOUND, labels=_ESC_50),
         Published(
-            name="laion-urbansound8k", source="laion-clap on UrbanSound8K", template=_SOUND, labels=_URBANSOUND8K,
-            underscores=True,
+            name="laion-esc50", source="laion-clap's example for ESC-50 (README)", template=_SOUND, labels=_ESC_50
         ),
         Published(
-            name="laion-gtzan", source="laion-clap on GTZAN", template="This audio is a {} song.", labels=_GTZAN
+            name="laion-urbansound8k", source="laion-clap's zero-shot evaluation, labels of UrbanSound8K",
+            template=f"{_SOUND}.", labels=_URBANSOUND8K,
+        ),
+        Published(
+            name="laion-gtzan", source="laion-clap on GTZAN (README)", template="This audio is a {} song.", labels=_GTZAN
         ),
         Published(name="msclap-esc50", source="msclap on ESC-50", template="this is the sound of {}", labels=_ESC_50),
         Published(

@@ -26,7 +26,7 @@ from claprt.system.extras import install_hint
 from claprt.tasks.labels import apply_template, validate_labels
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
-"""LAION's sentence with a full stop; `laion-esc50` of `claprt.evaluation.published` is without one, as LAION's code is."""
+"""That of LAION's zero-shot evaluation; its example for ESC-50 has no full stop (`claprt.evaluation.published`)."""
 
 Report = Callable[[Iterable[Any], int], Iterable[Any]]
 """Wraps an iterable of known length, to show progress."""

@@ -133,8 +133,8 @@ def classify(
         labels: Any words or sentences. Their vectors are kept for the next call.
         model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
         top_k: Number of labels in `top_k_classes`.
-        template: A sentence with `{}` for the label, such as LAION's `This is a sound of {}.`; by default labels are used
-            as they are.
+        template: A sentence with `{}` for the label, such as `This is a sound of {}.` of LAION's zero-shot evaluation; by
+            default labels are used as they are.
         sample_rate: Rate of arrays in Hz; by default the model's own. Files state theirs.
 
     Returns:
