@@ -90,6 +90,13 @@ def test_statistics_in_a_file(
         claprt.score(reference=stored, candidate=candidate, metric="kad", model=clap)
     with pytest.raises(OptionError, match="are statistics; name a folder"):
         claprt.score(reference=reference, candidate=stored, model=clap)
+    again = tmp_path / "again.npz"
+    arguments = ["score", "--reference", reference, "--candidate", candidate, "--json"]
+    assert main([*arguments, "--save-reference", str(again), "--bundle", str(bundle)]) == 0
+    expected = claprt.score(reference=reference, candidate=candidate, model=clap)
+    assert json.loads(capsys.readouterr().out) == expected.to_dict()
+    with np.load(stored) as arrays, np.load(again) as both:
+        assert np.array_equal(arrays["tiny.cov"], both["tiny.cov"])
     for other, protocol in ((claprt.load(bundle, hop_s=5), "claprt"), (clap, "laion")):
         with pytest.raises(
             FingerprintError, match=r"reference\.npz holds statistics of vectors tiny/laion/windows-10s/fp32"

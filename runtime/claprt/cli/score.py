@@ -19,11 +19,11 @@ from claprt.evaluation.scores.functions import score
 from claprt.evaluation.scores.of_sets import read_sets
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.pairs_file import read_pairs
-from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS, Protocol, find_protocol
+from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS, find_protocol
+from claprt.evaluation.scores.provenance import Provenance
 from claprt.evaluation.scores.report import pair_table, set_table
-from claprt.evaluation.scores.set_scores import METRICS, SetScores, metrics_of
+from claprt.evaluation.scores.set_scores import METRICS, SetScores, SoundSet, metrics_of
 from claprt.evaluation.scores.statistics_file import write_statistics
-from claprt.model.clap import Clap
 from claprt.system.terminal import note, report_written
 
 _EPILOG = """\
@@ -87,14 +87,15 @@ def run(options: argparse.Namespace) -> int:
         "model": clap, "protocol": options.protocol, "seed": seed, "confidence": options.confidence,
         "progress": partial(file_progress, quiet=options.quiet),
     }  # fmt: skip
-    if options.save_reference is not None:
-        options.reference = _save(options, clap, protocol, seed)
-        if options.candidate is None:
-            return 0
     if pairs is not None:
         found = score(pairs, **settings)
-    else:
+    elif options.candidate is not None:
         found = score(reference=options.reference, candidate=options.candidate, metric=options.metric, **settings)
+    else:
+        where = [("reference", options.reference)]
+        (reference,) = read_sets(clap, where, protocol, seed=seed, progress=settings["progress"])
+        _save(options, reference, provenance_under(clap, protocol, seed))
+        return 0
     for warning in found.warnings:
         note(options, warning)
     table = pair_table(found) if isinstance(found, PairScores) else set_table(found)
@@ -105,6 +106,8 @@ def run(options: argparse.Namespace) -> int:
     if options.items is not None:
         _write_items(found, options.items)
         report_written(options, options.items)
+    if options.save_reference is not None and isinstance(found, SetScores):
+        _save(options, found.reference, found.provenance)
     return 0
 
 
@@ -133,20 +136,16 @@ def _check(options: argparse.Namespace) -> None:
     metrics_of(options.metric)
 
 
-def _save(options: argparse.Namespace, clap: Clap, protocol: Protocol, seed: int) -> Path:
-    """Write the statistics of the reference, and return where it is read from then.
+def _save(options: argparse.Namespace, reference: SoundSet, provenance: Provenance) -> None:
+    """Write the statistics of the reference.
 
     Raises:
-        OptionError: If the reference has too few sounds for statistics.
+        OptionError: If it has too few sounds for statistics.
     """
-    progress = partial(file_progress, quiet=options.quiet)
-    (reference,) = read_sets(clap, [("reference", options.reference)], protocol, seed=seed, progress=progress)
     if reference.gaussian is None:
         raise OptionError(f"{reference.name} holds one sound; statistics need two at least.")
-    write_statistics(options.save_reference, reference.gaussian, provenance_under(clap, protocol, seed))
+    write_statistics(options.save_reference, reference.gaussian, provenance)
     report_written(options, options.save_reference)
-    only_gaussian = set(metrics_of(options.metric)) <= {"fad", "fad-inf"}
-    return options.save_reference if only_gaussian else options.reference
 
 
 def _write_items(found: PairScores | SetScores, path: Path) -> None:
