@@ -24,7 +24,7 @@ MODULES: Mapping[str, str] = {
     "claprt.dataset": "claprt.evaluation.dataset",
     "claprt.decode": "claprt.audio.decode",
     "claprt.engine": "claprt.engines.engine",
-    "claprt.evaluate": "claprt.evaluation.zero_shot",
+    "claprt.evaluate": "claprt.evaluation.zero_shot claprt.evaluation.confusion_picture",
     "claprt.graph_cache": "claprt.engines.graph_cache claprt.system.cache_folder claprt.bundle.digests",
     "claprt.graphs": "claprt.bundle.graphs",
     "claprt.inprocess": "claprt.engines.in_process",

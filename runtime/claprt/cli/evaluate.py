@@ -15,18 +15,12 @@ from claprt.cli.sounds import file_progress
 from claprt.cli.words import add_word_options, given_words
 from claprt.errors import OptionError
 from claprt.evaluation.comparison import Comparison, compare
+from claprt.evaluation.confusion_picture import check_picture, confusion_picture
 from claprt.evaluation.dataset import Dataset, read_dataset
 from claprt.evaluation.intervals import checked_seed
 from claprt.evaluation.published import PUBLISHED
 from claprt.evaluation.retrieval import CONVENTIONS, Retrieval
-from claprt.evaluation.zero_shot import (
-    DEFAULT_TEMPLATE,
-    Evaluation,
-    ZeroShot,
-    check_picture,
-    confusion_picture,
-    evaluate,
-)
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Evaluation, ZeroShot, evaluate
 from claprt.system.terminal import note, printable, report_written
 
 _EPILOG = """\

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from claprt.bundle.manifest import PrecisionRecall, TaggingCalibration
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
-from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Report, dataset_vectors, no_progress
+from claprt.evaluation.progress import Report, no_progress
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, dataset_vectors
 from claprt.model.clap import Clap
 from claprt.tasks.labels import apply_template, validate_labels
 from claprt.tasks.tagging import log_odds
@@ -58,7 +59,7 @@ def calibrate(
         dataset: Sounds with labels; captions of a sound are further tags that apply to it.
         templates: Sentences with `{}` for the tag.
         prevalence: Share of right tags among those that will be asked; by default the dataset's.
-        progress: Shows progress over the sounds, as in `claprt.evaluation.zero_shot.evaluate`.
+        progress: Shows progress over the sounds, see `claprt.evaluation.progress`.
 
     Raises:
         DatasetError: If there are too few sounds or tags, or cosines are no higher for right tags.

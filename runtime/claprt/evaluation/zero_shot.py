@@ -5,31 +5,26 @@ Source: zero-shot evaluation as in LAION-CLAP (Wu et al. 2023, arXiv:2211.06687)
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
-from claprt.errors import DatasetError, MissingDependencyError, OptionError
+from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.intervals import Interval, share_interval
 from claprt.evaluation.linear_probe import LinearProbe, check_probe, linear_probe
+from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.published import find_published
 from claprt.evaluation.retrieval import Retrieval, check_convention, retrieval
 from claprt.model.clap import Clap
-from claprt.system.extras import install_hint
 from claprt.tasks.labels import apply_template, validate_labels
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """That of LAION's zero-shot evaluation; its example for ESC-50 has no full stop (`claprt.evaluation.published`)."""
-
-Report = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Wraps an iterable of known length, to show progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,12 +125,6 @@ class Evaluation:
         }
 
 
-def no_progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """Pass items through and show nothing."""
-    del total
-    return items
-
-
 def evaluate(
     clap: Clap,
     dataset: Dataset,
@@ -149,7 +138,7 @@ def evaluate(
     convention: str = "claprt",
     progress: Report = no_progress,
 ) -> Evaluation:
-    """Embeds a dataset and scores it.
+    """Embed a dataset and score it.
 
     Args:
         clap: The model.
@@ -162,7 +151,7 @@ def evaluate(
         shots: Also train a linear probe on so many sounds of each class; see `claprt.evaluation.linear_probe`.
         seed: Of the probe's draws.
         convention: Of retrieval: `claprt`, or `laion` for figures that can be held against LAION's; see `retrieval`.
-        progress: Shows progress over the sounds.
+        progress: Shows progress over the sounds; see `claprt.evaluation.progress`.
 
     Raises:
         DatasetError: If a sound's class is not among the labels, or classes have too few sounds for the probe.
@@ -282,50 +271,3 @@ def zero_shot(
         confusion=confusion,
         ranks=(ranking == truth[:, None]).argmax(1),
     )
-
-
-PICTURES = (".png", ".svg", ".pdf")
-"""Endings of pictures that can be written."""
-
-
-def check_picture(path: Path) -> None:
-    """Whether a picture could be written there, before the work that it would show is done.
-
-    Raises:
-        OptionError: If the path ends in none of `PICTURES`.
-        MissingDependencyError: If matplotlib is not installed.
-    """
-    if path.suffix.lower() not in PICTURES or path.is_dir():
-        raise OptionError(f"{path} is not a name for a picture; let it end in {', '.join(PICTURES)}.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError(f"A picture needs matplotlib: {install_hint('evaluate')}.")
-
-
-def confusion_picture(result: ZeroShot, path: Path, title: str) -> None:
-    """Writes the confusion matrix as a picture.
-
-    Raises:
-        OptionError: If the path ends in none of `PICTURES`.
-        MissingDependencyError: If matplotlib is not installed.
-    """
-    check_picture(path)
-    from matplotlib.figure import Figure
-
-    count = len(result.labels)
-    side = max(4.0, 0.32 * count + 2.2)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    shares = result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), result.labels, rotation=90, parse_math=False)
-    axes.set_yticks(range(count), result.labels, parse_math=False)
-    axes.set_xlabel("given")
-    axes.set_ylabel("actual")
-    axes.set_title(f"{title}: top-1 {result.top1:.3f}", parse_math=False)
-    for row, column in np.argwhere(result.confusion):
-        dark = shares[row, column] > 0.5
-        axes.text(
-            column, row, str(result.confusion[row, column]), ha="center", va="center", color="white" if dark else "black"
-        )
-    figure.colorbar(image, label="share of the actual class")
-    figure.savefig(path, dpi=120)

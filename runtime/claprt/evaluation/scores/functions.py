@@ -9,13 +9,13 @@ from typing import TypeAlias, overload
 from claprt.audio.sound import AudioSource
 from claprt.errors import OptionError
 from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.scores.of_pairs import score_pairs
 from claprt.evaluation.scores.of_sets import SoundsOrStatistics, score_sets
 from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.pairs_file import Pair, read_pairs
 from claprt.evaluation.scores.protocols.table import DEFAULT, find_protocol
 from claprt.evaluation.scores.set_scores import SetScores, metrics_of
-from claprt.evaluation.zero_shot import Report, no_progress
 from claprt.tasks.functions import Model, resolve_model
 from claprt.text.tokenizer import validate_texts
 
@@ -70,7 +70,7 @@ def score(
         protocol: Whose steps lead from a sound to its vector (docs/scores-report.md); by default those of `embed_audio`.
         seed: Of the intervals, of subsets, and of the windows that a protocol draws.
         confidence: Share of samples whose interval holds the true value.
-        progress: Shows progress over the sounds, as in `claprt.evaluation.zero_shot.evaluate`.
+        progress: Shows progress over the sounds, see `claprt.evaluation.progress`.
 
     Returns:
         Of pairs, the mean cosine with its interval, what shuffled pairs score, every pair's cosine, and a line to cite it

@@ -10,10 +10,10 @@ import numpy as np
 
 from claprt.audio.sound import AudioSource, source_name
 from claprt.evaluation.intervals import CONFIDENCE
+from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.protocols.table import Protocol
-from claprt.evaluation.zero_shot import Report, no_progress
 from claprt.model.clap import Clap
 
 _BATCH = 256

@@ -14,6 +14,7 @@ from claprt.audio.files.folders import sounds_in
 from claprt.audio.sound import AudioSource, source_name, split_sources
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.intervals import CONFIDENCE
+from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, gaussian_of_sounds
 from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
 from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
@@ -21,7 +22,6 @@ from claprt.evaluation.scores.library_sets import is_library, vectors_of_library
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.evaluation.scores.set_scores import SetScores, SoundSet, compare
 from claprt.evaluation.scores.statistics_file import read_statistics
-from claprt.evaluation.zero_shot import Report, no_progress
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
 
