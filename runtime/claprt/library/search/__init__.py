@@ -2,8 +2,8 @@
 
 searcher     a query's hits, from all of the below
 query        texts, sounds and vectors to one unit vector
-hits         what a search gives
-sound_vectors one vector for each sound
+hits         what a search gives, with facts and windows
+sound_vectors one vector for each sound, and sounds by their ids
 exports      hits as a playlist, a table, a folder of links or copies
 derived      the files under `LIBRARY/index`: brought up to date as parts come and go
 derived_part one part of the library in the form that searches need

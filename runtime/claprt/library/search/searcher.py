@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 from claprt.arrays import Embedding, Embeddings
 from claprt.engines.hardware import default_threads
 from claprt.errors import LibraryWriteError, OptionError
-from claprt.library.schema import WHOLE_SOUND, arrow
 from claprt.library.search.derived import STATE, DerivedFiles
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.filters import Filter
-from claprt.library.search.hits import Hit
+from claprt.library.search.hits import Hit, hits_of
 from claprt.library.search.query import Query, query_vector
-from claprt.library.search.scan import Found, Mask, exact_cosines, nearest_sounds, rank
+from claprt.library.search.scan import Found, Mask, nearest_sounds, rank
 from claprt.library.search.snapshot import Snapshot
+from claprt.library.search.sound_vectors import SoundsById
 from claprt.library.store import PartGoneError, Store
 from claprt.model.clap import Clap
-from claprt.model.results import mean_pool
 from claprt.system.cache_folder import default_cache_folder
 from claprt.validation import whole_number
 
@@ -122,7 +121,7 @@ class Searcher:
         _validate(request)
         snapshot = self.snapshot()
         query = request.query
-        sounds_of = _SoundsById(snapshot)
+        sounds_of = SoundsById(snapshot)
         vector = query_vector(query, snapshot.state.dim, model, sounds_of.vectors)
         allowed = self._allowed(snapshot, request, sounds_of.looked_up)
         bonus = self._bonus(snapshot, request)
@@ -276,86 +275,12 @@ class Searcher:
         return self.options.threads or default_threads()
 
 
-class _SoundsById:
-    """Sounds of the library by their ids, and which were looked up."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self.looked_up: list[int] = []
-
-    def vectors(self, ids: Sequence[str]) -> Embeddings:
-        """The vector [dim] of each sound: its own, or the mean of its windows scaled to length 1.
-
-        Raises:
-            OptionError: If there is no sound of an id.
-        """
-        return np.stack([self._vector(each) for each in ids])
-
-    def _vector(self, id: str) -> Embedding:  # noqa: A002 - the column's name
-        snapshot = self._snapshot
-        rows = rows_of_id(snapshot, id)
-        if not rows:
-            raise OptionError(
-                f"No sound of the library has the id {id!r}. Hits state their ids, and so does its column `id`."
-            )
-        self.looked_up += sorted({int(snapshot.sounds[row]) for row in rows})
-        kinds = [facts["window"] for facts in snapshot.facts_of(rows, ["window"])]
-        own = [row for row, window in zip(rows, kinds, strict=True) if window == WHOLE_SOUND]
-        return mean_pool(snapshot.read_vectors(np.array(own or rows, np.int64)))
-
-
 def derived_folder(library: Path) -> Path:
     """Where what searches derive lies: in the library, or in the cache folder if it cannot be written and has none."""
     inside, cache = library / FOLDER, default_cache_folder()
     if os.access(library, os.W_OK) or (inside / STATE).exists() or cache is None:
         return inside
     return cache / "libraries" / hashlib.sha256(os.fsencode(library.resolve())).hexdigest()[:16]
-
-
-def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
-    """Rows of the sound with this id; none if there is no such sound."""
-    compute = arrow("compute").compute
-    found: list[int] = []
-    row = 0
-    for part, info in enumerate(snapshot.state.parts):
-        facts = snapshot.facts(part)
-        indices = compute.indices_nonzero(compute.equal(facts["id"], id)).to_numpy()
-        found += [row + int(index) for index in indices]
-        row += info.rows
-    return found
-
-
-def hits_of(snapshot: Snapshot, query: Embedding, found: Found, *, windows: bool) -> list[Hit]:
-    """What was found as hits, with the facts of each.
-
-    Args:
-        snapshot: The library.
-        query: [dim] float32.
-        found: Sounds, scores and best rows.
-        windows: Whether hits state the score of each of their windows.
-    """
-    hits: list[Hit] = []
-    for sound, score, row in zip(found.sounds.tolist(), found.scores.tolist(), found.rows.tolist(), strict=True):
-        (best,) = snapshot.facts_of([row])
-        scored = _windows(snapshot, query, snapshot.rows_of(sound)) if windows else ()
-        own = [best.pop(name) for name in ("path", "id", "duration_s", "start_s")]
-        start_s = scored[0][0] if best["window"] == WHOLE_SOUND and scored else own[3]
-        hits.append(
-            Hit(path=own[0], score=score, start_s=start_s, id=own[1], duration_s=own[2], windows=scored, facts=best)
-        )
-    return hits
-
-
-def _windows(snapshot: Snapshot, query: Embedding, rows: range) -> tuple[tuple[float, float], ...]:
-    """Start in seconds and cosine of the windows among some rows, best first."""
-    cosines = exact_cosines(snapshot, query, np.arange(rows.start, rows.stop)).tolist()
-    facts = snapshot.facts_of(rows, ["window", "start_s"])
-    scored = [
-        (each["start_s"], cosine)
-        for each, cosine in zip(facts, cosines, strict=True)
-        if each["window"] != WHOLE_SOUND and np.isfinite(cosine)
-    ]
-    return tuple(sorted(scored, key=lambda window: (-window[1], window[0])))
 
 
 def _validate(request: Request) -> None:

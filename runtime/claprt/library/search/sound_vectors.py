@@ -1,15 +1,17 @@
-"""One vector for each sound of a library, in blocks."""
+"""One vector for each sound of a library: of many in blocks, of some by their ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.arrays import Embeddings
-from claprt.library.schema import WHOLE_SOUND
+from claprt.arrays import Embedding, Embeddings
+from claprt.errors import OptionError
+from claprt.library.schema import WHOLE_SOUND, arrow
 from claprt.library.search.snapshot import Snapshot
+from claprt.model.results import mean_pool
 
 _BLOCK = 16_384
 
@@ -50,3 +52,44 @@ def sound_vectors(snapshot: Snapshot, sounds: NDArray[np.int64]) -> Embeddings:
     """`iter_sound_vectors` as one array [n, dim] float32."""
     blocks = list(iter_sound_vectors(snapshot, sounds))
     return np.concatenate(blocks) if blocks else np.empty((0, snapshot.state.dim), np.float32)
+
+
+class SoundsById:
+    """Sounds of the library by their ids, and which were looked up."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.looked_up: list[int] = []
+
+    def vectors(self, ids: Sequence[str]) -> Embeddings:
+        """The vector [dim] of each sound: its own, or the mean of its windows scaled to length 1.
+
+        Raises:
+            OptionError: If there is no sound of an id.
+        """
+        return np.stack([self._vector(each) for each in ids])
+
+    def _vector(self, id: str) -> Embedding:  # noqa: A002 - the column's name
+        snapshot = self._snapshot
+        rows = rows_of_id(snapshot, id)
+        if not rows:
+            raise OptionError(
+                f"No sound of the library has the id {id!r}. Hits state their ids, and so does its column `id`."
+            )
+        self.looked_up += sorted({int(snapshot.sounds[row]) for row in rows})
+        kinds = [facts["window"] for facts in snapshot.facts_of(rows, ["window"])]
+        own = [row for row, window in zip(rows, kinds, strict=True) if window == WHOLE_SOUND]
+        return mean_pool(snapshot.read_vectors(np.array(own or rows, np.int64)))
+
+
+def rows_of_id(snapshot: Snapshot, id: str) -> list[int]:  # noqa: A002 - the column's name
+    """Rows of the sound with this id; none if there is no such sound."""
+    compute = arrow("compute").compute
+    found: list[int] = []
+    row = 0
+    for part, info in enumerate(snapshot.state.parts):
+        facts = snapshot.facts(part)
+        indices = compute.indices_nonzero(compute.equal(facts["id"], id)).to_numpy()
+        found += [row + int(index) for index in indices]
+        row += info.rows
+    return found

@@ -15,8 +15,9 @@ from claprt.library.paths import local_path
 from claprt.library.roots import read_roots
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.query import Query as LibraryQuery
-from claprt.library.search.searcher import Request, Searcher, SearchOptions, rows_of_id
+from claprt.library.search.searcher import Request, Searcher, SearchOptions
 from claprt.library.search.snapshot import Snapshot
+from claprt.library.search.sound_vectors import rows_of_id
 from claprt.model.clap import Clap
 from claprt.serve.library.interface import FoundSound, Query, SoundFacts
 
