@@ -85,6 +85,12 @@ def test_the_same_hits_as_in_process(client: TestClient, library: Path, folder: 
         assert (reply.status_code, sentence.lower() in reply.json()["error"]["message"].lower()) == (400, True)
 
 
+def test_it_is_searched_with_the_options_it_was_opened_with(library: Path) -> None:
+    served = ServedLibrary(claprt.open_library(library, threads=1, memory_mb=7))
+    options = served._searcher.options  # pyright: ignore[reportPrivateUsage]
+    assert (options.threads, options.memory_mb, options.plain_filters) == (1, 7, True)
+
+
 def test_facts_and_files(client: TestClient, folder: Path) -> None:
     assert client.get("/library/facts").json() == {**client.get("/library/facts").json(), "sounds": 3, "rows": 5}
     for hit in client.post("/search", json={"text": "rain"}).json():

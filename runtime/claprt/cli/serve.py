@@ -235,7 +235,7 @@ def _library(options: argparse.Namespace) -> Library | None:
         return None
     from claprt.library.library import open_library
 
-    library = open_library(options.library)
+    library = open_library(options.library, threads=options.threads)
     made_by = library.manifest.model
     stated = {"hop": made_by.hop_s, **{name: getattr(made_by, name) for name in _OF_LIBRARY}}
     for name, value in stated.items():

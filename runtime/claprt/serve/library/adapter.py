@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from claprt.library.paths import local_path
 from claprt.library.roots import read_roots
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.query import Query as LibraryQuery
-from claprt.library.search.searcher import Request, Searcher, SearchOptions
+from claprt.library.search.searcher import Request, Searcher
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.search.sound_vectors import rows_of_id
 from claprt.model.clap import Clap
@@ -32,7 +33,8 @@ class ServedLibrary:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._searcher = Searcher(library.store, SearchOptions(filter_s=FILTER_S, plain_filters=True))
+        options = replace(library.searcher.options, filter_s=FILTER_S, plain_filters=True)
+        self._searcher = Searcher(library.store, options)
         self._kept: OrderedDict[str, SoundFacts] = OrderedDict()
         self._state: object = None
         self._lock = threading.Lock()
