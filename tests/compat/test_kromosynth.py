@@ -120,6 +120,24 @@ def test_a_loaded_model(bundle: Path) -> None:
         CLAPExtractor(model=claprt.load(bundle))
 
 
+@pytest.mark.parametrize(
+    ("provider", "device"),
+    [
+        ("cpu", "cpu"),
+        ("native", "cpu"),
+        ("cuda", "cuda"),
+        ("tensorrt", "cuda"),
+        ("tensorrt-rtx", "cuda"),
+        ("triton", "cpu"),
+    ],
+)
+def test_the_device_is_that_of_the_provider(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, provider: str, device: str
+) -> None:
+    monkeypatch.setattr(claprt.Clap, "provider", provider)
+    assert CLAPExtractor(model=claprt.load(bundle, preprocess="kromosynth", lazy=True)).device == device
+
+
 def test_what_does_not_fit(bundle: Path, fused_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no fused checkpoint"):
         CLAPExtractor(bundle, enable_fusion=True)

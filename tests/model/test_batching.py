@@ -16,7 +16,7 @@ import pytest
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioDecodeError, ProviderError
-from claprt.model import batching, parallel
+from claprt.model import batching
 from claprt.model.results import mean_pool
 
 RATE = 48_000
@@ -121,7 +121,7 @@ def test_nobody_is_far_ahead(two: claprt.Clap) -> None:
 
 _LEFT = """
 import sys, numpy as np, claprt
-from claprt.model import batching, parallel
+from claprt.model import batching
 batching.PARALLEL_AFTER = 4
 clap = claprt.load(sys.argv[1], threads=2, batch_size=2)
 results = clap.iter_audio(np.ones(48_000, np.float32) * n for n in range(1, 10**6))
@@ -160,10 +160,10 @@ def test_one_thread_needs_no_second_engine(bundle: Path) -> None:
 class Card:
     """An engine that says it is a GPU: counts the rows of its calls, one at a time, and takes a moment for each."""
 
-    provider, precision, max_concurrency = "cuda", "fp32", 1
+    provider, precision, max_concurrency, threads = "cuda", "fp32", 1, 3
 
-    def __init__(self, engine: Any, fails_at: int = -1) -> None:
-        self._engine, self._fails_at = engine, fails_at
+    def __init__(self, engine: Any, fails_at: int = -1, short_at: int = -1) -> None:
+        self._engine, self._fails_at, self._short_at = engine, fails_at, short_at
         self.rows: list[int] = []
         self.busy = 0
 
@@ -180,15 +180,14 @@ class Card:
             raise ProviderError("the card is gone")
         vectors = self._engine.audio(log_mels, is_longer)
         self.busy -= 1
-        return vectors
+        return vectors[1:] if len(self.rows) == self._short_at else vectors
 
     def close(self) -> None:
         self._engine.close()
 
 
 @pytest.mark.seconds
-def test_a_gpu_gets_batches_and_every_core_reads_for_it(two: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "default_threads", lambda: 3)
+def test_a_gpu_gets_batches_and_several_threads_read_for_it(two: claprt.Clap) -> None:
     sounds = waveforms(60)
     expected = two.embed_audio(sounds)
     card = Card(two.engine)
@@ -202,6 +201,24 @@ def test_a_gpu_gets_batches_and_every_core_reads_for_it(two: claprt.Clap, monkey
     assert seen == {"claprt-read-0", "claprt-read-1", "claprt-read-2", "claprt-call-0"}
     assert sum(card.rows) == 60
     assert 1 < max(card.rows[3:]) <= two.batch_size
+    assert not workers()
+
+
+def test_a_gpu_runs_batches_of_a_fused_model(fused_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PARALLEL_AFTER", 4)
+    clap = claprt.load(fused_bundle, threads=2, batch_size=4)
+    sounds = [*waveforms(10), *waveforms(2, seconds=12), *waveforms(8)]
+    expected = clap.embed_audio(sounds)
+    card = Card(clap.engine)
+    clap.engine = cast("Any", card)
+    assert np.abs(clap.embed_audio(sounds) - expected).max() < 1e-6
+    assert sum(card.rows) == len(sounds)
+
+
+def test_a_gpu_that_gives_too_few_vectors_ends_the_run(two: claprt.Clap) -> None:
+    two.engine = cast("Any", Card(two.engine, short_at=4))
+    with pytest.raises(ValueError, match="shorter"):
+        two.embed_audio(waveforms(40))
     assert not workers()
 
 

@@ -32,7 +32,7 @@ Float64s = NDArray[np.float64]
 _BLOCK_FRAMES = 60
 _PRODUCT_FRAMES = 12  # 12 x 297 x 64 is below the 2^18 multiplications from which OpenBLAS uses threads
 _LEAST_SHARE = 240
-"""Frames for which another thread is worth its start, a multiple of both numbers above."""
+"""Frames for which another thread is worth its start."""
 _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_BREAK_MEL = 15.0
 _SLANEY_STEP = 27.0 / np.log(6.4)

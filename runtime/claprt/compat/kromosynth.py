@@ -18,14 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.address import is_address
-from claprt.engines.providers import Provider
+from claprt.engines.providers import ON_GPU, Provider
 from claprt.errors import AudioShapeError, AudioTypeError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.load import load
 
 CHECKPOINT_VARIABLE = "CLAP_CHECKPOINT_PATH"
 DEVICE_VARIABLE = "CLAP_DEVICE"
-_ON_GPU = frozenset({"cuda", "tensorrt"})
 _PROVIDERS = frozenset({"auto", *map(str, Provider)})
 
 
@@ -68,7 +67,7 @@ class CLAPExtractor:
             raise OptionError(f"enable_fusion={enable_fusion} was given, and the bundle is of {kind}.")
         if amodel is not None and amodel != facts.architecture:
             raise OptionError(f"amodel={amodel!r} was given, and the bundle is of {facts.architecture}.")
-        self.device = "cuda" if self.model.provider in _ON_GPU else "cpu"
+        self.device = "cuda" if self.model.provider in ON_GPU else "cpu"
         """`cuda` or `cpu`: where it runs."""
         self.target_sample_rate = self.model.sample_rate
         """Sample rate of the model in Hz: 48000."""

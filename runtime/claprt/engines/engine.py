@@ -30,7 +30,12 @@ class Engine(Protocol):
 
     @property
     def max_concurrency(self) -> int:
-        """Call that run side by side; others wait their turn."""
+        """Calls that run side by side; others wait their turn."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of this process that all calls together use; 1 where they run elsewhere."""
         ...
 
     def batch_engine(self) -> Engine:

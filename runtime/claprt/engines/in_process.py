@@ -103,7 +103,7 @@ class InProcessEngine:
 
     @property
     def max_concurrency(self) -> int:
-        """Call that run side by side."""
+        """Calls that run side by side."""
         return self._max_concurrency
 
     def batch_engine(self) -> InProcessEngine:

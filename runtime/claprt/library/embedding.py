@@ -214,7 +214,8 @@ class _TimedEngine:
 
     def __init__(self, engine: Engine, timings: Timings) -> None:
         self._engine, self._timings = engine, timings
-        self.provider, self.precision, self.max_concurrency = engine.provider, engine.precision, engine.max_concurrency
+        self.provider, self.precision = engine.provider, engine.precision
+        self.max_concurrency, self.threads = engine.max_concurrency, engine.threads
 
     def batch_engine(self) -> _TimedEngine:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -88,7 +89,7 @@ class Clap(Loaded):
 
     @property
     def provider(self) -> str:
-        """Where the towers run: `cpu`, `openvino`, `cuda`, `tensorrt` or `triton`."""
+        """Where the towers run: a name of `claprt.engines.providers.Provider`, such as `cpu`, or `triton`."""
         return self.engine.provider
 
     @property
@@ -177,18 +178,18 @@ class Clap(Loaded):
         """
         self.check_open()
         _, sources = split_sources(sources)
-        threads = int(getattr(self.engine, "threads", 1))  # engines in this process have threads
+        features = partial(self._features, sample_rate=sample_rate, progress=progress)
 
         def computed(sounds: Iterable[AudioSource]) -> Iterator[EmbeddedSound]:
             return embed_all(
                 sounds,
-                lambda source: self._features(source, sample_rate, progress=progress),
+                features,
                 self.engine,
                 batch_size=self.batch_size,
                 fused=self.manifest.audio.fused,
                 fingerprint=self.fingerprint,
                 dim=self.dim,
-                read_alone=lambda source: self._features(source, sample_rate, progress=progress, threads=threads),
+                read_alone=partial(features, threads=self.engine.threads),
             )
 
         if self.cache is None:

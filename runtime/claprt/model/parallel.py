@@ -24,7 +24,6 @@ from claprt.arrays import Embedding, IsLonger, LogMels
 from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import AudioSource, source_name
 from claprt.engines.engine import Engine
-from claprt.engines.hardware import default_threads
 from claprt.errors import AudioError
 from claprt.model.results import EmbeddedSound, join_windows
 
@@ -85,7 +84,7 @@ def stack_features(windows: Sequence[AudioFeatures], fused: bool) -> tuple[LogMe
 
 
 def runs_batches(engine: Engine) -> bool:
-    """Whether many sounds are run in batches, one call at a time, while all cores read: on a GPU."""
+    """Whether many sounds are run in batches, one call at a time, while other threads read: on a GPU."""
     from claprt.engines.providers import ON_GPU  # with a model, not with the package
 
     return engine.provider in ON_GPU and engine.max_concurrency == 1
@@ -109,13 +108,14 @@ class ParallelPipeline:
         Args:
             engine: Of `batch_engine`.
             fused: Whether the tower takes `is_longer`.
-            batch_size: Most windows in a call on a GPU, where all cores read; on the CPU each call has one window.
+            batch_size: Most windows in a call on a GPU; on the CPU each call has one.
         """
         self._engine, self._fused = engine, fused
         callers = engine.max_concurrency
-        self._batch_size = batch_size if runs_batches(engine) else 1
-        # reading a sound takes up to a third of the time that the tower takes for it on the CPU
-        readers = max(1, callers // 3) if self._batch_size == 1 else min(default_threads(), _MAX_READERS)
+        if runs_batches(engine):
+            self._batch_size, readers = batch_size, min(engine.threads, _MAX_READERS)
+        else:  # reading a sound takes up to a third of the time that the tower takes for it
+            self._batch_size, readers = 1, max(1, callers // 3)
         self._ahead = 4 * callers * self._batch_size + 2 * readers
         self._unread: queue.SimpleQueue[tuple[Iterator[AudioFeatures], Future[list[Future[Embedding]]]]] = (
             queue.SimpleQueue()
@@ -211,12 +211,12 @@ class ParallelPipeline:
                 continue
             views, futures = zip(*batch, strict=True)
             try:
-                vectors = self._engine.audio(*stack_features(views, self._fused))
+                vectors = list(zip(futures, self._engine.audio(*stack_features(views, self._fused)), strict=True))
             except Exception as error:  # noqa: BLE001 - raised again in the thread that takes the results
                 for future in futures:
                     future.set_exception(error)
                 continue
-            for future, vector in zip(futures, vectors, strict=True):
+            for future, vector in vectors:
                 future.set_result(vector)
 
 

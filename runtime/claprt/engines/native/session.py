@@ -100,10 +100,11 @@ class NativeSession:
             try:
                 content = _mapped(entry / NATIVE_FILE)
             except (OSError, ValueError):
-                content = None
-            header = None if content is None else _header(content)
-            if content is not None and header is not None and header.graph_sha256 == load.facts.sha256:
-                return content
+                pass  # it is packed again
+            else:
+                header = _header(content)
+                if header is not None and (header.format, header.graph_sha256) == (FORMAT, load.facts.sha256):
+                    return content
         return aligned(self._packed(load))
 
     def _packed(self, load: Load) -> bytes:

@@ -116,6 +116,11 @@ class TritonEngine:
         return self._max_concurrency
 
     @property
+    def threads(self) -> int:
+        """1: the server has threads of its own."""
+        return 1
+
+    @property
     def sharing(self) -> bool:
         """Whether tensors go through shared memory."""
         return self._share
