@@ -296,7 +296,7 @@ def main() -> None:
         results["sizes"][size] = measure(size, options)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    from benchmarks.table import bench_table
+    from benchmarks.tables.speed import bench_table
 
     print(bench_table(results))
 

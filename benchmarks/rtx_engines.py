@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import onnx
 
-from benchmarks.table import tensorrt_rtx_table
+from benchmarks.tables.speed import tensorrt_rtx_table
 from claprt.bundle.graphs import Precision, Stage
 from claprt.bundle.manifest import AudioConfig
 from claprt.engines.tensorrt import shape_profile

@@ -217,7 +217,7 @@ def main() -> None:
                 print(json.dumps(results[name], indent=1), file=sys.stderr, flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    from benchmarks.table import service_table
+    from benchmarks.tables.services import service_table
 
     print(service_table(results))
 

@@ -80,7 +80,7 @@ def main() -> None:
         results["sets"][dataset.name] = measured(clap, dataset)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    from benchmarks.table import tagging_table
+    from benchmarks.tables.vectors import tagging_table
 
     print(tagging_table(results))
 

@@ -289,7 +289,7 @@ def main() -> None:
                 results[name] = run()
                 print(name, json.dumps(results[name], indent=1), file=sys.stderr, flush=True)
                 options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    from benchmarks.table import triton_table
+    from benchmarks.tables.services import triton_table
 
     print(triton_table(results))
 
