@@ -209,6 +209,12 @@ def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 120
 
 
+def test_the_index_and_the_navigation_list_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", text_of("docs/index.md"))) == pages - {"index.md"}
+    assert set(re.findall(r": ([\w-]+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)) == pages
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     """Links to files and to headings, within the repository."""

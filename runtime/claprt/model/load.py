@@ -79,7 +79,7 @@ def load(
         projection: The folder of a bundle of the same checkpoint whose projection `Clap.project` runs; by default the
             model's own. A model on a server needs one, because projections run in this process.
         lazy: Whether the audio tower too is loaded only when it is first used, as the text tower always is; for programs
-            that may need texts alone.
+            that may need texts alone. What cannot be loaded is an error only then, and no other precision replaces it.
 
     Raises:
         BundleError: If there is no bundle, it has another schema, a file is missing or altered, or a checkpoint cannot be
