@@ -1,6 +1,8 @@
 """A library of sounds: embedded once, kept as Parquet, searched and read by other tools.
 
     library        `Library` and `open_library`, what callers use
+    tables         all rows or failures as Arrow's tables and batches
+    own_model      the model of a library, named and loaded again
     create         `index`: a library is made, or added to
     maintenance    a library as a whole: pruned, compacted, merged with others
     search         search: derived files, exact scan, filters, names

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from claprt.errors import LibraryCorruptError
+from claprt.errors import LibraryCorruptError, LibraryError, LibraryWriteError
 from claprt.system.foreign_errors import describe_error
 
 LOG = "commit.json"
@@ -105,3 +106,22 @@ def flush_folders(folders: Iterable[Path]) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def as_write_error(folder: Path) -> Generator[None]:
+    """Convert errors of the operating system.
+
+    Raises:
+        LibraryWriteError: If something cannot be written.
+        LibraryError: As raised in the block.
+    """
+    try:
+        yield
+    except LibraryError:
+        raise
+    except OSError as error:
+        raise LibraryWriteError(
+            f"The library at {folder} cannot be written: {error.strerror or error}. What it held before is intact; the "
+            "same command goes on from there."
+        ) from error

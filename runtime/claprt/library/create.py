@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claprt.bundle.folder import is_shipped
 from claprt.errors import FingerprintError, OptionError
 from claprt.library.embedding import Embedder, LocalEmbedder
 from claprt.library.indexing import Indexer, Report, RunOptions
-from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, ModelReference, RowKind, read_manifest
+from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, RowKind, read_manifest
+from claprt.library.own_model import reference
 from claprt.library.progress import Summary
 from claprt.library.roots import add_roots
 from claprt.library.schema import DTYPES, arrow
@@ -22,8 +22,6 @@ from claprt.model.clap import Clap
 
 if TYPE_CHECKING:
     from claprt.library.ray_data import RayOptions
-
-_SMALL = "mini"
 
 
 def index(
@@ -150,26 +148,3 @@ def check_same(folder: Path, manifest: LibraryManifest, fingerprint: str, rows: 
                 f"{name}={asked} was asked for, and the library at {folder} has {name}={kept}. Leave the option out, or "
                 "name another folder."
             )
-
-
-def reference(clap: Clap, bundle: str | None) -> ModelReference:
-    """What loads a model again."""
-    made = clap.loaded_from
-    seed, hop_s, long = made.get("seed"), made.get("hop_s"), made.get("long")
-    return ModelReference(
-        bundle=_named(str(made.get("bundle", clap.manifest.name)), bundle),
-        name=clap.manifest.name,
-        checkpoint_sha256=clap.manifest.source.sha256,
-        precision=made.get("precision"),
-        preprocess=clap.recipe.name,
-        long=None if long is None else str(long),
-        hop_s=hop_s,
-        seed=seed,
-    )
-
-
-def _named(loaded_from: str, asked: str | None) -> str:
-    """What names a model wherever the library is: a published name as it is, a path in full."""
-    if asked is not None:
-        return os.path.abspath(asked) if os.path.exists(asked) else asked  # noqa: PTH100, PTH110
-    return _SMALL if is_shipped(Path(loaded_from)) else loaded_from

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.audio.sound import AudioSource
-from claprt.errors import FingerprintError, MissingDependencyError, OptionError
+from claprt.errors import MissingDependencyError
 from claprt.library.manifest import LibraryManifest
+from claprt.library.own_model import load_own_model
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.hits import Hit
 from claprt.library.search.query import Query
 from claprt.library.search.searcher import Request, Searcher, SearchOptions
-from claprt.library.store import FAILURES, ROWS, PartGoneError, Store
+from claprt.library.store import FAILURES, Store
+from claprt.library.tables import read_batches, read_table
 from claprt.model.clap import Clap
-from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.library.clusters import Cluster
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from claprt.library.search.approximate import BuildOptions, IndexInfo
 
 _BATCH = 8_192
-_TRIES = 5
 
 
 class Library:
@@ -83,26 +83,7 @@ class Library:
             FingerprintError: If the model that is there now makes other vectors.
         """
         if self._model is None or self._model.closed:
-            from claprt.model.load import load
-
-            made_by = self.manifest.model
-            try:
-                self._model = load(
-                    made_by.bundle if self._bundle is None else self._bundle,
-                    precision=made_by.precision,
-                    preprocess=made_by.preprocess,
-                    long=made_by.long,
-                    hop_s=made_by.hop_s,
-                    seed=made_by.seed,
-                    fingerprint=self.fingerprint,
-                    lazy=True,  # a search for words alone needs no audio tower
-                    **self._options,
-                )
-            except FingerprintError as error:
-                raise FingerprintError(
-                    f"The library at {self.folder} holds vectors of {self.fingerprint}. {error} Name the model that made "
-                    "it (bundle=), or index the sounds into a new library."
-                ) from error
+            self._model = load_own_model(self.store, self._bundle, self._options)
         return self._model
 
     def search(
@@ -246,7 +227,7 @@ class Library:
             OptionError: If a column is not known.
             LibraryError: If the library cannot be read.
         """
-        return self._whole(ROWS, columns)
+        return read_table(self.store, columns=columns)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """All rows as a `pandas.DataFrame`; `embedding` holds arrays [dim].
@@ -270,11 +251,7 @@ class Library:
             OptionError: If `n` is below 1, or a column is not known.
             LibraryError: If the library cannot be read.
         """
-        if whole_number("n", n) < 1:
-            raise OptionError(f"n={n} is not possible; give the number of rows of a batch, 1 or more.")
-        names = None if columns is None else _checked(columns, self.store.schema().names)
-        for _, table in self.store.tables(ROWS, names):
-            yield from table.to_batches(max_chunksize=n)
+        return read_batches(self.store, n, columns)
 
     def failures(self) -> Table:
         """The sounds that could not be embedded, with the class of the error and its message.
@@ -282,7 +259,7 @@ class Library:
         Raises:
             LibraryError: If the library cannot be read.
         """
-        return self._whole(FAILURES, None)
+        return read_table(self.store, FAILURES)
 
     def add(
         self,
@@ -323,19 +300,6 @@ class Library:
 
         return prune(self.store)
 
-    def _whole(self, table: str, columns: Sequence[str] | None) -> Table:
-        pa = arrow()
-        schema = self.store.schema(table)
-        wanted = schema if columns is None else pa.schema([schema.field(name) for name in _checked(columns, schema.names)])
-        for trial in range(_TRIES):
-            try:
-                found = [content.select(wanted.names) for _, content in self.store.tables(table, wanted.names)]
-                return pa.concat_tables([wanted.empty_table(), *found])
-            except PartGoneError:  # a writer was at work
-                if trial == _TRIES - 1:
-                    raise
-        raise AssertionError
-
     def close(self) -> None:
         """Release the model, if it was loaded."""
         if self._model is not None:
@@ -359,20 +323,6 @@ def _open_again(
     folder: str, bundle: str | os.PathLike[str] | None, searching: SearchOptions | None, options: dict[str, Any]
 ) -> Library:
     return Library(Store(Path(folder)), bundle, searching=searching, **options)
-
-
-def _checked(columns: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names of columns.
-
-    Raises:
-        OptionError: If one is not known, or named twice.
-    """
-    names = [columns] if isinstance(columns, str) else list(columns)
-    unknown = [name for name in names if name not in known]
-    if unknown or len(set(names)) < len(names):
-        wrong = f"names {', '.join(map(repr, unknown))}" if unknown else "names one twice"
-        raise OptionError(f"columns={names!r} {wrong}; the table has {', '.join(known)}.")
-    return names
 
 
 def open_library(

@@ -10,6 +10,7 @@ import numpy as np
 
 from claprt.errors import FingerprintError, LibraryError, OptionError
 from claprt.library.known import FAILED, MISSING, Known, short_key, short_keys
+from claprt.library.manifest import LIBRARY_FILE
 from claprt.library.roots import add_roots, read_roots
 from claprt.library.schema import Table, arrow
 from claprt.library.store import FAILURES, ROWS, Part, Store, create_store
@@ -134,7 +135,7 @@ def merge(out: Path, libraries: Sequence[Path], waiting: Waiting = lambda: None)
         if one.folder.resolve() == out.resolve():
             raise OptionError(f"{out} cannot be merged into itself.")
         _check_alike(stores[0], one)  # before anything is made
-    if not (out / "library.json").exists():
+    if not (out / LIBRARY_FILE).exists():
         create_store(out, stores[0].manifest)
     store = Store(out)
     for one in stores:

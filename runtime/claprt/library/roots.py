@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from claprt.errors import LibraryCorruptError
-from claprt.library.store import as_write_error
+from claprt.library.commits import as_write_error
 from claprt.system.atomic import atomic_file
 from claprt.system.foreign_errors import describe_error
 

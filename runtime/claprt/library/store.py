@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from claprt.errors import LibraryCorruptError, LibraryError, LibraryWarning, LibraryWriteError
-from claprt.library.commits import PARTIAL, Change, commit, finish_pending, partial_path, pending_change
-from claprt.library.manifest import LibraryManifest, read_manifest
+from claprt.library.commits import PARTIAL, Change, as_write_error, commit, finish_pending, partial_path, pending_change
+from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, read_manifest
 from claprt.library.schema import Schema, Table, arrow, failure_schema, row_schema
 from claprt.system.foreign_errors import describe_error
 from claprt.system.locks import waiting_lock
@@ -239,8 +239,9 @@ class Writer:
                     return ()
                 commit(root, Change(tuple(part.file for part in added), tuple(part.file for part in remove)))
             except BaseException:
-                for part in added:
-                    partial_path(root, part.file).unlink(missing_ok=True) if pending_change(root) is None else None
+                if pending_change(root) is None:
+                    for part in added:
+                        partial_path(root, part.file).unlink(missing_ok=True)
                 raise
         return tuple(added)
 
@@ -285,7 +286,7 @@ def create_store(folder: Path, manifest: LibraryManifest) -> Store:
     except OSError as error:
         raise LibraryWriteError(f"A library cannot be made at {folder}: {error.strerror or error}.") from error
     with as_write_error(folder), waiting_lock(folder / _LOCK, lambda: None):
-        if not (folder / "library.json").exists():
+        if not (folder / LIBRARY_FILE).exists():
             strangers = sorted(path.name for path in folder.iterdir() if not path.name.endswith((_LOCK, PARTIAL)))
             if strangers:
                 raise LibraryError(
@@ -300,22 +301,3 @@ def create_store(folder: Path, manifest: LibraryManifest) -> Store:
 
 def _base(file: str) -> str:
     return file.rpartition("/")[2]
-
-
-@contextmanager
-def as_write_error(folder: Path) -> Generator[None]:
-    """Convert errors of the operating system.
-
-    Raises:
-        LibraryWriteError: If something cannot be written.
-        LibraryError: As raised in the block.
-    """
-    try:
-        yield
-    except LibraryError:
-        raise
-    except OSError as error:
-        raise LibraryWriteError(
-            f"The library at {folder} cannot be written: {error.strerror or error}. What it held before is intact; the "
-            "same command goes on from there."
-        ) from error
