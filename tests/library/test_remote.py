@@ -89,10 +89,26 @@ def test_a_file_url_is_the_local_file(folder: Path, tmp_path: Path, clap: claprt
 
 
 def test_what_is_not_there_is_named(tmp_path: Path, clap: claprt.Clap) -> None:
+    out = tmp_path / "library"
     with pytest.raises(AudioNotFoundError, match="memory://nothing was asked for"):
-        run("memory://nothing", out=tmp_path / "library", clap=clap)
+        run("memory://nothing", out=out, clap=clap)
     with pytest.raises(LibraryError, match="nosuch://a cannot be opened"):
-        run("nosuch://a", out=tmp_path / "library", clap=clap)
+        run("nosuch://a", out=out, clap=clap)
+    with pytest.raises(AudioNotFoundError, match="gone was to be indexed, and there is no such file or folder"):
+        run((tmp_path / "gone").as_uri(), out=out, clap=clap)
+    assert not out.exists()
+    assert run("memory://nothing/*.wav", out=out, clap=clap).found == 0
+
+
+def test_a_list_goes_on_after_a_url_that_cannot_be_read(
+    memory: str, folder: Path, tmp_path: Path, clap: claprt.Clap
+) -> None:
+    names = tmp_path / "list.txt"
+    names.write_text(f"nosuch://a\n{folder / '0.wav'}\nmemory://nothing\n{memory}/1.wav\n")
+    summary = run(f"@{names}", out=tmp_path / "library", clap=clap)
+    assert (summary.embedded, summary.failed) == (2, 1)
+    (sentence,) = summary.unreadable
+    assert sentence.startswith("nosuch://a cannot be opened: ")
 
 
 def test_errors_that_only_file_systems_know_are_sentences(
@@ -117,8 +133,12 @@ def test_errors_that_only_file_systems_know_are_sentences(
         raise RuntimeError("Unable to locate credentials")
 
     monkeypatch.setattr(type(system), "info", unlisted)
-    with pytest.raises(LibraryError, match="memory://bucket cannot be listed: Unable to locate credentials"):
-        run("memory://bucket", out=out, clap=clap)
+    other = out.with_name("other")
+    for url in ("memory://bucket", "memory://bucket/*.tar"):
+        with pytest.raises(LibraryError) as caught:
+            run(url, out=other, clap=clap)
+        assert str(caught.value) == f"{url} cannot be listed: Unable to locate credentials."
+    assert not other.exists()
 
 
 @pytest.fixture

@@ -21,6 +21,16 @@ TABLES = (".parquet",)
 _ROWS_AT_ONCE = 32
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file, by its name, is a tar archive or a table, which hold sounds.
+
+    Example:
+        >>> is_archive("shards/0.TAR"), is_archive("train.parquet"), is_archive("dog.wav")
+        (True, True, False)
+    """
+    return name.lower().endswith((*TARS, *TABLES))
+
+
 def tar_sounds(archive: str, stored: str, mtime: float, wanted: Wanted, file: IO[bytes] | None = None) -> Iterator[Item]:
     """The sounds of a tar archive, in its order.
 

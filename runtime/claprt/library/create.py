@@ -60,14 +60,14 @@ def index(
         AudioNotFoundError: If a source is not there.
         OptionError: If an option is not possible, or is another one than the library's.
         FingerprintError: If the library holds vectors of another model.
-        LibraryError: If the library cannot be read or written.
+        LibraryError: If the library cannot be read or written, or a URL cannot be read.
         MissingDependencyError: If pyarrow, or what a source needs, is not installed.
     """
     arrow()
     found = Sources(list(sources))
     embedder = _embedder(clap, workers, ray)
-    store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
     try:
+        store = open_store(Path(out), clap, bundle=bundle, rows=rows, dtype=dtype)
         with store.writing(waiting) as writer:
             indexer = Indexer(store, writer, embedder, options or RunOptions(), report)
             add_roots(store.folder, found.roots)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import re
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from claprt.audio.files.binary import readable_as
@@ -16,7 +17,7 @@ from claprt.system.extras import install_hint
 from claprt.system.foreign_errors import describe_error
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
-_PATTERN = frozenset("*?[")
+_MAGIC = re.compile(r"[*?[]")
 
 
 class RemoteFile(Item, frozen=True):
@@ -79,8 +80,8 @@ def remote_sounds(url: str) -> Iterator[RemoteFile]:
         LibraryError: If it cannot be listed.
     """
     system, place = file_system(url)
-    try:
-        if _PATTERN & set(place):
+    with _listable(url):
+        if _MAGIC.search(place):
             found: Iterator[Mapping[str, Any]] = iter(system.glob(place, detail=True).values())
             found = (info for info in found if info["type"] == "file")
         elif (info := system.info(place))["type"] == "file":
@@ -91,6 +92,36 @@ def remote_sounds(url: str) -> Iterator[RemoteFile]:
         for info in found:
             path = system.unstrip_protocol(info["name"])
             yield RemoteFile(path=path, size=int(info.get("size") or 0), mtime=changed_at(info))
+
+
+def check_readable(url: str) -> None:
+    """Check by one question to its file system that a URL can be read; of a pattern the folder before it.
+
+    Raises:
+        AudioNotFoundError: If there is nothing, and it is no pattern.
+        LibraryError: If it cannot be listed.
+        MissingDependencyError: If fsspec, or what it needs for this kind of URL, is not installed.
+    """
+    system, place = file_system(url)
+    pattern = _MAGIC.search(place)
+    with _listable(url):
+        if pattern is None:
+            system.info(place)
+        elif folder := place[: pattern.start()].rpartition("/")[0]:
+            with suppress(FileNotFoundError):
+                system.info(folder)
+
+
+@contextmanager
+def _listable(url: str) -> Generator[None]:
+    """Convert errors of a file system.
+
+    Raises:
+        AudioNotFoundError: If there is nothing.
+        LibraryError: If it cannot be listed.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise AudioNotFoundError(f"{url} was asked for, and there is nothing of this name.") from error
     except Exception as error:  # not all file systems raise OSError, as where there are no credentials

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from claprt.audio.files.folders import sounds_in
 from claprt.errors import AudioError, AudioNotFoundError, ClaprtError, LibraryError, OptionError
-from claprt.library.archives import TABLES, TARS, Wanted, table_sounds, tar_sounds
+from claprt.library.archives import TARS, Wanted, is_archive, table_sounds, tar_sounds
 from claprt.library.items import Absent, Item, LocalFile
 from claprt.library.paths import INSIDE, local_path, stored_form, stored_path
 
@@ -28,7 +28,9 @@ class Sources:
 
     Raises:
         AudioNotFoundError: If one of them is not there.
+        LibraryError: If a URL cannot be read.
         OptionError: If a list cannot be read, or nothing is named.
+        MissingDependencyError: If what a URL needs is not installed.
     """
 
     named: Sequence[str]
@@ -43,12 +45,13 @@ class Sources:
         if not self.named:
             raise OptionError("Nothing was named to be indexed; name a folder, files or a list of them.")
         for name in self.named:
-            if name != "-" and not name.startswith("@") and not is_url(name) and not _is_pattern(name):
+            if name == "-":
+                continue
+            if not name.startswith("@"):
                 _check_there(name)
-            if name.startswith("@") and not Path(name[1:]).is_file():
-                raise OptionError(f"{name} means a list of sources in the file {name[1:]}, and there is no such file.")
-            if name != "-" and not name.startswith("@"):
                 self._add_root(name)
+            elif not Path(name[1:]).is_file():
+                raise OptionError(f"{name} means a list of sources in the file {name[1:]}, and there is no such file.")
 
     def scan(self, wanted: Wanted = lambda *_: True) -> Iterator[Item]:
         """Find the sounds, one after the other, without holding a list of them.
@@ -70,16 +73,16 @@ class Sources:
 
     def covers(self, path: str) -> bool:
         """Whether a sound of the library would have been found if it were there: its folder or archive was read."""
-        if any(_is_in(path, place) for place, _ in self.unreadable):
+        if path.startswith(tuple(place for place, _ in self.unreadable)):
             return False
-        if not any(_is_in(path, place) for place in self._prefixes) and not any(one.match(path) for one in self._patterns):
+        if not path.startswith(tuple(self._prefixes)) and not any(one.match(path) for one in self._patterns):
             return False
         place = local_path(path)
         return place is None or not os.path.lexists(place)
 
     def _add_root(self, name: str) -> None:
-        path = local_path(name) if name.startswith("file://") else None if is_url(name) else name
-        if path is not None:
+        path = _without_scheme(name)
+        if not is_url(path):
             while _is_pattern(path):
                 path = os.path.dirname(path) or "."  # noqa: PTH120
             self.roots.add(stored_path(path))
@@ -98,12 +101,13 @@ class Sources:
                     yield from self._one(name, wanted)
                 except AudioNotFoundError:
                     yield Absent(name, 0, 0.0)
+                except LibraryError as error:  # a URL; the other lines serve
+                    self.unreadable.append((name, str(error)))
             else:
                 yield Absent(stored_path(name), 0, 0.0)
 
     def _one(self, name: str, wanted: Wanted) -> Iterator[Item]:
-        if name.startswith("file://"):
-            name = local_path(name) or name
+        name = _without_scheme(name)
         if is_url(name):
             yield from self._remote(name, wanted)
         elif os.path.isdir(name):  # noqa: PTH112
@@ -130,7 +134,7 @@ class Sources:
             yield Absent(stored_path(name), 0, 0.0)
             return
         path, stored = os.path.abspath(name), stored_path(name)  # noqa: PTH100
-        if name.lower().endswith((*TARS, *TABLES)) and stat.S_ISREG(found_there.st_mode):
+        if is_archive(name) and stat.S_ISREG(found_there.st_mode):
             is_tar = name.lower().endswith(TARS)
             found = (tar_sounds if is_tar else table_sounds)(path, stored, found_there.st_mtime, wanted)
             yield from self._inside(found, stored)
@@ -150,7 +154,7 @@ class Sources:
         from claprt.library.remote import file_system, readable_url, remote_sounds
 
         for found in remote_sounds(url):
-            if not found.path.lower().endswith((*TARS, *TABLES)):
+            if not is_archive(found.path):
                 yield found
                 continue
             system, place = file_system(found.path)
@@ -181,14 +185,23 @@ def is_url(name: str) -> bool:
 
 
 def _check_there(name: str) -> None:
-    """Check that a source is there.
+    """Check that a source is there; a pattern need not match anything.
 
     Raises:
         AudioNotFoundError: If it is not.
+        LibraryError: If it is a URL that cannot be read.
         ClaprtError: If it is neither a file nor a folder.
     """
     if not name:
         raise AudioNotFoundError("An empty name was given where a source was expected.")
+    name = _without_scheme(name)
+    if is_url(name):
+        from claprt.library.remote import check_readable
+
+        check_readable(name)
+        return
+    if _is_pattern(name):
+        return
     if not os.path.exists(name):  # noqa: PTH110
         raise AudioNotFoundError(f"{name} was to be indexed, and there is no such file or folder.")
     if not os.path.isdir(name) and not os.path.isfile(name):  # noqa: PTH112, PTH113
@@ -199,5 +212,6 @@ def _is_pattern(name: str) -> bool:
     return glob.has_magic(name) and not os.path.exists(name)  # noqa: PTH110
 
 
-def _is_in(path: str, place: str) -> bool:
-    return path.startswith(place)
+def _without_scheme(name: str) -> str:
+    """The local path that a `file://` URL names; other sources as they are."""
+    return (local_path(name) or name) if name.startswith("file://") else name
