@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 import claprt
-from claprt.cli import main
+from claprt.cli import index_progress, main
 from claprt.cli.index_progress import progress_line, summary_lines
 from claprt.errors import LibraryWarning
+from claprt.library.indexing import RunOptions
 from claprt.library.progress import Summary
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
@@ -28,14 +31,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_index_and_upkeep(folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "library"
-    command = ["index", str(folder), "--out", str(out), "--bundle", str(bundle), "--quiet"]
+    command = ["index", str(folder), "--out", str(out), "--bundle", str(bundle)]
     assert main(command) == 0
     shown = capsys.readouterr()
     assert f"{out}: 4 sounds found\n  3 embedded\n  1 failed\n" in shown.out
     assert f"claprt library failures {out}" in shown.out
-    assert shown.err == ""
+    assert shown.err == "note: tiny has untrained weights; its vectors mean nothing.\n"
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
     (folder / "0.wav").unlink()
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--json", "--quiet"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["found"], summary["unchanged"], summary["failed_before"], summary["vanished"]) == (3, 3, 1, 1)
     assert main(["library", "info", str(out), "--json", "--verify"]) == 0
@@ -110,6 +115,58 @@ def test_progress_says_what_people_look_at() -> None:
     )
     assert progress_line(summary, None, 30) == "55 sounds · 4.5/s · 5 failed"
     assert summary_lines("a.lib", summary)[-2] == "  time of the threads: read 30 % compute 60 % write 10 %"
+
+
+def test_the_exit_status_is_1_where_no_sound_could_be_embedded(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds, out = tmp_path / "sounds", tmp_path / "library"
+    sounds.mkdir()
+    for number in range(2):
+        (sounds / f"{number}.wav").write_bytes(b"no sound" * (1 + number))
+    command = ["index", str(sounds), "--out", str(out), "--bundle", str(bundle), "--quiet"]
+    for _ in range(2):  # those that failed before do not make a success
+        assert main(command) == 1
+        shown = capsys.readouterr()
+        message = f"claprt: none of 2 sounds could be embedded; claprt library failures {out} says why.\n"
+        assert (shown.out, shown.err) == ("", message)
+    write_sound(sounds / "good.wav", 1)
+    assert main(command) == 0
+    assert main([*command, "--retry-failures"]) == 0
+
+
+def test_sources_that_cannot_be_read_are_named_whatever_was_asked_for(
+    folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = tmp_path / "shard.tar"
+    shard.write_bytes(b"no archive" * 100)
+    command = ["--out", str(tmp_path / "library"), "--bundle", str(bundle), "--quiet"]
+    assert main(["index", str(shard), *command]) == 1
+    named, said = capsys.readouterr().err.splitlines()
+    assert named.startswith(f"warning: {shard} cannot be read as a tar archive: ")
+    assert said == "claprt: no sounds were found, and not all that was named could be read."
+    assert main(["index", str(shard), str(folder), *command]) == 0
+    assert capsys.readouterr().err == f"{named}\n"
+
+
+def test_progress_counts_the_sounds_of_the_partition(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_progress, "_DELAY_S", 0.0)
+    monkeypatch.setattr(index_progress, "_JSON_EVERY_S", 0.0)
+    options = argparse.Namespace(json=True, quiet=False, sources=[str(folder)])
+    totals: list[int] = []
+    for number in (1, 2):
+        progress = index_progress.IndexProgress(options, RunOptions(partition=(number, 2)))
+        ends = time.monotonic() + 10
+        total = None
+        while total is None and time.monotonic() < ends:
+            progress.report(Summary())
+            total = json.loads(capsys.readouterr().err)["total"]
+        assert total is not None
+        totals.append(total)
+    assert sum(totals) == 4
+    assert max(totals) < 4
 
 
 def test_a_folder_without_sounds_is_said_to_be(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from claprt.cli.index_progress import IndexProgress, summary_lines
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.parsing import Parser
-from claprt.system.terminal import note, printable
+from claprt.library.progress import Summary
+from claprt.system.terminal import note, printable, say
 
 _EPILOG = """\
 sources:
@@ -24,6 +25,10 @@ sources:
 
 The library is a folder of Parquet files. The same command goes on where it was interrupted, and embeds only what is new
 or changed when it is run again; what vanished is marked (claprt library prune removes it).
+
+The exit status is 0 if the library holds some of the sounds that were found, or there were none: failures are in the
+summary. It is 1 if none of them could be embedded, or if no sounds were found and a source could not be read. --quiet
+prints no summary; folders and archives that could not be read are named all the same.
 
 examples:
   claprt index ~/samples --out samples.lib
@@ -71,7 +76,10 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; sounds that cannot be embedded are counted and kept in the library's table of failures."""
+    """Run the command; the exit status is 1 if none of the sounds could be embedded.
+
+    Sounds that cannot be embedded are counted, and kept in the library's table of failures.
+    """
     from claprt.library.create import index
     from claprt.library.indexing import RunOptions
     from claprt.library.ray_data import RayOptions
@@ -86,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ray is not None:
         ray = RayOptions(address=options.ray or None, actors=options.workers or 1, gpus=options.ray_gpus or 0.0)
     clap = load_model(options, lazy=True)  # nothing may be new
-    with IndexProgress(options) as progress:
+    with IndexProgress(options, run_options) as progress:
         summary = index(
             options.sources,
             options.out,
@@ -101,15 +109,24 @@ def run(options: argparse.Namespace) -> int:
             waiting=lambda: note(options, f"another process writes to {options.out}; waiting for it."),
         )
     for sentence in summary.unreadable:
-        note(options, sentence)
+        say(f"warning: {printable(sentence)}")
     if not summary.found and not summary.unreadable:
         note(options, 'no sounds were found. Archives and tables in folders are named themselves: "FOLDER/*.tar".')
     if options.json:
         print(json.dumps(summary.to_dict()))
-    else:
+    elif not options.quiet:
         print("\n".join(map(printable, summary_lines(options.out, summary))))
     sys.stdout.flush()
-    return 0
+    if summary.held or not (summary.found or summary.unreadable):
+        return 0
+    say(f"claprt: {printable(_nothing_embedded(options.out, summary))}")
+    return 1
+
+
+def _nothing_embedded(library: str, summary: Summary) -> str:
+    if not summary.found:
+        return "no sounds were found, and not all that was named could be read."
+    return f"none of {summary.found:,} sounds could be embedded; claprt library failures {library} says why."
 
 
 def _is_source(address: str) -> bool:

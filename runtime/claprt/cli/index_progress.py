@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from claprt.errors import ClaprtError
 from claprt.library.progress import Summary
-from claprt.library.sources import Sources
 from claprt.system.terminal import cells, say
+
+if TYPE_CHECKING:
+    from claprt.library.indexing import RunOptions
 
 _EVERY_S = 0.5
 _JSON_EVERY_S = 1.0
@@ -22,20 +25,34 @@ _DELAY_S = 0.5
 
 
 class IndexProgress:
-    """A line on a terminal, or JSON lines, on standard error. How many sounds there are is counted beside the run."""
+    """A line on a terminal, or JSON lines, on standard error.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    How many sounds there are is counted beside the run, but for archives of other machines, which would be read twice.
+    """
+
+    def __init__(self, options: argparse.Namespace, run_options: RunOptions) -> None:
+        """Begin to count.
+
+        Args:
+            options: With `json`, `quiet` and `sources`.
+            run_options: What the run does, of which the partition matters here.
+        """
         self._json: bool = options.json
         self._shown = not options.quiet and (options.json or sys.stderr.isatty())
         self._next = time.monotonic() + _DELAY_S
         self._total: int | None = None
         self._width = 0
         if self._shown and "-" not in options.sources:
-            threading.Thread(target=self._count, args=(list(options.sources),), daemon=True).start()
+            threading.Thread(target=self._count, args=(list(options.sources), run_options), daemon=True).start()
 
-    def _count(self, sources: Sequence[str]) -> None:
+    def _count(self, sources: Sequence[str], run_options: RunOptions) -> None:
+        from claprt.library.archives import is_archive
+        from claprt.library.sources import Sources, is_url
+
+        if any(is_url(name) and is_archive(name) for name in sources):
+            return
         with suppress(ClaprtError, OSError):  # the run itself says what is wrong
-            self._total = sum(1 for _ in Sources(sources).scan(lambda *_: False))
+            self._total = sum(run_options.has(item.path) for item in Sources(sources).scan(lambda *_: False))
 
     def __enter__(self) -> IndexProgress:
         return self

@@ -42,6 +42,10 @@ class RunOptions:
             there_are = f"the partitions of {n} are 1/{n} to {n}/{n}" if n > 0 else "the second of four is 2/4"
             raise OptionError(f"partition {i}/{n} does not exist; {there_are}.")
 
+    def has(self, path: str) -> bool:
+        """Whether a sound is in the partition of this run."""
+        return self.partition is None or self.is_mine(short_key(sound_id(path)))
+
     def is_mine(self, key: int) -> bool:
         """Whether a sound, by the first 64 bits of its id, is in the partition of this run."""
         return self.partition is None or key % self.partition[1] == self.partition[0] % self.partition[1]

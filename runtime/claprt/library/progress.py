@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of one run of `claprt index`; `report` of `claprt.library.indexing.index` gets it while it grows."""
+    """Counts of one run of `claprt index`; `report` of `claprt.library.create.index` gets it while it grows."""
 
     found: int = 0
     """Sounds that the sources hold, as far as they were read."""
@@ -47,6 +47,11 @@ class Summary:
     def done(self) -> int:
         """Sounds that are dealt with."""
         return self.embedded + self.copied + self.unchanged + self.touched + self.failed
+
+    @property
+    def held(self) -> int:
+        """Sounds of the sources that the library has rows of."""
+        return self.done - self.failed - self.failed_before
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
