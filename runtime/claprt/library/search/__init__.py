@@ -7,6 +7,7 @@ sound_vectors one vector for each sound, and sounds by their ids
 exports      hits as a playlist, a table, a folder of links or copies
 derived      the files under `LIBRARY/index`: brought up to date as parts come and go
 derived_part one part of the library in the form that searches need
+signature    what a file was when it was written
 snapshot     those files, opened
 scan         exact nearest rows through int8 codes with a bound on their error
 approximate  an index for large libraries, by faiss, with its recall measured

@@ -20,13 +20,13 @@ import zlib
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from claprt.errors import LibraryCorruptError, LibraryWriteError
 from claprt.library.schema import arrow
 from claprt.library.search.derived_part import ROW, DerivedPart, derive_part
+from claprt.library.search.signature import Signature, checksum, copy_bytes, is_unchanged, signature_of
 from claprt.library.store import ROWS, Part, PartGoneError, Store
 from claprt.system.atomic import atomic_file
 from claprt.system.locks import waiting_lock
@@ -36,16 +36,7 @@ STATE = "state.json"
 _LOCK, _FACTS = ".lock", "facts"
 KINDS = ("vectors", "codes", "rows")
 """The large files, which hold all parts one after the other."""
-_CHUNK = 1 << 24
 _TRIES = 20
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """What a file was when it was written."""
-
-    size: int = 0
-    mtime_ns: int = 0
-    crc32: int = 0
 
 
 class DerivedInfo(msgspec.Struct, frozen=True):
@@ -157,7 +148,7 @@ class DerivedFiles:
 
     def _unchanged(self, state: State) -> bool:
         """Whether the large files are as they were written, as far as size and time say."""
-        return all(_is(self.path(state, kind), state.files.get(kind)) for kind in KINDS)
+        return all(is_unchanged(self.path(state, kind), state.files.get(kind)) for kind in KINDS)
 
     def _update(self, progress: Callable[[int], None]) -> State:
         """Bring the files up to date, with the lock held."""
@@ -184,10 +175,10 @@ class DerivedFiles:
         for kind in KINDS:
             known, path = state.files.get(kind), self.path(state, kind)
             try:
-                if known is None or path.stat().st_size < known.size or _checksum(path, known.size) != known.crc32:
+                if known is None or path.stat().st_size < known.size or checksum(path, known.size) != known.crc32:
                     return None
                 os.truncate(path, known.size)  # what a writer that was killed has left behind the end
-                found[kind] = _signature(path, known.crc32)
+                found[kind] = signature_of(path, known.crc32)
             except OSError:
                 return None
         state = msgspec.structs.replace(state, files=found)
@@ -220,7 +211,7 @@ class DerivedFiles:
                     for kind, file in files.items():
                         width = self._width[kind]
                         source = self.path(old, kind)
-                        checks[kind] = _copy(source, offset * width, info.rows * width, file, checks[kind])
+                        checks[kind] = copy_bytes(source, offset * width, info.rows * width, file, checks[kind])
                 else:
                     try:
                         derived = derive_part(self.store.read(part), state.dtype)
@@ -237,7 +228,7 @@ class DerivedFiles:
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        signatures = {kind: _signature(self.path(state, kind), checks[kind]) for kind in KINDS}
+        signatures = {kind: signature_of(self.path(state, kind), checks[kind]) for kind in KINDS}
         return msgspec.structs.replace(state, parts=tuple(infos), files=signatures)
 
     def _write_facts(self, part: Part, derived: DerivedPart) -> DerivedInfo:
@@ -248,15 +239,15 @@ class DerivedFiles:
         with atomic_file(path) as new:
             with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, derived.facts.schema) as writer:
                 writer.write_batch(derived.facts)
-            crc = _checksum(new, new.stat().st_size)
-        return msgspec.structs.replace(info, facts=_signature(path, crc))
+            crc = checksum(new, new.stat().st_size)
+        return msgspec.structs.replace(info, facts=signature_of(path, crc))
 
     def facts_are_whole(self, part: DerivedInfo) -> bool:
         """Whether the facts of a part are as they were written, perhaps after a copy."""
         path = self.facts_path(part)
         try:
-            return _is(path, part.facts) or (
-                path.stat().st_size == part.facts.size and _checksum(path, part.facts.size) == part.facts.crc32
+            return is_unchanged(path, part.facts) or (
+                path.stat().st_size == part.facts.size and checksum(path, part.facts.size) == part.facts.crc32
             )
         except OSError:
             return False
@@ -297,43 +288,3 @@ def _offsets(state: State | None) -> list[tuple[str, tuple[int, DerivedInfo]]]:
         found.append((part.file, (row, part)))
         row += part.rows
     return found
-
-
-def _is(path: Path, signature: Signature | None) -> bool:
-    """Whether a file has the size and the time of when it was written."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return False
-    return signature is not None and (stat.st_size, stat.st_mtime_ns) == (signature.size, signature.mtime_ns)
-
-
-def _signature(path: Path, crc: int) -> Signature:
-    stat = path.stat()
-    return Signature(stat.st_size, stat.st_mtime_ns, crc)
-
-
-def _checksum(path: Path, size: int) -> int:
-    """CRC-32 of the first `size` bytes of a file."""
-    crc = 0
-    with path.open("rb") as file:
-        while size > 0 and (chunk := file.read(min(size, _CHUNK))):
-            crc, size = zlib.crc32(chunk, crc), size - len(chunk)
-    return crc
-
-
-def _copy(source: Path, start: int, size: int, target: BinaryIO, crc: int) -> int:
-    """Copy bytes to the end of a file, and give the checksum with them.
-
-    Raises:
-        OSError: If they end too early.
-    """
-    with source.open("rb") as file:
-        file.seek(start)
-        while size > 0:
-            chunk = file.read(min(size, _CHUNK))
-            if not chunk:
-                raise OSError(f"{source} ends too early")
-            target.write(chunk)
-            crc, size = zlib.crc32(chunk, crc), size - len(chunk)
-    return crc
