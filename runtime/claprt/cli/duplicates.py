@@ -11,8 +11,8 @@ from claprt.system.terminal import columns, fit, note, printable
 _THRESHOLD = 0.99
 _EPILOG = f"""\
 Two sounds are of one group if their files are the same to the last byte, or if the cosine of their vectors is the
-threshold or more. Another level or a lossy encoding of one recording leaves 0.998 or more; other recordings, even of
-the same thing, stay below {_THRESHOLD}. A cut, or a much lower sample rate, changes more: 0.95 finds these too, and
+threshold or more. Another level or a lossy encoding of one recording leaves 0.997 or more; other recordings, even of
+the same thing, stay below {_THRESHOLD}. A cut, or a much lower sample rate, changes more: 0.95 finds most of these, and
 some that are only alike. The first sound of each group is the one to keep: the highest sample rate, then the longest,
 then the largest file.
 

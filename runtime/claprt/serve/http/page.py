@@ -38,10 +38,26 @@ HEADERS = {
 """Of all files of the pages."""
 
 
+def static_files(package: str, under: str) -> dict[str, bytes]:
+    """The files in the folder `static` of a package, by their path on the server."""
+    folder = files(package).joinpath("static")
+    return {f"{under}/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(TYPES))}
+
+
+def file_routes(content: Mapping[str, bytes], headers: Mapping[str, str]) -> list[Route]:
+    """Routes of files that are kept in memory; a path without a suffix is a page."""
+
+    async def serve_file(request: Request) -> Response:
+        path = request.url.path
+        suffix = path[path.rfind(".") :] if "." in path else ".html"
+        return Response(content[path], media_type=TYPES[suffix], headers=headers)
+
+    return [Route(path, serve_file) for path in content]
+
+
 def page_files() -> dict[str, bytes]:
     """Files of the page by their path on the server."""
-    folder = files("claprt.serve.http").joinpath("static")
-    content = {f"/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(TYPES))}
+    content = static_files("claprt.serve.http", "/page")
     content["/"] = content.pop("/page/index.html")
     content[EXAMPLE] = Path(sample_path("dog")).read_bytes()
     return content
@@ -56,12 +72,7 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool, l
         token: Whether other requests need a token.
         library: Whether there is a page to search a library.
     """
-    content, api = page_files(), api_page(document)
-
-    async def serve_file(request: Request) -> Response:
-        path = request.url.path
-        suffix = path[path.rfind(".") :] if "." in path else ".html"
-        return Response(content[path], media_type=TYPES[suffix], headers=HEADERS)
+    api = api_page(document)
 
     async def facts(_: Request) -> Response:
         limits = {"bytes": service.limits.message_bytes, "texts": service.limits.texts, "windows": service.limits.windows}
@@ -80,4 +91,4 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool, l
     async def docs(_: Request) -> Response:
         return Response(api, media_type=TYPES[".html"], headers=HEADERS)
 
-    return [Route(FACTS, facts), Route(API, docs), *(Route(path, serve_file) for path in content)]
+    return [Route(FACTS, facts), Route(API, docs), *file_routes(page_files(), HEADERS)]

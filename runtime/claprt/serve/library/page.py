@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from claprt.serve.http.page import HEADERS, TYPES
+from claprt.serve.http.page import HEADERS, file_routes, static_files
 
 PATH = "/library"
 # the sounds of the service itself, besides those that the page holds
@@ -20,15 +16,6 @@ _HEADERS = {
 
 def library_page_routes() -> list[Route]:
     """Routes of the page, which need no token."""
-    folder = files("claprt.serve.library").joinpath("static")
-    content = {
-        f"{PATH}/page/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(tuple(TYPES))
-    }
+    content = static_files("claprt.serve.library", f"{PATH}/page")
     content[PATH] = content.pop(f"{PATH}/page/library.html")
-
-    async def serve_file(request: Request) -> Response:
-        path = request.url.path
-        suffix = path[path.rfind(".") :] if "." in path else ".html"
-        return Response(content[path], media_type=TYPES[suffix], headers=_HEADERS)
-
-    return [Route(path, serve_file) for path in content]
+    return file_routes(content, _HEADERS)

@@ -38,7 +38,6 @@ async function readFacts() {
 }
 
 // How many sounds there are and whether they can be played; with a token, once it is there.
-
 async function readLibrary() {
   library = await service.json("/library/facts");
   const { sounds, audio } = library;
