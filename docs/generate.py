@@ -33,19 +33,26 @@ def models_table() -> str:
 def command_line() -> str:
     """The reference of all commands and their options, as markdown."""
     tool = claprt.cli.parser()
-    commands = [
-        command for action in tool._actions if isinstance(action.choices, dict) for command in action.choices.values()
-    ]
+    commands = _commands(tool)
     shared = _groups(next(command for command in commands if command.prog == "claprt classify"))
     parts = ["# Command line", "", "Every command has `--help`; those of `claprt` also have `-q`, `--quiet`.", ""]
     parts += _section(tool, 2, {})
     for command in commands:
         parts += _section(command, 3, {title: shared[title] for title in SHARED})
+        for each in _commands(command):
+            parts += _section(each, 4, {})
     for title, name in SHARED.items():
         parts += [f"### {name.capitalize()}", "", *_table(title, shared[title])]
     for parser in claprt_export.cli.parsers():
         parts += _section(parser, 2, {})
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The commands of a command."""
+    return [
+        command for action in parser._actions if isinstance(action.choices, dict) for command in action.choices.values()
+    ]
 
 
 def _section(parser: argparse.ArgumentParser, level: int, shared: dict[str, list[str]]) -> Iterator[str]:

@@ -46,12 +46,15 @@ def add(commands: Any) -> None:
     build = _one(each, "build-index", build_index.run, "an approximate index, for searches of large libraries")
     build_index.add_options(build)
     merge = _one(each, "merge", _merge, "take libraries of the same model into one", takes="OUT")
+    merge.usage = "claprt library merge OUT LIBRARY ... [options]"
     merge.add_argument("libraries", nargs="+", metavar="LIBRARY", help="those that are taken in, and left as they are")
     command.set_defaults(run=run, command=command)
 
 
 def _one(commands: Any, name: str, function: Any, what: str, takes: str = "LIBRARY") -> Parser:
-    command: Parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    command: Parser = commands.add_parser(
+        name, usage=f"claprt library {name} {takes} [options]", help=what, description=f"{what[0].upper()}{what[1:]}."
+    )
     command.add_argument("library", metavar=takes, help="folder of the library")
     if name in ("info", "failures", "build-index"):
         command.add_argument("--json", action="store_true", help="as JSON")
