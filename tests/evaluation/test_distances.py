@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from claprt.errors import ArrayError, DatasetError
-from claprt.evaluation.intervals import share_interval
+from claprt.evaluation.intervals import normal_interval, share_interval
 from claprt.evaluation.scores.distances.extrapolation import extrapolate
-from claprt.evaluation.scores.distances.frechet import frechet, normal_interval
+from claprt.evaluation.scores.distances.frechet import frechet
 from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, gaussian_of_rows, gaussian_of_sounds
 from claprt.evaluation.scores.distances.kernel import kernel_distance, median_distance
 from claprt.evaluation.scores.distances.neighbours import neighbours

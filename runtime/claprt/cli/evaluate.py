@@ -156,10 +156,9 @@ def summary(result: Evaluation) -> str:
     lines = [f"{result.sounds} sounds of {result.dataset}", f"fingerprint {result.fingerprint}"]
     for scored in result.zero_shot:
         name = f"the {scored.template}" if scored.templates else repr(scored.template)
-        one, five = scored.top1_interval, scored.top5_interval
         lines.append(
-            f"\nzero-shot, {name}: top-1 {scored.top1:.4f} ({one.low:.4f} to {one.high:.4f})   "
-            f"top-5 {scored.top5:.4f} ({five.low:.4f} to {five.high:.4f})"
+            f"\nzero-shot, {name}: top-1 {scored.top1:.4f} ({scored.top1_interval})   "
+            f"top-5 {scored.top5:.4f} ({scored.top5_interval})"
         )
     if (probe := result.linear_probe) is not None:
         lines.append(

@@ -31,6 +31,14 @@ class Interval:
     confidence: float
     method: str
 
+    def __str__(self) -> str:
+        return f"{self.low:.4f} to {self.high:.4f}"
+
+    @property
+    def cited(self) -> str:
+        """With its confidence, as it stands behind a value in a paper."""
+        return f"({self.confidence:.0%} CI {self})"
+
     def to_dict(self) -> dict[str, float | str]:
         """Plain values for JSON."""
         return {"low": self.low, "high": self.high, "confidence": self.confidence, "method": self.method}
@@ -84,6 +92,22 @@ def mean_interval(
     ratio = np.concatenate(ratios)
     lower, upper = np.quantile(ratio[np.isfinite(ratio)], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(low=mean - float(upper) * error, high=mean - float(lower) * error, confidence=confidence, method=method)
+
+
+def normal_interval(
+    value: float, error: float, method: str, confidence: float = CONFIDENCE, low: float = -math.inf
+) -> Interval:
+    """Interval of a value that is normally distributed.
+
+    Args:
+        value: The middle.
+        error: Its standard error.
+        method: Where that comes from.
+        confidence: Of the interval.
+        low: What the value cannot be below.
+    """
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    return Interval(low=max(low, value - half), high=value + half, confidence=confidence, method=method)
 
 
 def share_interval(hits: NDArray[np.bool_], *, confidence: float = CONFIDENCE) -> Interval:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,11 +84,7 @@ class PairScores:
     @property
     def citation(self) -> str:
         """One line for a paper."""
-        spread = (
-            ""
-            if self.interval is None
-            else f" ({self.interval.confidence:.0%} CI {self.interval.low:.4f} to {self.interval.high:.4f})"
-        )
+        spread = "" if self.interval is None else f" {self.interval.cited}"
         baseline = "" if self.shuffled is None else f", shuffled pairs {self.shuffled.mean:.4f}"
         return f"CLAP score {self.mean:.4f}{spread}, n = {self.n}{baseline}; {self.provenance.line}, seed {self.seed}."
 
@@ -193,9 +189,7 @@ class PairSums:
         mean = exact_mean(cosines)
         interval = mean_interval(cosines, confidence=confidence, seed=seed)
         if interval is not None:  # a mean of cosines is between -1 and 1
-            interval = Interval(
-                low=max(-1.0, interval.low), high=min(1.0, interval.high), confidence=confidence, method=interval.method
-            )
+            interval = replace(interval, low=max(-1.0, interval.low), high=min(1.0, interval.high))
         items = [
             ScoredPair(path=sound, text=text, score=cosine, id=None if ids is None else ids[position])
             for position, ((sound, text), cosine) in enumerate(zip(self._names, self._cosines, strict=True))

@@ -30,7 +30,7 @@ def set_table(scores: SetScores) -> str:
     rows: list[tuple[str, str]] = []
     for name, value in scores.values.items():
         span = scores.intervals.get(name)
-        shown = "" if span is None else f"  ({span.confidence:.0%} interval {span.low:.4f} to {span.high:.4f})"
+        shown = "" if span is None else f"  ({span.confidence:.0%} interval {span})"
         rows.append((LABELS[name], f"{value:.4f}{shown}"))
     for what, side in (("candidate", scores.candidate), ("reference", scores.reference)):
         plain = side.to_dict()
@@ -43,7 +43,7 @@ def set_table(scores: SetScores) -> str:
 def _interval_row(interval: Interval | None) -> list[tuple[str, str]]:
     if interval is None:
         return []
-    return [(f"{interval.confidence:.0%} interval", f"{interval.low:.4f} to {interval.high:.4f}")]
+    return [(f"{interval.confidence:.0%} interval", str(interval))]
 
 
 def _facts(provenance: Provenance, seed: int) -> list[tuple[str, str]]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError, OptionError
-from claprt.evaluation.intervals import CONFIDENCE, Interval, mean_interval, share_interval
+from claprt.evaluation.intervals import CONFIDENCE, Interval, mean_interval, normal_interval, share_interval
 from claprt.evaluation.scores.distances.extrapolation import extrapolate
-from claprt.evaluation.scores.distances.frechet import Frechet, frechet, normal_interval
+from claprt.evaluation.scores.distances.frechet import Frechet, frechet
 from claprt.evaluation.scores.distances.gaussians import Gaussian
 from claprt.evaluation.scores.distances.kernel import kernel_distance
 from claprt.evaluation.scores.distances.neighbours import neighbours
@@ -83,12 +83,7 @@ class SetScores:
     def citation(self) -> str:
         """One line for a paper."""
         numbers = ", ".join(
-            f"{LABELS[name]} {value:.4f}"
-            + (
-                f" ({span.confidence:.0%} CI {span.low:.4f} to {span.high:.4f})"
-                if (span := self.intervals.get(name))
-                else ""
-            )
+            f"{LABELS[name]} {value:.4f}" + (f" {span.cited}" if (span := self.intervals.get(name)) else "")
             for name, value in self.values.items()
         )
         sizes = [side.to_dict() for side in (self.candidate, self.reference)]

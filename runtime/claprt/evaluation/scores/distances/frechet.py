@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import ArrayError
-from claprt.evaluation.intervals import CONFIDENCE, Interval
 from claprt.evaluation.scores.distances.gaussians import Factor, Gaussian
 from claprt.evaluation.scores.distances.vector_sets import VectorSet
 
@@ -109,19 +107,3 @@ def frechet(candidate: Gaussian, reference: Gaussian) -> Frechet:
         singular=singular,
         right=right.T,
     )
-
-
-def normal_interval(
-    value: float, error: float, method: str, confidence: float = CONFIDENCE, low: float = -math.inf
-) -> Interval:
-    """Interval of a value that is normally distributed.
-
-    Args:
-        value: The middle.
-        error: Its standard error.
-        method: Where that comes from.
-        confidence: Of the interval.
-        low: What the value cannot be below.
-    """
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
-    return Interval(low=max(low, value - half), high=value + half, confidence=confidence, method=method)
