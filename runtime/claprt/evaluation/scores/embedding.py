@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from claprt.audio.features import AudioFeatures
-from claprt.audio.sound import AudioSource
+from claprt.audio.sound import AudioSource, source_name
 from claprt.bundle.fingerprint import fingerprint_of
 from claprt.engines.providers import ON_CPU
 from claprt.evaluation.scores.protocols.preparing import Prepared, features, prepared
@@ -18,6 +19,11 @@ from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
 
 _BATCH = 8
+
+
+def sound_name(source: AudioSource, number: int) -> str:
+    """What a sound is called in results: its path, or the number under which it was given."""
+    return source_name(source) if isinstance(source, str | os.PathLike) else f"sound {number}"
 
 
 def in_fixed_batches(clap: Clap) -> Clap:

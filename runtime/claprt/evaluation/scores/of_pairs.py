@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from claprt.audio.sound import AudioSource, source_name
+from claprt.audio.sound import AudioSource
 from claprt.evaluation.intervals import CONFIDENCE
 from claprt.evaluation.progress import Report, no_progress
-from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
+from claprt.evaluation.scores.embedding import embed_sounds, provenance_under, sound_name
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.model.clap import Clap
@@ -46,10 +45,7 @@ def score_pairs(
         AudioError: If a sound cannot be embedded.
         OptionError: If there are no pairs.
     """
-    named = [
-        source_name(source) if isinstance(source, str | os.PathLike) else f"sound {number}"
-        for number, (source, _, _) in enumerate(pairs)
-    ]
+    named = [sound_name(source, number) for number, (source, _, _) in enumerate(pairs)]
     order = list(range(len(pairs)))
     if not protocol.draws:
         order.sort(key=lambda position: (named[position], pairs[position][1], position))

@@ -11,13 +11,13 @@ import numpy as np
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio.files.folders import sounds_in
-from claprt.audio.sound import AudioSource, source_name, split_sources
+from claprt.audio.sound import AudioSource, split_sources
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.intervals import CONFIDENCE
 from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.scores.distances.gaussians import Gaussian, gaussian_of, gaussian_of_sounds
 from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
-from claprt.evaluation.scores.embedding import embed_sounds, provenance_under
+from claprt.evaluation.scores.embedding import embed_sounds, provenance_under, sound_name
 from claprt.evaluation.scores.library_sets import is_library, vectors_of_library
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.evaluation.scores.set_scores import SetScores, SoundSet, compare
@@ -130,11 +130,8 @@ def _sources(called: str, where: SoundsOrStatistics) -> tuple[str, list[AudioSou
 
 
 def _embedded(name: str, sounds: Sequence[EmbeddedSound], sources: Sequence[AudioSource], protocol: Protocol) -> SoundSet:
-    names = [
-        source_name(source) if isinstance(source, str | os.PathLike) else f"sound {number}"
-        for number, source in enumerate(sources)
-    ]
-    if protocol.hop_s is None and not protocol.draws:
+    names = [sound_name(source, number) for number, source in enumerate(sources)]
+    if protocol.is_default:
         return in_order(name, np.stack([_vector(sound) for sound in sounds]), names)
     windows = protocol.hop_s is not None
     rows = np.concatenate([sound.windows if windows else _vector(sound)[None] for sound in sounds])

@@ -223,6 +223,4 @@ def _warnings(
             f"Unrelated pairs score {shuffled.mean:.4f}, which the interval of {mean:.4f} does not exclude: these sounds "
             "are not shown to have anything to do with their texts."
         )
-    if not provenance.trained:
-        found.append(f"{provenance.checkpoint} has untrained weights; its scores mean nothing.")
-    return tuple(found)
+    return (*found, *provenance.warnings)

@@ -47,6 +47,11 @@ class Provenance:
             f"{untrained}), windows {self.windows}, {self.precision}, fingerprint {self.fingerprint}"
         )
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What it says about any score."""
+        return () if self.trained else (f"{self.checkpoint} has untrained weights; its scores mean nothing.",)
+
 
 def provenance_of(
     clap: Clap, *, protocol: str = "claprt", windows: str | None = None, fingerprint: str | None = None

@@ -305,6 +305,4 @@ def _warnings(reference: SoundSet, candidate: SoundSet, metrics: Sequence[str], 
                 f"{len(shared)} of {len(sounds.sounds)} candidates are in the reference too (the same vectors), so the "
                 "distances are smaller than those of new sounds."
             )
-    if not provenance.trained:
-        found.append(f"{provenance.checkpoint} has untrained weights; its scores mean nothing.")
-    return found
+    return [*found, *provenance.warnings]

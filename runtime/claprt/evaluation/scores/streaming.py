@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from claprt.arrays import Embeddings
-from claprt.audio.sound import AudioSource, source_name, split_sources
+from claprt.audio.sound import AudioSource, split_sources
 from claprt.errors import OptionError
 from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
-from claprt.evaluation.scores.embedding import in_fixed_batches
+from claprt.evaluation.scores.embedding import in_fixed_batches, sound_name
 from claprt.evaluation.scores.of_sets import in_order, read_sets
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS
@@ -66,7 +66,8 @@ class ClapScore:
             raise OptionError(f"{len(sources)} sounds and {len(texts)} texts were given; each sound needs its text.")
         first = len(self._sums)
         names = [
-            (_name(source, first + number), said) for number, (source, said) in enumerate(zip(sources, texts, strict=True))
+            (sound_name(source, first + number), said)
+            for number, (source, said) in enumerate(zip(sources, texts, strict=True))
         ]
         vectors = self._clap.embed_text(texts)
         self._sums.add(self._clap.embed_audio(sources, sample_rate), vectors, names)
@@ -111,7 +112,7 @@ class AudioDistance:
         Args:
             metric: One or more of `fad`, `fad-inf`, `kad` and `precision-recall-density-coverage`.
             model: A loaded model, whatever else `claprt.load` takes, or None for the default model.
-            reference: A folder of sounds, or statistics (.npz); None where the reference comes by `update` too.
+            reference: A folder of sounds, a library, or statistics (.npz); None where the reference comes by `update` too.
             confidence: Of the intervals.
             seed: Of subsets and intervals.
 
@@ -146,7 +147,7 @@ class AudioDistance:
             raise OptionError(f"The reference is {self._reference.name}; sounds cannot be added to it.")
         sources, names = list(split_sources(audio)[1]), self._names[real]
         self._rows[real].append(self._clap.embed_audio(sources, sample_rate))
-        names += [_name(source, len(names) + number) for number, source in enumerate(sources)]
+        names += [sound_name(source, len(names) + number) for number, source in enumerate(sources)]
 
     def compute(self) -> SetScores:
         """The distances of all candidates since the start or the last `reset`.
@@ -173,8 +174,3 @@ class AudioDistance:
         """Forget the candidates, and the sounds of the reference that came by `update` if `real`."""
         for side in (False, True) if real else (False,):
             self._rows[side], self._names[side] = [], []
-
-
-def _name(source: AudioSource, number: int) -> str:
-    named = isinstance(source, str) or hasattr(source, "__fspath__")
-    return source_name(source) if named else f"sound {number}"

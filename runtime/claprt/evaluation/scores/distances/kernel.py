@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError
-from claprt.evaluation.scores.distances.vector_sets import Rows, VectorSet
+from claprt.evaluation.scores.distances.vector_sets import Rows, VectorSet, squared_distances
 
 _SCALE = 100.0
 _EPSILON = 1e-8
-_BLOCK = 512
 _BINS = 1 << 14
 
 
@@ -84,27 +83,29 @@ class _Within:
 
 def _within(vectors: VectorSet, bandwidth: float) -> _Within:
     sums = np.zeros(len(vectors.rows))
-    for start, squares in _squares(vectors.rows, vectors.rows):
-        kernel = _kernel(squares, bandwidth)
-        places = np.arange(len(kernel))
-        kernel[places, start + places] = 0.0
+    for start, kernel in _of_others(vectors.rows, bandwidth):
         sums[start : start + len(kernel)] = kernel.sum(axis=1)
     inside = np.zeros(len(vectors.sounds))
     counts = np.bincount(vectors.owner, minlength=len(inside))
     for sound in np.flatnonzero(counts > 1).tolist():
         rows = vectors.rows[vectors.owner == sound]
-        for start, squares in _squares(rows, rows):
-            kernel = _kernel(squares, bandwidth)
-            places = np.arange(len(kernel))
-            kernel[places, start + places] = 0.0
-            inside[sound] += kernel.sum()
+        inside[sound] = sum(kernel.sum() for _, kernel in _of_others(rows, bandwidth))
     return _Within(vectors.per_sound(sums), inside)
+
+
+def _of_others(rows: Rows, bandwidth: float) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The kernel of each row with the others, a block at a time: first row, [block, rows], 0 for the row itself."""
+    for start, squares in squared_distances(rows, rows):
+        kernel = _kernel(squares, bandwidth)
+        places = np.arange(len(kernel))
+        kernel[places, start + places] = 0.0
+        yield start, kernel
 
 
 def _across(first: VectorSet, second: VectorSet, bandwidth: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums of the kernel between the sets, for the sounds of each."""
     of_first, of_second = np.zeros(len(first.rows)), np.zeros(len(second.rows))
-    for start, squares in _squares(first.rows, second.rows):
+    for start, squares in squared_distances(first.rows, second.rows):
         kernel = _kernel(squares, bandwidth)
         of_first[start : start + len(kernel)] = kernel.sum(axis=1)
         of_second += kernel.sum(axis=0)
@@ -131,14 +132,6 @@ def _jackknife(values: NDArray[np.float64]) -> float:
     return float((n - 1) / n * ((values - values.mean()) ** 2).sum()) if n > 1 and np.isfinite(values).all() else math.nan
 
 
-def _squares(first: Rows, second: Rows) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Squared distances, a block of rows at a time: first row, [block, rows of the second]."""
-    lengths = (second**2).sum(axis=1)
-    for start in range(0, len(first), _BLOCK):
-        block = first[start : start + _BLOCK]
-        yield start, np.maximum((block**2).sum(axis=1)[:, None] + lengths - 2 * block @ second.T, 0.0)
-
-
 def _kernel(squares: NDArray[np.float64], bandwidth: float) -> NDArray[np.float64]:
     return np.exp(squares * (-1 / (2 * bandwidth**2 + _EPSILON)))
 
@@ -150,7 +143,7 @@ def median_distance(rows: Rows) -> float:
     """
     pairs = len(rows) * (len(rows) - 1) // 2
     rank = (pairs - 1) // 2
-    low, high = 0.0, float(max(squares.max() for _, squares in _squares(rows, rows)))
+    low, high = 0.0, float(max(squares.max() for _, squares in squared_distances(rows, rows)))
     if not high > 0:
         return 0.0
     below = 0
@@ -171,5 +164,5 @@ def median_distance(rows: Rows) -> float:
 
 def _pairs(rows: Rows) -> Iterator[NDArray[np.float64]]:
     """Squared distances of all pairs of different rows, each pair once."""
-    for start, squares in _squares(rows, rows):
+    for start, squares in squared_distances(rows, rows):
         yield squares[np.arange(start, start + len(squares))[:, None] < np.arange(len(rows))]

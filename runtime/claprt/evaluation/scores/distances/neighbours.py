@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import DatasetError
-from claprt.evaluation.scores.distances.vector_sets import Rows
+from claprt.evaluation.scores.distances.vector_sets import Rows, squared_distances
 
 NEAREST = 5
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,9 +70,8 @@ def neighbours(reference: Rows, candidate: Rows, *, nearest: int = NEAREST) -> N
     of_reference, of_candidate = _radii(reference, nearest), _radii(candidate, nearest)
     inside = np.zeros(len(candidate), np.int64)
     recalled, covered = np.zeros(len(reference), np.bool_), np.zeros(len(reference), np.bool_)
-    for start in range(0, len(reference), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        apart = _distances(reference[part], candidate)
+    for start, squares in squared_distances(reference, candidate):
+        apart, part = np.sqrt(squares), slice(start, start + len(squares))
         held = apart < of_reference[part, None]
         inside += held.sum(axis=0)
         covered[part] = held.any(axis=1)
@@ -84,14 +82,8 @@ def neighbours(reference: Rows, candidate: Rows, *, nearest: int = NEAREST) -> N
 def _radii(rows: Rows, nearest: int) -> NDArray[np.float64]:
     """Distance of each row to its k-th neighbour; the row itself is the 0th."""
     radii = np.empty(len(rows))
-    for start in range(0, len(rows), _BLOCK):
-        apart = _distances(rows[start : start + _BLOCK], rows)
-        places = np.arange(len(apart))
-        apart[places, start + places] = 0.0
-        radii[start : start + _BLOCK] = np.partition(apart, nearest, axis=1)[:, nearest]
+    for start, squares in squared_distances(rows, rows):
+        places = np.arange(len(squares))
+        squares[places, start + places] = 0.0
+        radii[start : start + len(squares)] = np.partition(np.sqrt(squares), nearest, axis=1)[:, nearest]
     return radii
-
-
-def _distances(first: Rows, second: Rows) -> NDArray[np.float64]:
-    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
-    return np.sqrt(np.maximum(squares, 0.0))

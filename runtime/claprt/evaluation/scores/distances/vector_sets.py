@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from claprt.errors import ArrayError
 
 Rows = NDArray[np.float64]
 """[rows, dim] float64."""
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,3 +66,11 @@ def vector_set(
     return VectorSet(
         rows=rows, owner=owners, sounds=tuple(sounds), given=tuple(range(len(sounds)) if given is None else given)
     )
+
+
+def squared_distances(first: Rows, second: Rows) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Squared distances of all rows from all rows, a block of rows at a time: first row, [block, rows of the second]."""
+    lengths = (second**2).sum(axis=1)
+    for start in range(0, len(first), _BLOCK):
+        block = first[start : start + _BLOCK]
+        yield start, np.maximum((block**2).sum(axis=1)[:, None] + lengths - 2 * block @ second.T, 0.0)

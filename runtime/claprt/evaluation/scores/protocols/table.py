@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -71,6 +71,18 @@ class Protocol:
         return f"{'fusion' if fused else 'random'}-in-order-{seed}"
 
 
+_FADTK = Protocol(
+    name="fadtk",
+    original="fadtk 1.1.0",
+    pairs=False,
+    sets=True,
+    resampling=Resampling.TORCHAUDIO_KAISER,
+    wav16=True,
+    int16=True,
+    hop_s=1.0,
+    storage="float16",
+    with_replacement=True,
+)
 _ROWS = (
     Protocol(name=DEFAULT, original="the vectors of Clap.embed_audio and Clap.embed_text", sets=True),
     Protocol(name="laion", original="laion-clap 1.1.7, get_audio_embedding_from_filelist", sets=True, int16=True),
@@ -94,31 +106,8 @@ _ROWS = (
         resampling=Resampling.TORCHAUDIO,
         int16=True,
     ),
-    Protocol(
-        name="fadtk",
-        original="fadtk 1.1.0",
-        pairs=False,
-        sets=True,
-        resampling=Resampling.TORCHAUDIO_KAISER,
-        wav16=True,
-        int16=True,
-        hop_s=1.0,
-        storage="float16",
-        with_replacement=True,
-    ),
-    Protocol(
-        name="kadtk",
-        original="kadtk 1.1.0",
-        pairs=False,
-        sets=True,
-        resampling=Resampling.TORCHAUDIO_KAISER,
-        wav16=True,
-        int16=True,
-        hop_s=1.0,
-        storage="float16",
-        own_bandwidth=True,
-        with_replacement=True,
-    ),
+    _FADTK,
+    replace(_FADTK, name="kadtk", original="kadtk 1.1.0", own_bandwidth=True),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({row.name: row for row in _ROWS})
 
