@@ -11,7 +11,8 @@ protocols        the steps of published programs
 embedding        vectors of sounds under a protocol
 pair_scores      the CLAP score: what is accumulated, and the result
 exact_sums       sums of vectors that do not depend on their order
-set_scores       metrics of two sets: the result, and what qualifies it
+set_scores       sets of sounds, and the result of their metrics
+set_metrics      the metrics, with intervals and what qualifies them
 distances        distances between sets of vectors
 provenance       what computed a score, and the line for a paper
 report           scores as tables for people

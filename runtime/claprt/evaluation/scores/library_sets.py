@@ -12,6 +12,7 @@ from claprt.errors import DatasetError, FingerprintError, OptionError
 from claprt.evaluation.scores.protocols.table import Protocol
 from claprt.library.library import open_library
 from claprt.library.manifest import LIBRARY_FILE
+from claprt.library.schema import WHOLE_SOUND
 from claprt.model.clap import Clap
 from claprt.model.results import mean_pool
 
@@ -57,7 +58,7 @@ def vectors_of_library(clap: Clap, folder: Path, protocol: Protocol) -> tuple[li
     vectors: list[Embedding] = []
     for path, group in itertools.groupby(kept, key=lambda row: row[0]):
         places = list(group)
-        whole = [place for _, window, place in places if window < 0]
+        whole = [place for _, window, place in places if window == WHOLE_SOUND]
         names.append(path)
         vectors.append(rows[whole[0]] if whole else mean_pool(rows[[place for _, _, place in places]]))
     if not names:

@@ -20,7 +20,8 @@ from claprt.evaluation.scores.distances.vector_sets import VectorSet, vector_set
 from claprt.evaluation.scores.embedding import embed_sounds, provenance_under, sound_name
 from claprt.evaluation.scores.library_sets import is_library, vectors_of_library
 from claprt.evaluation.scores.protocols.table import Protocol
-from claprt.evaluation.scores.set_scores import SetScores, SoundSet, compare
+from claprt.evaluation.scores.set_metrics import compare
+from claprt.evaluation.scores.set_scores import SetScores, SoundSet
 from claprt.evaluation.scores.statistics_file import read_statistics
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound

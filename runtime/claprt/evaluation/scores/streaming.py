@@ -16,7 +16,8 @@ from claprt.evaluation.scores.of_sets import in_order, read_sets
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
 from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS
 from claprt.evaluation.scores.provenance import provenance_of
-from claprt.evaluation.scores.set_scores import SetScores, SoundSet, compare, metrics_of
+from claprt.evaluation.scores.set_metrics import compare
+from claprt.evaluation.scores.set_scores import SetScores, SoundSet, metrics_of
 from claprt.tasks.functions import Model, resolve_model
 from claprt.text.tokenizer import split_texts
 
