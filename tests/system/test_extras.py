@@ -89,3 +89,7 @@ def test_so_does_the_native_engine_which_is_compiled(recorded: dict[str, Any], t
     recorded.clear()
     recorded.update(url=wheel.as_uri(), archive_info={})
     assert extras.install_hint("native") == f"pip install '{wheel}[native]' {engine}"
+    archive = tmp_path / "main.zip"  # whose name has no version
+    archive.touch()
+    recorded.update(url=archive.as_uri())
+    assert extras.install_hint("native") == f"pip install '{archive}[native]'"

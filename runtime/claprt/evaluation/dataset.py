@@ -8,14 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claprt.audio.files.folders import is_sound_name
 from claprt.errors import DatasetError
 
 _FILE_COLUMNS = ("file", "filename", "file_name", "path", "audio")
 _LABEL_COLUMNS = ("label", "category", "class", "class_name")
-_SUFFIXES = frozenset({
-    ".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf",
-    ".m4a", ".aac", ".webm", ".wma", ".wv",  # with the extra `media`
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +91,7 @@ def _items(root: Path) -> Iterable[Item]:
         Item(path=file, label=folder.name.replace("_", " "))
         for folder in classes
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in _SUFFIXES
+        if is_sound_name(file.name)
     ]
     if not found:
         raise DatasetError(f"{root} holds neither a CSV file nor folders of sounds named after their class.")

@@ -53,7 +53,7 @@ def _beside(path: Path, extra: str) -> list[Path]:
     """Another distribution of this project, of the same folder: an index may have another build of it."""
     if path.is_dir():
         return [path / extra] if (path / extra).exists() else []
-    version = path.name.split("-")[1]
+    version = path.name.partition("-")[2].partition("-")[0]
     return sorted(path.parent.glob(f"claprt_{extra}-{version}-*.whl"))[:1]
 
 

@@ -123,8 +123,9 @@ class Writer:
     def put_layer(self, layer: Layer, factor: float = 1.0) -> None:
         """Append a layer whose outputs are multiplied by a factor."""
         outputs, inputs = layer.weight.shape
-        fours = outputs % (_BLOCK_OUTPUTS if layer.in_bytes else 4) == 0 and inputs % 4 == 0
-        require(fours, f"a layer has {inputs} inputs and {outputs} outputs, which are not multiples of 4 and 16")
+        rows = _BLOCK_OUTPUTS if layer.in_bytes else 4
+        divides = outputs % rows == 0 and inputs % 4 == 0
+        require(divides, f"a layer has {inputs} inputs and {outputs} outputs, which are not multiples of 4 and {rows}")
         self.put((int(layer.in_bytes), inputs, outputs), "<i4")
         if layer.scales is not None:
             start = layer.bias - layer.input_zero * layer.weight.astype(np.int64).sum(1)
