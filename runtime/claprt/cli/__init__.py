@@ -9,6 +9,7 @@ A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `clu
     sounds     files, folders and standard input; progress; files that fail
     words      labels and tags
     answers    one answer for each file, as a chart or as JSON
+    figures    the figures of `score` and `evaluate`, as a table or as JSON
     tables     tables that fit the terminal
     index_progress   what `claprt index` shows while it runs
     vectors    output of `claprt embed`: JSON lines, CSV, numpy's files

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claprt.audio.long_audio import LongMode
 from claprt.bundle.graphs import Precision
+from claprt.cli.figures import check_files, show_figures, take_seed
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.cli.words import add_word_options, given_words
@@ -17,7 +16,6 @@ from claprt.errors import OptionError
 from claprt.evaluation.comparison import Comparison, compare
 from claprt.evaluation.confusion_picture import check_picture, confusion_picture
 from claprt.evaluation.dataset import Dataset, read_dataset
-from claprt.evaluation.intervals import checked_seed
 from claprt.evaluation.published import PUBLISHED
 from claprt.evaluation.retrieval import CONVENTIONS, Retrieval
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Evaluation, ZeroShot, evaluate
@@ -87,18 +85,12 @@ def run(options: argparse.Namespace) -> int:
     if options.json not in (None, "-"):
         note(options, f"--json FILE is deprecated; write -o {options.json}.")
         options.output, options.json = Path(options.json), None
-    for output in (options.confusion, options.output):
-        if output is not None and not output.parent.is_dir():
-            raise OptionError(f"{output}: there is no folder {output.parent}.")
-        if output is not None and output.is_dir():
-            raise OptionError(f"{output} is a folder; name a file in it.")
+    check_files(options.confusion, options.output)
     if options.confusion is not None:
         check_picture(options.confusion)
     dataset = read_dataset(options.dataset, folds=options.fold)
     _check(options, dataset)
-    seed = checked_seed(options.seed or 0)
-    if options.shots is not None and options.long not in (LongMode.RANDOM, LongMode.FUSION):
-        options.seed = None  # of the probe, not of the model
+    seed = 0 if options.shots is None else take_seed(options)  # of the probe
     clap = load_model(options)
     comparing = options.against is not None or options.against_precision is not None
     other = load_model(_other(options), name_small=False, lazy=True) if comparing else None
@@ -116,10 +108,7 @@ def run(options: argparse.Namespace) -> int:
         compared = [compare(one.right, two.right) for one, two in zip(result.zero_shot, second.zero_shot, strict=True)]
         figures["against"] = {**second.to_dict(), "differences": [one.to_dict() for one in compared]}
         text += f"\n\n{_against(result, second, compared)}"
-    print(text if options.json is None else json.dumps(figures, indent=1))
-    if options.output is not None:
-        options.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        report_written(options, options.output)
+    show_figures(options, figures, text, as_json=options.json is not None)
     if options.confusion is not None:
         confusion_picture(result.zero_shot[0], options.confusion, f"{clap.manifest.name} on {dataset.name}")
         report_written(options, options.confusion)

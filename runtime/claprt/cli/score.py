@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claprt.audio.long_audio import LongMode
+from claprt.cli.figures import check_files, show_figures, take_seed
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.errors import OptionError
-from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.intervals import CONFIDENCE, checked_confidence
 from claprt.evaluation.scores.embedding import provenance_under
 from claprt.evaluation.scores.functions import score
 from claprt.evaluation.scores.of_sets import read_sets
@@ -78,9 +77,7 @@ def run(options: argparse.Namespace) -> int:
     """
     _check(options)
     protocol = find_protocol(options.protocol, pairs=options.pairs is not None, sets=options.pairs is None)
-    seed = checked_seed(options.seed or 0)
-    if options.long not in (LongMode.RANDOM, LongMode.FUSION):
-        options.seed = None  # of the intervals and of protocols, not of the model
+    seed = take_seed(options)
     pairs = None if options.pairs is None else read_pairs(options.pairs)
     clap = load_model(options)
     settings: dict[str, Any] = {
@@ -99,10 +96,7 @@ def run(options: argparse.Namespace) -> int:
     for warning in found.warnings:
         note(options, warning)
     table = pair_table(found) if isinstance(found, PairScores) else set_table(found)
-    print(json.dumps(found.to_dict(), indent=1) if options.json else table)
-    if options.output is not None:
-        options.output.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-        report_written(options, options.output)
+    show_figures(options, found.to_dict(), table, as_json=options.json)
     if options.items is not None:
         _write_items(found, options.items)
         report_written(options, options.items)
@@ -121,11 +115,7 @@ def _check(options: argparse.Namespace) -> None:
         options.command.error("give --pairs, or --reference and --candidate; both were given")
     if options.pairs is None and (options.reference is None or (options.candidate or options.save_reference) is None):
         options.command.error("give --pairs FILE, or --reference FOLDER and --candidate FOLDER")
-    for output in (options.items, options.output, options.save_reference):
-        if output is not None and not output.parent.is_dir():
-            raise OptionError(f"{output}: there is no folder {output.parent}.")
-        if output is not None and output.is_dir():
-            raise OptionError(f"{output} is a folder; name a file in it.")
+    check_files(options.items, options.output, options.save_reference)
     if options.save_reference is not None and options.save_reference.suffix.lower() != ".npz":
         raise OptionError(f"{options.save_reference}: statistics are written as .npz; name such a file.")
     if options.protocol != DEFAULT and (options.long or options.hop or options.preprocess != "laion"):

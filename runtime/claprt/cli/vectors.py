@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from claprt.arrays import Embeddings
+from claprt.cli.figures import check_files
 from claprt.errors import OptionError
 from claprt.model.results import EmbeddedSound
 
@@ -29,10 +30,7 @@ def check_output(output: str | None) -> None:
     path = Path(output)
     if path.suffix not in (*ARRAYS, *LINES):
         raise OptionError(f"-o {output}: the name must end in {', '.join((*ARRAYS, *LINES))}, or be - for JSON lines.")
-    if not path.parent.is_dir():
-        raise OptionError(f"-o {output}: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise OptionError(f"-o {output} is a folder; name a file.")
+    check_files(path)
 
 
 def write_lines(
