@@ -3,6 +3,7 @@
 import { headline, seconds, showAnswer, showTimes } from "./answer.js";
 import { asCurl, asPython } from "./copy.js";
 import { drawMel, drawWave } from "./draw.js";
+import { onFile } from "./files.js";
 import { Recorder, decoded } from "./sound.js";
 
 const at = (id) => document.getElementById(id);
@@ -229,10 +230,7 @@ at("question").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
 });
-at("file").addEventListener("change", () => {
-  if (at("file").files.length) take(at("file").files[0]);
-  at("file").value = ""; // so that the same file can be chosen again
-});
+onFile(at("file"), at("drop"), take);
 at("record").addEventListener("click", record);
 at("example").addEventListener("click", example);
 at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin)));
@@ -251,13 +249,6 @@ document.querySelectorAll("input[name=mode]").forEach((choice) => choice.addEven
   at("threshold-row").hidden = mode() !== "tag";
   if (sound) ask();
 }));
-for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
-  });
-}
 new ResizeObserver(draw).observe(at("pictures"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 readFacts().catch(() => say("The service cannot be reached.", "wrong"));

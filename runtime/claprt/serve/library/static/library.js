@@ -1,5 +1,6 @@
 // The page of a library: what is searched for, the search, and the player. The address holds the search.
 
+import { onFile } from "/page/files.js";
 import { decoded } from "/page/sound.js";
 import { Hits, element } from "./hits.js";
 import { Player } from "./player.js";
@@ -200,10 +201,7 @@ at("question").addEventListener("submit", (event) => {
   ask();
 });
 for (const id of ["count", "names"]) at(id).addEventListener("change", () => ask());
-at("file").addEventListener("change", () => {
-  if (at("file").files.length) take(at("file").files[0]);
-  at("file").value = ""; // so that the same file can be chosen again
-});
+onFile(at("file"), at("drop"), take);
 at("text").addEventListener("keydown", (event) => {
   if (event.key !== "ArrowDown" || !at("hits").children.length) return;
   event.preventDefault();
@@ -217,13 +215,6 @@ document.addEventListener("keydown", (event) => {
   at("text").focus();
   at("text").select();
 });
-for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
-  });
-}
 addEventListener("popstate", restore);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => hits.redraw());
 readFacts().then(restore).catch((error) => fail(error.message));
