@@ -84,15 +84,20 @@ def audio_only(file: str) -> bool:
 
 def with_fp16(bundle: Path) -> Any:
     """The bundle with its graphs a second time as what fp16 would be, accepted by the judge."""
+    return with_second(bundle, Precision.FP16, "onnxruntime 1.31.1")
+
+
+def with_second(bundle: Path, precision: Precision, engine: str) -> Any:
+    """The bundle with its graphs a second time as what another precision would be, accepted by the judge on an engine."""
     found = read_bundle(bundle)
     manifest = found.manifest
     graphs = {
-        stage: {**of, Precision.FP16: of[Precision.FP32]} if stage is not Stage.LOG_MEL else of
+        stage: {**of, precision: of[Precision.FP32]} if stage is not Stage.LOG_MEL else of
         for stage, of in manifest.graphs.items()
     }
     quality = tuple(
         QualityReport(
-            graph=stage, precision=Precision.FP16, engine="onnxruntime 1.31.1", inputs=1, centred_cosine=1.0,
+            graph=stage, precision=precision, engine=engine, inputs=1, centred_cosine=1.0,
             centred_cosine_min=1.0, centred_cosine_limit=0.9,
         )
         for stage in (Stage.AUDIO, Stage.TEXT)
@@ -150,6 +155,29 @@ def test_another_precision_is_not_slipped_in(bundle: Path, pretend: Pretend) -> 
             engine.text(TOKEN_IDS, np.ones_like(TOKEN_IDS))
     assert (engine.provider, engine.precision) == ("cuda", "fp16")
     assert engine.audio(LOG_MELS, None).shape == (2, 512)
+
+
+def test_nor_for_many_sounds_of_a_model_that_has_loaded_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine for many sounds is then the first that loads anything; fingerprints were given out before."""
+    machine = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"amx", "bf16"}))
+    monkeypatch.setattr(in_process, "detect_hardware", lambda: machine)
+    opened = in_process.open_session
+
+    def refused(found: Any, choice: Choice, *rest: Any, **options: Any) -> Any:
+        if choice.provider is Provider.OPENVINO:
+            raise ProviderUnavailableError(BROKEN)
+        return opened(found, choice, *rest, **options)
+
+    monkeypatch.setattr(in_process, "open_session", refused)
+    found = with_second(bundle, Precision.BF16, "openvino 2026.4.1")
+    choice = choose(EngineOptions(precision="auto", threads=2), machine, found.manifest)
+    with pytest.warns(FallbackWarning):
+        assert InProcessEngine(found, choice).precision == "fp32"  # nothing was given out
+    engine = InProcessEngine(found, choice, preload=())
+    assert (engine.provider, engine.precision) == ("openvino", "bf16")
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailableError, match="are in bf16, and those of cpu would be in fp32"):
+            engine.batch_engine()
 
 
 def test_a_fallback_keeps_to_what_was_asked(bundle: Path, pretend: Pretend) -> None:

@@ -82,10 +82,13 @@ class InProcessEngine:
         self._batch_engine: InProcessEngine | None = None
         self._make_locks()
         forget_in_children(self)
-        with self._loading:
-            for stage in preload:
-                self._runner(stage)
+        self._load(preload)
         self._loaded = True
+
+    def _load(self, stages: Iterable[Stage]) -> None:
+        with self._loading:
+            for stage in stages:
+                self._runner(stage)
 
     def _make_locks(self) -> None:
         self._loading = threading.Lock()
@@ -118,9 +121,11 @@ class InProcessEngine:
         with self._loading:
             self._check_open()
             if self._batch_engine is None:
-                self._batch_engine = InProcessEngine(
-                    self._bundle, self.choice, cache=self._cache, max_concurrency=self.threads
+                many = InProcessEngine(
+                    self._bundle, self.choice, cache=self._cache, max_concurrency=self.threads, preload=()
                 )
+                many._load((Stage.AUDIO,))  # once it stands for the precision of this one
+                self._batch_engine = many
         return self._batch_engine
 
     def throughput(self) -> InProcessEngine:
