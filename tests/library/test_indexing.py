@@ -10,23 +10,28 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioNotFoundError, FingerprintError, LibraryError, LibraryWriteError, OptionError
 from claprt.library import items, unit_writer
 from claprt.library.create import index
-from claprt.library.indexing import RunOptions
+from claprt.library.embedding import Claims, LocalEmbedder, Outcome
+from claprt.library.indexing import Indexer, RunOptions
+from claprt.library.items import Item
+from claprt.library.known import short_key
 from claprt.library.maintenance import merge, prune
 from claprt.library.paths import local_path, sound_id
 from claprt.library.roots import read_roots
+from claprt.library.sources import Sources
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
@@ -597,6 +602,48 @@ def test_a_library_adds_to_itself_with_its_own_model(folder: Path, out: Path, bu
         (folder / "0.wav").unlink()
         assert library.add([folder]).vanished == 1
         assert library.prune() == 1
+
+
+class NamedOnce:
+    """Embeds as Ray's actors do: which contents the library holds is asked once, when a run begins."""
+
+    def __init__(self, clap: claprt.Clap) -> None:
+        self._local, self._runs = LocalEmbedder(clap), 0
+        self.timings = self._local.timings
+        self._stored = np.empty(0, np.uint64)
+
+    def run(self, items: Iterator[Item], claims: Claims) -> Iterator[Outcome]:
+        self._runs += 1
+        assert self._runs < 4  # else it goes on for ever
+        self._stored = claims.stored_keys()
+        return self._local.run(items, self)
+
+    def claim(self, sha256: str) -> bool:
+        return short_key(sha256) not in self._stored
+
+    def stored_keys(self) -> NDArray[np.uint64]:
+        return self._stored
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_content_whose_only_sound_changed_in_the_same_run_is_embedded_anew(
+    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claprt.library.indexing.ROWS_PER_PART", 1)
+    changed, copy = folder / "0.wav", folder / "copy.wav"
+    run(changed, out=out, clap=clap)
+    before = rows_of(out, "path", "embedding")
+    changed.rename(copy)
+    write_sound(changed, 10)
+    store = claprt.open_library(out).store
+    with store.writing() as writer:
+        summary = Indexer(store, writer, NamedOnce(clap), RunOptions()).run(Sources([str(changed), str(copy)]))
+    assert (summary.embedded, summary.failed) == (2, 0)
+    after = rows_of(out, "path", "embedding")
+    assert [row["path"] for row in after] == [str(changed), str(copy)]
+    assert after[1]["embedding"] == before[0]["embedding"]
 
 
 @pytest.mark.seconds

@@ -35,9 +35,10 @@ class ContentClaims:
             return True
 
     def stored_keys(self) -> NDArray[np.uint64]:
-        """The first 64 bits of the contents that are in the library, [contents] uint64, sorted."""
+        """The first 64 bits of the contents that are in the library and need not be embedded, [contents] uint64, sorted."""
         with self._lock:
-            return self._known.contents.all()["key"].copy()
+            failed = np.array([short_key(sha256) for sha256 in self._failed], np.uint64)
+            return np.setdiff1d(self._known.contents.all()["key"], failed, assume_unique=True)
 
     def place_of(self, sha256: str) -> int | None:
         """The place of a part that holds the content, as far as is known; None where none does."""
