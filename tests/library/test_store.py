@@ -111,34 +111,39 @@ def test_a_part_replaces_others_in_one_change(make_store: MakeStore) -> None:
     assert added.name not in {part.name for part in make_store(["/z"], name="other").parts()}
 
 
+class KilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+class StepsLeft:
+    """Lets so many calls happen; the process is killed before the next."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not self.count:
+                raise KilledError
+            self.count -= 1
+            return step(*arguments, **options)
+
+        return call
+
+
 @pytest.mark.parametrize("steps", range(6))
 def test_a_writer_killed_at_any_step_leaves_the_old_state_or_the_new(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Every rename and unlink of a change counts; the process ends before the n-th."""
-    store = make_store(["/a", "/b"], ["/c"])
-    done = 0
-
-    class KilledError(BaseException):
-        pass
-
-    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal done
-            if done == steps:
-                raise KilledError
-            done += 1
-            return step(*arguments, **options)
-
-        return call
-
+    store, steps_left = make_store(["/a", "/b"], ["/c"]), StepsLeft(steps)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", counted(Path.replace))
-        patch.setattr(Path, "unlink", counted(Path.unlink))
+        patch.setattr(Path, "replace", steps_left.counted(Path.replace))
+        patch.setattr(Path, "unlink", steps_left.counted(Path.unlink))
         killed = False
         try:
             with store.writing() as writer:
-                done = 0
+                steps_left.count = steps
                 writer.commit(rows=[rows_of(store, ["/a"])], remove=store.parts()[:1])
         except KilledError:
             killed = True
@@ -151,6 +156,23 @@ def test_a_writer_killed_at_any_step_leaves_the_old_state_or_the_new(
     assert paths_in(again) == expected[steps > 0]
     assert not (store.folder / LOG).exists()
     assert not list(store.folder.rglob(f"*{commits.PARTIAL}"))
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_library_whose_maker_was_killed_is_made_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """The folder, the manifest, and the folders of the tables."""
+    folder, steps_left = tmp_path / "library", StepsLeft(steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", steps_left.counted(Path.mkdir))
+        patch.setattr(Path, "replace", steps_left.counted(Path.replace))
+        with pytest.raises(KilledError):
+            create_store(folder, MANIFEST)
+    store = create_store(folder, MANIFEST)
+    with store.writing() as writer:
+        writer.commit(rows=[rows_of(store, ["/a"])])
+    assert paths_in(Store(folder)) == ["/a"]
 
 
 def test_a_reader_honours_a_log(make_store: MakeStore) -> None:

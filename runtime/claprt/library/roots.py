@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,5 +49,7 @@ def add_roots(folder: Path, roots: Iterable[str]) -> None:
         if not wanted or not Path(root).is_relative_to(wanted[-1]):
             wanted.append(root)
     if tuple(wanted) != known:
-        with as_write_error(folder), atomic_file(folder / ROOTS_FILE) as new:
-            new.write_bytes(msgspec.json.encode(wanted))
+        with as_write_error(folder), atomic_file(folder / ROOTS_FILE) as new, new.open("wb") as file:
+            file.write(msgspec.json.encode(wanted))
+            file.flush()
+            os.fsync(file.fileno())

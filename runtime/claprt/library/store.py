@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from claprt.errors import LibraryCorruptError, LibraryError, LibraryWarning, LibraryWriteError
-from claprt.library.commits import PARTIAL, Change, as_write_error, commit, finish_pending, partial_path, pending_change
+from claprt.library.commits import (
+    PARTIAL,
+    Change,
+    as_write_error,
+    commit,
+    finish_pending,
+    flush_folders,
+    partial_path,
+    pending_change,
+)
 from claprt.library.manifest import LIBRARY_FILE, LibraryManifest, read_manifest
 from claprt.library.schema import Schema, Table, arrow, failure_schema, row_schema
 from claprt.system.foreign_errors import describe_error
@@ -287,15 +296,16 @@ def create_store(folder: Path, manifest: LibraryManifest) -> Store:
         raise LibraryWriteError(f"A library cannot be made at {folder}: {error.strerror or error}.") from error
     with as_write_error(folder), waiting_lock(folder / _LOCK, lambda: None):
         if not (folder / LIBRARY_FILE).exists():
-            strangers = sorted(path.name for path in folder.iterdir() if not path.name.endswith((_LOCK, PARTIAL)))
-            if strangers:
+            others = sorted(path.name for path in folder.iterdir() if not path.name.endswith((_LOCK, PARTIAL)))
+            if others:
                 raise LibraryError(
-                    f"{folder} is no library and holds other files ({', '.join(strangers[:3])}); name a new folder or "
+                    f"{folder} is no library and holds other files ({', '.join(others[:3])}); name a new folder or "
                     "an empty one."
                 )
+            manifest.write(folder)  # first: who is killed here has made a library, not a folder with other files
             for table in (ROWS, FAILURES):
                 (folder / table).mkdir(exist_ok=True)
-            manifest.write(folder)
+            flush_folders([folder])
     return Store(folder)
 
 
