@@ -73,6 +73,15 @@ def test_partitions_by_command(folder: Path, bundle: Path, tmp_path: Path, capsy
     assert "'half' is no partition; the second of four is 2/4" in capsys.readouterr().err
 
 
+def test_options_of_ray_without_ray_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "library"
+    with pytest.raises(SystemExit):
+        main(["index", str(folder), "--out", str(out), "--ray-gpus", "0.5"])
+    assert "--ray-gpus is of the actors of --ray, which was not given" in capsys.readouterr().err
+    assert main(["index", str(folder), "--out", str(out), "--ray", "--workers", "0"]) == 1
+    assert "0 actors with 0 GPUs each are not possible" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -92,7 +92,10 @@ def run(options: argparse.Namespace) -> int:
     run_options = RunOptions(partition=options.partition, retry_failures=options.retry_failures)
     ray = None
     if options.ray is not None:
-        ray = RayOptions(address=options.ray or None, actors=options.workers or 1, gpus=options.ray_gpus or 0.0)
+        actors = 1 if options.workers is None else options.workers
+        ray = RayOptions(address=options.ray or None, actors=actors, gpus=options.ray_gpus or 0.0)
+    elif options.ray_gpus is not None:
+        command.error("--ray-gpus is of the actors of --ray, which was not given")
     clap = load_model(options, lazy=True)  # nothing may be new
     with IndexProgress(options, run_options) as progress:
         summary = index(

@@ -71,10 +71,9 @@ def run(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from claprt.library.library import open_library
     from claprt.library.maintenance import describe
-    from claprt.library.store import Store
 
-    facts = describe(Store(Path(options.library)), verify=options.verify)
-    index = open_library(options.library).index
+    library = open_library(options.library)
+    facts, index = describe(library.store, verify=options.verify), library.index
     if options.json:
         approximate = None if index is None else {"rows": index.rows, "recall_at_10": dict(index.recall)}
         print(json.dumps({**facts, "index": approximate}))
