@@ -101,7 +101,7 @@ class WorkerEmbedder:
             elif kind == "error" and message is not None:
                 raise LibraryError(f"A worker failed: {message[1]}: {message[2]} What was embedded before is kept.")
             elif kind == "gone":
-                raise LibraryError(worker.obituary())
+                raise LibraryError(worker.how_it_ended())
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ class _Worker:
             with contextlib.suppress(OSError):
                 self.sender.send("item", None)
 
-    def obituary(self) -> str:
+    def how_it_ended(self) -> str:
         """How the process ended, in words."""
         status = self._process.wait()
         how = f"signal {-status}" if status < 0 else f"status {status}"
