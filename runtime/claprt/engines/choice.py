@@ -130,8 +130,9 @@ def _candidates(provider: str, precision: str, machine: Hardware) -> Iterator[Pa
 def _ranking(machine: Hardware) -> Iterator[Pair]:
     """Every pair, the fastest first, as measured: see benchmarks/LOG.md.
 
-    The native engine is ahead of OpenVINO's bf16 with a matrix unit too. Of OpenVINO's own precisions bf16 beats int8 with
-    one, without one it does not. fp32 is onnxruntime's, which is what a bundle's parity was measured on.
+    The native engine is ahead of OpenVINO's bf16 with a matrix unit too. Of OpenVINO's own precisions bf16 is first with
+    one, since it beat int8 before that had its form for one row. fp32 is onnxruntime's, which is what a bundle's parity
+    was measured on.
     """
     for precision in (Precision.FP16, Precision.FP32):
         yield Provider.CUDA, precision
