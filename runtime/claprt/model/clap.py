@@ -89,7 +89,7 @@ class Clap(Loaded):
 
     @property
     def provider(self) -> str:
-        """Where the towers run: a name of `claprt.engines.providers.Provider`, such as `cpu`, or `triton`."""
+        """Where the towers run: `cpu`, `openvino`, `native`, `cuda`, `tensorrt`, `tensorrt-rtx` or `triton`."""
         return self.engine.provider
 
     @property
