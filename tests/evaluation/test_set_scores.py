@@ -63,6 +63,15 @@ def test_distances_of_the_models_vectors(clap: claprt.Clap, folders: tuple[Path,
     assert {item.path: item.kad for item in again.items} == pytest.approx({item.path: item.kad for item in found.items})
 
 
+def test_two_candidates_are_plain_json(clap: claprt.Clap, folders: tuple[Path, Path]) -> None:
+    """Without one of them there is no kernel distance, hence no part of it."""
+    reference, candidate = files(folders[0])[:3], files(folders[1])[:2]
+    found = claprt.score(reference=reference, candidate=candidate, metric="fad,kad", model=clap)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert np.isfinite(plain["kad"])
+    assert [set(item) for item in plain["items"]] == [{"path", "fad"}] * 2
+
+
 def test_a_set_against_itself(clap: claprt.Clap, folders: tuple[Path, Path]) -> None:
     found = claprt.score(reference=folders[0], candidate=folders[0], metric="fad,prdc", model=clap)
     assert found["fad"] == pytest.approx(0, abs=1e-6)

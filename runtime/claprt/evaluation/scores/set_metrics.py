@@ -154,7 +154,8 @@ def _add_kernel(found: _Found, reference: VectorSet, vectors: VectorSet, protoco
     found.values["kad"] = kernel.distance
     if np.isfinite(kernel.standard_error):
         found.intervals["kad"] = normal_interval(kernel.distance, kernel.standard_error, "jackknife", confidence)
-    found.kad = kernel.shares
+    if np.isfinite(kernel.shares).all():  # three sounds or more
+        found.kad = kernel.shares
     found.details["kad"] = {"bandwidth": kernel.bandwidth}
 
 

@@ -43,7 +43,7 @@ class ScoredSound:
     fad: float | None = None
     """Its part of the Fréchet distance: the parts add up to it, less the spread that the candidates lack."""
     kad: float | None = None
-    """By how much the kernel distance would fall without it."""
+    """By how much the kernel distance would fall without it; None if one vector would be left."""
 
     def to_dict(self) -> dict[str, str | float]:
         """Plain values for JSON."""
