@@ -23,7 +23,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.evaluation.intervals import mean_interval
 from claprt.evaluation.scores.pair_scores import PairSums
-from claprt.evaluation.scores.protocols.table import PROTOCOLS
+from claprt.evaluation.scores.protocols.table import PROTOCOLS, Protocol
 from claprt.evaluation.scores.provenance import provenance_of
 
 ROOT = Path(__file__).parents[1]
@@ -62,11 +62,11 @@ def protocols(clap: claprt.Clap, folder: Path) -> dict[str, Any]:
         seeds = SEEDS if row.draws else SEEDS[:1]
         found[name] = {
             "original": row.original,
-            "resampling": str(row.resampling) if not row.is_default else "soxr HQ",
+            "resampling": str(row.resampling),
             "peak_db": row.peak_db,
             "int16": row.int16 or row.is_default,
             "wav16": row.wav16,
-            "long": _long(name),
+            "long": _long(row),
             "storage": row.storage,
             "scores": [score(name, s, pairs=pairs).mean for s in seeds] if row.pairs else [],
             "distances": [score(name, s, **sets)["fad"] for s in seeds] if row.sets else [],
@@ -74,8 +74,7 @@ def protocols(clap: claprt.Clap, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _long(name: str) -> str:
-    row = PROTOCOLS[name]
+def _long(row: Protocol) -> str:
     if row.is_default:
         return "all windows, their mean"
     return "one window drawn" if row.hop_s is None else f"a vector every {row.hop_s:g} s, zeros behind the end"
@@ -145,7 +144,7 @@ def draw(results: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measures and draws."""
+    """Measure and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bundle", default="mini", help="the model (%(default)s)")
     parser.add_argument("--draw", action="store_true", help="only draw")
