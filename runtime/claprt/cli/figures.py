@@ -39,7 +39,14 @@ def take_seed(options: argparse.Namespace) -> int:
 
 
 def show_figures(options: argparse.Namespace, figures: dict[str, Any], table: str, *, as_json: bool) -> None:
-    """Print figures, as JSON or as the table that is given, and write them to the file of `-o`."""
+    """Print figures, and write them to the file of `-o` as JSON.
+
+    Args:
+        options: of the command, with `output`.
+        figures: plain values.
+        table: the same for people.
+        as_json: whether JSON is printed, and not the table.
+    """
     plain = json.dumps(figures, indent=1)
     print(plain if as_json else table)
     if options.output is not None:
