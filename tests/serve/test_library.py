@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -546,13 +547,11 @@ def test_metrics_by_endpoint(client: TestClient, find: Find) -> None:
 
 def test_a_disk_that_hangs_stops_nobody_else(clap: claprt.Clap, library: MemoryLibrary, find: Find) -> None:
     """Reads that wait are bounded, and the service answers all else."""
-    one, release = find("tone.flac"), asyncio.Event()
+    one = find("tone.flac")
 
     async def run() -> None:
         app = create_app(clap, library=library, allow_audio=True)
         served = app.state.service
-        import threading
-
         gate = threading.Event()
         searched = searching.LibraryService(served, library, allow_audio=True)
         waiting = [asyncio.ensure_future(searched.in_file_thread(gate.wait)) for _ in range(searching.MOST_FILE_READS)]
@@ -562,15 +561,14 @@ def test_a_disk_that_hangs_stops_nobody_else(clap: claprt.Clap, library: MemoryL
         assert (await searched.find(one)).id == one
         gate.set()
         assert await asyncio.gather(*waiting) == [True] * len(waiting)
-        await searched.in_file_thread(release.set)
+        assert await searched.in_file_thread(lambda: True)
         searched.close()
         served.batcher.close()
 
     asyncio.run(run())
-    assert release.is_set()
 
 
-@pytest.mark.parametrize(("stated", "size", "expected"), [("bytes=0-", 0, None), ("bytes=-1", 0, None)])
-def test_a_range_of_nothing(stated: str, size: int, expected: None) -> None:
+@pytest.mark.parametrize("stated", ["bytes=0-", "bytes=-1"])
+def test_a_range_of_nothing(stated: str) -> None:
     with pytest.raises(claprt.ClaprtError, match="has 0 bytes"):
-        parse_range(stated, size)
+        parse_range(stated, 0)
