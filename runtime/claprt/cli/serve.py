@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE
 from claprt.cli.options import add_model_options, add_sound_options, load_model
+from claprt.cli.serve_environment import PORT, TOKEN_VARIABLE, name_process, port_of, token_of
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
 from claprt.errors import FingerprintError, MissingDependencyError, OptionError
 from claprt.model.clap import Clap
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PORT = 32051
 _PREPROCESS = "kromosynth"
-_TOKEN_VARIABLE = "CLAPRT_TOKEN"
 _OF_LIBRARY = ("bundle", "preprocess", "precision", "long", "seed")
 """Options that a library states."""
 _EPILOG = f"""\
@@ -40,7 +37,7 @@ ws://HOST:PORT/clap has kromosynth's protocol; http://HOST:PORT/docs describes t
 http://HOST:PORT/library is a page to search it.
 
 environment, where no flag is given:
-  PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE} (as --device), {_TOKEN_VARIABLE}
+  PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE} (as --device), {TOKEN_VARIABLE}
 """
 
 
@@ -68,7 +65,7 @@ def _add_service(service: Any) -> None:
     service.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (%(default)s, which is this machine alone)"
     )
-    service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {_PORT})")
+    service.add_argument("--port", type=int, help=f"port; 0 for any that is free (PORT, else {PORT})")
     service.add_argument(
         "--sample-rate", type=int, default=16_000, metavar="HZ", help="sample rate of binary messages (%(default)s)"
     )
@@ -76,7 +73,7 @@ def _add_service(service: Any) -> None:
         "--projection", metavar="FOLDER", help="bundle whose projection /clap-bd and /project use (the model's own)"
     )
     service.add_argument(
-        "--token-file", metavar="FILE", help=f"file with the bearer token that clients must send ({_TOKEN_VARIABLE})"
+        "--token-file", metavar="FILE", help=f"file with the bearer token that clients must send ({TOKEN_VARIABLE})"
     )
     service.add_argument(
         "--cors",
@@ -136,9 +133,9 @@ def run(options: argparse.Namespace) -> int:
     limits = Limits(message_bytes=options.max_message_mb << 20, windows=options.max_windows, waiting=options.max_waiting)
     bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
     check_default_rate(options.sample_rate)
-    token = _token(options.token_file)
+    token = token_of(options.token_file)
     library = _library(options)
-    sockets = listen(options.host, _port(options.port))
+    sockets = listen(options.host, port_of(options.port))
     with contextlib.ExitStack() as stack:
         for one in sockets:
             stack.callback(one.close)
@@ -146,10 +143,10 @@ def run(options: argparse.Namespace) -> int:
         stack.push(lambda kind, *_: kind is not None and issubclass(kind, Stopped) and not reject_waiting(sockets))
         if token is None and not is_private(sockets):
             warning = (
-                f"warning: whoever can reach {options.host} can use this service; set {_TOKEN_VARIABLE} or --token-file."
+                f"warning: whoever can reach {options.host} can use this service; set {TOKEN_VARIABLE} or --token-file."
             )
             print(warning, file=sys.stderr)
-        _name_process(options.process_title)
+        name_process(options.process_title)
 
         def made() -> tuple[Clap, Starlette]:
             served = None if library is None else _served(library)
@@ -274,48 +271,3 @@ def _loaded(options: argparse.Namespace, library: Library | None) -> Clap:
             "--hop and --seed, the library's own model is served as it was when it was indexed."
         )
     return clap
-
-
-def _port(given: int | None) -> int:
-    stated = os.environ.get("PORT") or str(_PORT)
-    if given is None and not (stated.isascii() and stated.isdigit()):
-        raise OptionError(f"PORT={stated!r} is not a port.")
-    port = int(stated) if given is None else given
-    if not 0 <= port <= 65_535:
-        raise OptionError(f"port={port} is not a port; give 1 to 65535, or 0 for any that is free.")
-    return port
-
-
-def _token(path: str | None) -> str | None:
-    """The token of the file, or of the environment.
-
-    Raises:
-        OptionError: If the file cannot be read or holds no token.
-    """
-    if path is None:
-        stated, where = os.environ.get(_TOKEN_VARIABLE), _TOKEN_VARIABLE
-        if stated is None:
-            return None
-    else:
-        where = f"--token-file {path}"
-        try:
-            stated = Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise OptionError(f"{where} cannot be read: {error}.") from error
-    token = stated.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise OptionError(
-            f"{where} holds no token; one line of printable ASCII was expected. To serve without one, leave it out."
-        )
-    return token
-
-
-def _name_process(title: str | None) -> None:
-    title = title or os.environ.get("PROCESS_TITLE") or None
-    try:
-        named: Any = importlib.import_module("setproctitle")
-    except ImportError:
-        if title is not None:
-            print(f"note: the process is not named {title}: setproctitle is not installed.", file=sys.stderr)
-        return
-    named.setproctitle(title or "clap_service")
