@@ -12,6 +12,7 @@ import pytest
 
 import claprt
 from claprt.errors import AudioNotFoundError, LibraryError, OptionError
+from claprt.library import remote
 from claprt.library.ray_data import RayOptions
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
@@ -139,6 +140,23 @@ def test_errors_that_only_file_systems_know_are_sentences(
             run(url, out=other, clap=clap)
         assert str(caught.value) == f"{url} cannot be listed: Unable to locate credentials."
     assert not other.exists()
+
+
+def test_a_file_that_could_not_be_had_is_read_again_though_its_time_is_not_known(
+    memory: str, tmp_path: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, system = tmp_path / "library", fsspec.filesystem("memory")
+    monkeypatch.setattr(remote, "changed_at", lambda _info: 0.0)  # as over HTTP
+
+    def refused(*_: Any, **__: Any) -> bytes:
+        raise TimeoutError("timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "cat_file", refused)
+        assert run(f"{memory}/1.wav", out=out, clap=clap).failed == 1
+    summary = run(f"{memory}/1.wav", out=out, clap=clap)
+    assert (summary.embedded, summary.failed_before) == (1, 0)
+    assert failures_of(out) == []
 
 
 @pytest.fixture

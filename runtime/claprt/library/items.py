@@ -18,6 +18,8 @@ from claprt.errors import AudioDecodeError, AudioNotFoundError
 IN_MEMORY_BYTES = 64 << 20
 """A file up to this size is read once, hashed and decoded in memory; a larger one is read twice."""
 UNKNOWN_SIZE = -1
+UNREAD = -1.0
+"""`mtime` of a failure that was not read, which is no file's: the next run reads it again."""
 
 
 class NamedBytes(io.BytesIO):
@@ -152,6 +154,9 @@ class Inline(Item, frozen=True):
 
 class Absent(Item, frozen=True):
     """A sound that a list names, and that is not there."""
+
+    size: int = 0
+    mtime: float = UNREAD
 
     def open(self) -> Content:
         """Say that it is not there.

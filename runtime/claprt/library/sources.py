@@ -93,18 +93,18 @@ class Sources:
             if not name:
                 continue
             if "\0" in name:  # of which the system has no files
-                yield Absent(stored_path(name), 0, 0.0)
+                yield Absent(stored_path(name))
             elif is_url(name) or os.path.exists(name) or _is_pattern(name):  # noqa: PTH110 - names stay as they were typed
                 is_folder = is_url(name) or _is_pattern(name) or os.path.isdir(name)  # noqa: PTH112
                 self._add_root(name if is_folder else os.path.dirname(name) or ".")  # noqa: PTH120 - not a million files
                 try:
                     yield from self._one(name, wanted)
                 except AudioNotFoundError:
-                    yield Absent(name, 0, 0.0)
+                    yield Absent(name)
                 except LibraryError as error:  # a URL; the other lines serve
                     self.unreadable.append((name, str(error)))
             else:
-                yield Absent(stored_path(name), 0, 0.0)
+                yield Absent(stored_path(name))
 
     def _one(self, name: str, wanted: Wanted) -> Iterator[Item]:
         name = _without_scheme(name)
@@ -131,7 +131,7 @@ class Sources:
         try:
             found_there = os.stat(name)  # noqa: PTH116
         except OSError:
-            yield Absent(stored_path(name), 0, 0.0)
+            yield Absent(stored_path(name))
             return
         path, stored = os.path.abspath(name), stored_path(name)  # noqa: PTH100
         if is_archive(name) and stat.S_ISREG(found_there.st_mode):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from claprt.library.embedding import Outcome
+from claprt.library.items import UNREAD
 from claprt.library.manifest import LibraryManifest, RowKind
 from claprt.library.paths import sound_id
 from claprt.library.schema import WHOLE_SOUND, Table, arrow
@@ -83,12 +84,12 @@ def _windows(sound: Outcome, manifest: LibraryManifest) -> list[tuple[int, float
 
 
 def failure_table(failures: list[Outcome], store: Store) -> Table:
-    """Rows of failures; those that could not be read at all have `mtime` 0, and are tried again by the next run."""
+    """Rows of failures; those that could not be read at all have `UNREAD` as `mtime`."""
     columns = {
         "id": [sound_id(one.path) for one in failures],
         "path": [one.path for one in failures],
         "size": [max(0, one.size) for one in failures],
-        "mtime": [one.mtime if one.sha256 else 0.0 for one in failures],
+        "mtime": [one.mtime if one.sha256 else UNREAD for one in failures],
         "error": [one.error[0] if one.error else "" for one in failures],
         "message": [_valid(one.error[1]) if one.error else "" for one in failures],
     }
