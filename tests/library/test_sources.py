@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from claprt.errors import OptionError
 from claprt.library.sources import Sources
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tmp_path / "list.txt"
+    names.touch()
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(names))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(OptionError, match=r"list\.txt means a list of sources, which cannot be read: Permission denied"):
+        Sources([f"@{names}"])
 
 
 def test_a_scan_holds_no_list_of_what_a_folder_has(tmp_path: Path) -> None:

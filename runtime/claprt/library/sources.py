@@ -47,11 +47,11 @@ class Sources:
         for name in self.named:
             if name == "-":
                 continue
-            if not name.startswith("@"):
+            if name.startswith("@"):
+                _check_list(name)
+            else:
                 _check_there(name)
                 self._add_root(name)
-            elif not Path(name[1:]).is_file():
-                raise OptionError(f"{name} means a list of sources in the file {name[1:]}, and there is no such file.")
 
     def scan(self, wanted: Wanted = lambda *_: True) -> Iterator[Item]:
         """Find the sounds, one after the other, without holding a list of them.
@@ -182,6 +182,21 @@ def is_url(name: str) -> bool:
         (True, False, False)
     """
     return _URL.match(name) is not None
+
+
+def _check_list(name: str) -> None:
+    """Check that a list of sources can be read.
+
+    Raises:
+        OptionError: If it cannot.
+    """
+    file = Path(name[1:])
+    if not file.is_file():
+        raise OptionError(f"{name} means a list of sources in the file {file}, and there is no such file.")
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise OptionError(f"{name} means a list of sources, which cannot be read: {error.strerror or error}.") from error
 
 
 def _check_there(name: str) -> None:
