@@ -18,6 +18,18 @@ def whole_number(name: str, value: object) -> int:
     return int(value)
 
 
+def validate_seed(seed: object) -> int:
+    """A seed as it was given.
+
+    Raises:
+        OptionError: If it is not a whole number from 0 to 2^32 - 1.
+    """
+    number = whole_number("seed", seed)
+    if not 0 <= number < 2**32:
+        raise OptionError(f"seed={seed!r} is not a whole number from 0 to 2^32 - 1.")
+    return number
+
+
 def is_missing(value: object) -> bool:
     """Whether this is None, NaN, or what pandas has for them."""
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))

@@ -115,6 +115,8 @@ def test_clusters_are_the_groups_that_there_are(three: Library) -> None:
     assert sum(cluster.size for cluster in three.clusters()) == 60
     with pytest.raises(OptionError, match="count=61"):
         three.clusters(61)
+    with pytest.raises(OptionError, match="seed=-1 is not a whole number from 0"):
+        three.clusters(seed=-1)
 
 
 def test_a_map_keeps_groups_together(three: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,8 +108,8 @@ def kadtk_distance(reference: Any, candidate: Any, precision: str) -> float:
 
 def frechet_audio_distance(module: Any) -> Any:
     """The package's `CLAPScore` and `FrechetAudioDistance` on a module."""
-    for name, content in (("encodec", "EncodecModel"),):  # for another of its models
-        sys.modules.setdefault(name, types.SimpleNamespace(**{content: None}))  # type: ignore[arg-type]
+    # for another of its models
+    sys.modules.setdefault("encodec", types.SimpleNamespace(EncodecModel=None))  # type: ignore[arg-type]
     score = object.__new__(importlib.import_module("frechet_audio_distance.clap_score").CLAPScore)
     distance = object.__new__(importlib.import_module("frechet_audio_distance.fad").FrechetAudioDistance)
     for each in (score, distance):

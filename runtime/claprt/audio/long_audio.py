@@ -17,7 +17,7 @@ from claprt.audio.resample import Samples
 from claprt.audio.windows import center_start, cut_windows, pad_to, random_start
 from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioShapeError, OptionError
-from claprt.validation import whole_number
+from claprt.validation import validate_seed, whole_number
 
 
 class LongMode(StrEnum):
@@ -50,8 +50,8 @@ class LongAudioPolicy:
     def __post_init__(self) -> None:
         if self.mode is LongMode.RANDOM and self.seed is None:
             raise OptionError('long="random" needs a seed, so that the same sound gives the same vector: seed=0.')
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise OptionError(f"seed={self.seed!r} is not a whole number from 0 to 2^32 - 1.")
+        if self.seed is not None:
+            validate_seed(self.seed)
         if self.seed is not None and self.mode not in (LongMode.RANDOM, LongMode.FUSION):
             raise OptionError(f'seed={self.seed} has no use with long="{self.mode}"; it is for "random" and "fusion".')
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from claprt.audio.long_audio import LongMode
 from claprt.errors import OptionError
-from claprt.evaluation.intervals import checked_seed
 from claprt.system.terminal import report_written
+from claprt.validation import validate_seed
 
 
 def check_files(*files: Path | None) -> None:
@@ -32,7 +32,7 @@ def take_seed(options: argparse.Namespace) -> int:
     Raises:
         OptionError: if it is not a whole number from 0 to 2^32 - 1.
     """
-    seed = checked_seed(options.seed or 0)
+    seed = validate_seed(options.seed or 0)
     if options.long not in (LongMode.RANDOM, LongMode.FUSION):
         options.seed = None
     return seed

@@ -12,7 +12,7 @@ from claprt.cli.figures import check_files, show_figures, take_seed
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.errors import OptionError
-from claprt.evaluation.intervals import CONFIDENCE, checked_confidence
+from claprt.evaluation.intervals import CONFIDENCE, validate_confidence
 from claprt.evaluation.scores.embedding import provenance_under
 from claprt.evaluation.scores.functions import score
 from claprt.evaluation.scores.of_sets import read_sets
@@ -122,7 +122,7 @@ def _check(options: argparse.Namespace) -> None:
         raise OptionError(
             f"Protocol {options.protocol} has its own preprocessing and windows; leave out --preprocess, --long and --hop."
         )
-    checked_confidence(options.confidence)
+    validate_confidence(options.confidence)
     metrics_of(options.metric)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import OptionError
-from claprt.validation import whole_number
+from claprt.validation import validate_seed
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -71,7 +71,7 @@ def mean_interval(
     Returns:
         None for fewer than 8 values.
     """
-    confidence, seed = checked_confidence(confidence), checked_seed(seed)
+    confidence, seed = validate_confidence(confidence), validate_seed(seed)
     method = f"studentised bootstrap, {resamples} resamples"
     n = len(values)
     if n < LEAST:
@@ -119,7 +119,7 @@ def share_interval(hits: NDArray[np.bool_], *, confidence: float = CONFIDENCE) -
     return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half), confidence=confidence, method="Wilson")
 
 
-def checked_confidence(confidence: object) -> float:
+def validate_confidence(confidence: object) -> float:
     """A confidence as it was given.
 
     Raises:
@@ -128,15 +128,3 @@ def checked_confidence(confidence: object) -> float:
     if isinstance(confidence, bool) or not isinstance(confidence, int | float | np.floating) or not 0 < confidence < 1:
         raise OptionError(f"confidence={confidence!r} is not between 0 and 1; 0.95 is usual.")
     return float(confidence)
-
-
-def checked_seed(seed: object) -> int:
-    """A seed as it was given.
-
-    Raises:
-        OptionError: If it is not a whole number from 0 to 2^32 - 1.
-    """
-    number = whole_number("seed", seed)
-    if not 0 <= number < 2**32:
-        raise OptionError(f"seed={seed!r} is not a whole number from 0 to 2^32 - 1.")
-    return number

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
 from claprt.errors import DatasetError, MissingDependencyError, OptionError
-from claprt.evaluation.intervals import checked_seed
 from claprt.system.extras import install_hint
-from claprt.validation import whole_number
+from claprt.validation import validate_seed, whole_number
 
 SHOTS = 8
 REPEATS = 10
@@ -84,7 +83,7 @@ def linear_probe(
     if whole_number("repeats", repeats) < 1:
         raise OptionError(f"repeats={repeats} is not positive.")
     learner = _library()
-    random = np.random.RandomState(checked_seed(seed))
+    random = np.random.RandomState(validate_seed(seed))
     accuracies: list[float] = []
     for _ in range(repeats):
         drawn = np.concatenate([random.permutation(np.flatnonzero(truth == number))[:shots] for number in np.unique(truth)])

@@ -15,7 +15,7 @@ from claprt.errors import MissingDependencyError, OptionError
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.search.sound_vectors import iter_sound_vectors, sound_vectors, sounds_there
 from claprt.system.extras import install_hint
-from claprt.validation import whole_number
+from claprt.validation import validate_seed, whole_number
 
 ALL_AT_ONCE = 50_000
 """Sounds up to which k-means sees all at once; of larger libraries it sees parts (`MiniBatchKMeans`)."""
@@ -67,9 +67,10 @@ def find_clusters(
         The clusters, largest first; none of them is empty.
 
     Raises:
-        OptionError: If `count` is below 1, or above the number of sounds.
+        OptionError: If `count` is below 1 or above the number of sounds, or the seed is not from 0 to 2^32 - 1.
         MissingDependencyError: If scikit-learn is not installed.
     """
+    seed = validate_seed(seed)
     sounds = sounds_there(snapshot) if sounds is None else sounds
     if count is not None and not 1 <= whole_number("count", count) <= len(sounds):
         raise OptionError(f"count={count} is not possible with {len(sounds)} sounds; give 1 to that.")

@@ -194,7 +194,7 @@ class Library:
             seed: Of k-means.
 
         Raises:
-            OptionError: If `count` is below 1, or above the number of sounds.
+            OptionError: If `count` is below 1 or above the number of sounds, or the seed is not from 0 to 2^32 - 1.
             LibraryError: If the library cannot be read.
             MissingDependencyError: If scikit-learn is not installed.
         """

@@ -25,6 +25,7 @@ from claprt.library.paths import local_path
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.search.sound_vectors import sound_vectors, sounds_there
 from claprt.system.atomic import atomic_file
+from claprt.validation import validate_seed
 
 METHODS = ("tsne", "pca")
 MOST = 5_000
@@ -73,13 +74,14 @@ def make_map(
         seed: Of t-SNE, of k-means and of the lot.
 
     Raises:
-        OptionError: If the method is unknown, `most` is below 1, or the library is empty.
+        OptionError: If the method is unknown, `most` is below 1, the seed is not possible, or the library is empty.
         MissingDependencyError: If scikit-learn is not installed.
     """
     if method not in METHODS:
         raise OptionError(f"method={method!r} is not known; choose {' or '.join(METHODS)}.")
     if most < 1:
         raise OptionError(f"most={most} is not possible; give 1 or more.")
+    seed = validate_seed(seed)
     sounds = sounds_there(snapshot)
     if not len(sounds):
         raise OptionError(f"The library at {snapshot.files.store.folder} is empty: there is nothing to draw.")

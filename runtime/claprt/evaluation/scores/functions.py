@@ -8,7 +8,7 @@ from typing import TypeAlias, overload
 
 from claprt.audio.sound import AudioSource
 from claprt.errors import OptionError
-from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.intervals import CONFIDENCE, validate_confidence
 from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.scores.of_pairs import score_pairs
 from claprt.evaluation.scores.of_sets import SoundsOrStatistics, score_sets
@@ -18,6 +18,7 @@ from claprt.evaluation.scores.protocols.table import DEFAULT, find_protocol
 from claprt.evaluation.scores.set_scores import SetScores, metrics_of
 from claprt.tasks.functions import Model, resolve_model
 from claprt.text.tokenizer import validate_texts
+from claprt.validation import validate_seed
 
 Pairs: TypeAlias = "str | os.PathLike[str] | Iterable[Pair | tuple[AudioSource, str]]"
 """A CSV or JSONL file, or sounds with their texts."""
@@ -90,7 +91,7 @@ def score(
         >>> claprt.score(reference="recordings", candidate="generated")["fad"]  # doctest: +SKIP
         0.23
     """
-    seed, confidence = checked_seed(seed), checked_confidence(confidence)
+    seed, confidence = validate_seed(seed), validate_confidence(confidence)
     if pairs is not None:
         if reference is not None or candidate is not None:
             raise OptionError("Give pairs, or reference and candidate; both were given.")

@@ -10,7 +10,7 @@ import numpy as np
 from claprt.arrays import Embeddings
 from claprt.audio.sound import AudioSource, split_sources
 from claprt.errors import OptionError
-from claprt.evaluation.intervals import CONFIDENCE, checked_confidence, checked_seed
+from claprt.evaluation.intervals import CONFIDENCE, validate_confidence
 from claprt.evaluation.scores.embedding import in_fixed_batches, sound_name
 from claprt.evaluation.scores.of_sets import in_order, read_sets
 from claprt.evaluation.scores.pair_scores import PairScores, PairSums
@@ -20,6 +20,7 @@ from claprt.evaluation.scores.set_metrics import compare
 from claprt.evaluation.scores.set_scores import SetScores, SoundSet, metrics_of
 from claprt.tasks.functions import Model, resolve_model
 from claprt.text.tokenizer import split_texts
+from claprt.validation import validate_seed
 
 
 class ClapScore:
@@ -43,7 +44,7 @@ class ClapScore:
         Raises:
             OptionError: If `confidence` is not between 0 and 1, or `seed` is not a whole number from 0 to 2^32 - 1.
         """
-        self._confidence, self._seed = checked_confidence(confidence), checked_seed(seed)
+        self._confidence, self._seed = validate_confidence(confidence), validate_seed(seed)
         self._clap = in_fixed_batches(resolve_model(model))
         self._sums = PairSums(self._clap.dim)
 
@@ -122,7 +123,8 @@ class AudioDistance:
             DatasetError: If the reference cannot be read.
             FingerprintError: If its statistics are of another model.
         """
-        self._metrics, self._confidence, self._seed = metrics_of(metric), checked_confidence(confidence), checked_seed(seed)
+        self._metrics = metrics_of(metric)
+        self._confidence, self._seed = validate_confidence(confidence), validate_seed(seed)
         self._clap = in_fixed_batches(resolve_model(model))
         self._reference = None
         if reference is not None:
