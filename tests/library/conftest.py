@@ -1,4 +1,4 @@
-"""Libraries with made-up rows, without a model."""
+"""Libraries with made-up rows, without a model; sounds to be indexed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
 import pyarrow as pa
 
+import claprt
 from claprt.library.manifest import LibraryManifest, ModelReference
 from claprt.library.schema import Table
 from claprt.library.store import Store, create_store
+from tests.library.indexed import CountedEngine, write_sound
 
 DIM = 8
 MANIFEST = LibraryManifest(
@@ -64,3 +66,25 @@ def make_store(tmp_path: Path) -> Callable[..., Store]:
         return store
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of five sounds, one of three windows, one in stereo, one below."""
+    sounds = tmp_path / "sounds"
+    for number in range(3):
+        write_sound(sounds / f"{number}.wav", number)
+    write_sound(sounds / "long.flac", 3, seconds=23.0)
+    write_sound(sounds / "deep" / "er" / "stereo.wav", 4, channels=2)
+    (sounds / "notes.txt").write_text("no sound")
+    return sounds
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, clap: claprt.Clap) -> CountedEngine:
+    return CountedEngine(monkeypatch, clap)

@@ -18,7 +18,7 @@ from claprt.library.progress import Summary
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
-from tests.library.test_indexing import rows_of, run, write_sound
+from tests.library.indexed import rows_of, run, write_sound
 
 
 @pytest.fixture

@@ -6,80 +6,30 @@ import errno
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 from numpy.typing import NDArray
 
 import claprt
-from claprt.audio.synthetic import SOUNDS
-from claprt.errors import AudioNotFoundError, FingerprintError, LibraryError, LibraryWriteError, OptionError
-from claprt.library import items, unit_writer
-from claprt.library.create import index
+from claprt.errors import FingerprintError, LibraryWriteError, OptionError
+from claprt.library import unit_writer
 from claprt.library.embedding import Claims, LocalEmbedder, Outcome
 from claprt.library.indexing import Indexer, RunOptions
 from claprt.library.items import Item
 from claprt.library.known import short_key
-from claprt.library.maintenance import merge, prune
-from claprt.library.paths import local_path, sound_id
-from claprt.library.roots import read_roots
+from claprt.library.maintenance import prune
+from claprt.library.paths import sound_id
 from claprt.library.sources import Sources
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-RATE = 16_000
-KINDS = tuple(SOUNDS)
-
-
-def write_sound(path: Path, number: int, *, seconds: float = 0.3, channels: int = 1) -> Path:
-    """A sound of its own for each number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = SOUNDS[KINDS[1 + number % (len(KINDS) - 1)]](round(seconds * RATE), RATE)
-    noise = np.random.default_rng(number).uniform(-0.1, 0.1, samples.size).astype(np.float32)
-    soundfile.write(path, np.repeat((0.5 * samples + noise)[:, None], channels, axis=1), RATE)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of five sounds, one of three windows, one in stereo, one below."""
-    sounds = tmp_path / "sounds"
-    for number in range(3):
-        write_sound(sounds / f"{number}.wav", number)
-    write_sound(sounds / "long.flac", 3, seconds=23.0)
-    write_sound(sounds / "deep" / "er" / "stereo.wav", 4, channels=2)
-    (sounds / "notes.txt").write_text("no sound")
-    return sounds
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "library"
-
-
-def rows_of(library: Path, *columns: str) -> list[dict[str, Any]]:
-    """Rows in the order of paths and windows."""
-    table = claprt.open_library(library).to_arrow(columns or None)
-    return sorted(table.to_pylist(), key=lambda row: (row.get("path", ""), row.get("window", 0)))
-
-
-def failures_of(library: Path) -> list[dict[str, Any]]:
-    return sorted(claprt.open_library(library).failures().to_pylist(), key=lambda row: row["path"])
-
-
-def run(*sources: Path | str, out: Path, clap: claprt.Clap, **options: Any) -> Any:
-    return index([str(one) for one in sources], out, clap, **options)
+from tests.library.indexed import RATE, CountedEngine, failures_of, rows_of, run, write_sound
 
 
 def test_rows_hold_the_facts_and_the_vectors_of_embed_audio(folder: Path, out: Path, clap: claprt.Clap) -> None:
@@ -121,26 +71,6 @@ def test_float16_rounds_the_vectors(folder: Path, out: Path, clap: claprt.Clap) 
     (row,) = [row for row in rows_of(out) if row["path"].endswith("0.wav")]
     np.testing.assert_allclose(row["embedding"], clap.embed_audio(folder / "0.wav"), atol=5e-4)
     assert claprt.open_library(out).to_arrow().schema.field("embedding").type.value_type == pa.float16()
-
-
-class CountedEngine:
-    """Counts the windows that go through the audio tower."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, clap: claprt.Clap) -> None:
-        self.windows = 0
-        engine = clap.engine.batch_engine()
-        audio = engine.audio
-
-        def counted(log_mels: Any, is_longer: Any) -> Any:
-            self.windows += len(log_mels)
-            return audio(log_mels, is_longer)
-
-        monkeypatch.setattr(engine, "audio", counted)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch, clap: claprt.Clap) -> CountedEngine:
-    return CountedEngine(monkeypatch, clap)
 
 
 def test_a_second_run_embeds_only_what_is_new_or_changed(
@@ -278,270 +208,6 @@ def test_another_model_or_other_rows_are_refused(
         run(folder, out=out, clap=clap, dtype="int8")
 
 
-def test_lists_patterns_and_files(
-    folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = tmp_path / "list.txt"
-    names.write_text(f"{folder / '0.wav'}\n\n{tmp_path / 'gone.wav'}\n{folder / 'deep'}\n")
-    summary = run(f"@{names}", str(folder / "*.flac"), folder / "0.wav", out=out, clap=clap)
-    assert (summary.found, summary.embedded, summary.failed) == (4, 3, 1)
-    assert {Path(row["path"]).name for row in rows_of(out)} == {"0.wav", "stereo.wav", "long.flac"}
-    assert read_roots(out) == (str(folder),)
-    (failure,) = failures_of(out)
-    assert (failure["error"], failure["path"]) == ("AudioNotFoundError", str(tmp_path / "gone.wav"))
-    (folder / "0.wav").unlink()
-    summary = run(f"@{names}", out=out, clap=clap)
-    assert (summary.vanished, summary.failed) == (1, 0)
-    monkeypatch.chdir(folder)  # the same sounds, named otherwise
-    assert run("deep", "./long.flac", out=out, clap=clap).unchanged == 2
-
-
-def test_lines_of_lists_that_are_no_files(folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
-    names = tmp_path / "list.txt"
-    names.write_bytes(b"\xef\xbb\xbf" + f"{folder / '0.wav'}\r\n\r\n# 1.wav\r\n\0*.wav\n".encode())
-    summary = run(f"@{names}", out=out, clap=clap)
-    assert (summary.found, summary.embedded) == (3, 1)
-    assert [Path(failure["path"]).name for failure in failures_of(out)] == ["\0*.wav", "# 1.wav"]
-    assert {failure["error"] for failure in failures_of(out)} == {"AudioNotFoundError"}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes in folders")
-def test_pipes_and_devices_are_named_and_not_waited_for(folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
-    os.mkfifo(folder / "pipe.wav")
-    os.mkfifo(folder / "pipe.tar")
-    (folder / "zero.wav").symlink_to("/dev/zero")
-    assert run(folder, out=out, clap=clap).failed == 0
-    names = tmp_path / "list.txt"
-    names.write_text(f"{folder / 'zero.wav'}\n")
-    summary = run(str(folder / "pi*"), f"@{names}", out=out, clap=clap)
-    assert (summary.found, summary.failed) == (3, 3)
-    assert all("is not a file with a content" in failure["message"] for failure in failures_of(out))
-
-
-def test_what_is_not_there_is_refused_before_anything_is_made(out: Path, clap: claprt.Clap, tmp_path: Path) -> None:
-    with pytest.raises(AudioNotFoundError, match="gone was to be indexed, and there is no such file or folder"):
-        run(tmp_path / "gone", out=out, clap=clap)
-    with pytest.raises(OptionError, match="means a list of sources in the file"):
-        run("@gone.txt", out=out, clap=clap)
-    assert not out.exists()
-
-
-def test_links_in_a_circle_end(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    (folder / "deep" / "up").symlink_to(folder)
-    (folder / "self.wav").symlink_to(folder / "self.wav")
-    (folder / "nowhere.wav").symlink_to(folder / "nothing.wav")
-    assert run(folder, out=out, clap=clap).embedded == 5
-
-
-def test_an_unreadable_folder_is_named_and_its_sounds_are_not_taken_for_gone(
-    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(folder, out=out, clap=clap)
-    scandir = os.scandir
-
-    def refused(place: str) -> Any:
-        if str(place).endswith("deep"):
-            raise PermissionError(errno.EACCES, "Permission denied", place)
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", refused)
-    summary = run(folder, out=out, clap=clap)
-    assert (summary.unchanged, summary.vanished) == (4, 0)
-    assert summary.unreadable == [f"{folder / 'deep'} cannot be listed: Permission denied."]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_not_utf_8(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    strange = folder / os.fsdecode(b"d\xf6g \xff%.wav")
-    (folder / "0.wav").rename(strange)
-    run(folder, out=out, clap=clap)
-    (row,) = [row for row in rows_of(out) if row["path"].startswith("file://")]
-    assert row["path"].endswith("/d%F6g%20%FF%25.wav")
-    assert local_path(row["path"]) == str(strange)
-    strange.write_bytes(b"damaged")
-    assert run(folder, out=out, clap=clap).failed == 1
-    assert failures_of(out)[0]["path"] == row["path"]
-
-
-def test_a_file_that_changes_while_it_is_read_fails_and_is_read_again(
-    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_all: Callable[..., bytes] = vars(items)["_read_all"]
-
-    def growing(file: Any, size: int) -> bytes:
-        if str(file.name).endswith("0.wav"):
-            with Path(file.name).open("ab") as more:
-                more.write(b"\0\0")
-        return read_all(file, size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(items, "_read_all", growing)
-        assert run(folder, out=out, clap=clap).failed == 1
-    assert "0.wav changed while it was read" in failures_of(out)[0]["message"]
-    write_sound(folder / "0.wav", 0)
-    assert run(folder, out=out, clap=clap).embedded == 1
-    assert failures_of(out) == []
-
-
-def test_large_files_are_not_held_in_memory(
-    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(folder, out=out, clap=clap)
-    monkeypatch.setattr(items, "IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr(items, "NamedBytes", None)
-    run(folder, out=out.with_name("other"), clap=clap)
-    assert rows_of(out.with_name("other")) == rows_of(out)
-
-
-def tar_of(folder: Path, archive: Path, mode: str = "w") -> Path:
-    with tarfile.open(archive, mode) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnknownVariableType]
-        for path in sorted(folder.rglob("*.*")):
-            tar.add(path, path.relative_to(folder))
-    return archive
-
-
-@pytest.mark.parametrize(("name", "mode"), [("shard.tar", "w"), ("shard.tar.gz", "w:gz")])
-def test_sounds_in_tar_shards(
-    folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path, name: str, mode: str, engine: CountedEngine
-) -> None:
-    archive = tar_of(folder, tmp_path / name, mode)
-    run(folder, out=out, clap=clap)
-    inside = out.with_name("inside")
-    summary = run(archive, out=inside, clap=clap)
-    assert (summary.embedded, summary.rows) == (5, 7)
-    rows = {(row["path"], row["window"]): row for row in rows_of(out)}
-    for row in rows_of(inside):
-        where, _, member = row["path"].partition("::")
-        assert where == str(archive)
-        its = rows[str(folder / member), row["window"]]
-        assert {key for key in row if row[key] != its[key]} == {"id", "path", "mtime"}
-    windows = engine.windows
-    assert run(archive, out=inside, clap=clap).unchanged == 5
-    (folder / "0.wav").unlink()
-    tar_of(folder, archive, mode)
-    os.utime(archive, (1e9, 1e9))
-    summary = run(archive, out=inside, clap=clap)
-    assert (summary.touched, summary.vanished, engine.windows) == (4, 1, windows)
-
-
-def test_a_damaged_tar_is_named_and_what_is_before_the_damage_serves(
-    folder: Path, out: Path, clap: claprt.Clap, tmp_path: Path
-) -> None:
-    archive = tar_of(folder, tmp_path / "shard.tar")
-    run(archive, out=out, clap=clap)
-    content = archive.read_bytes()
-    archive.write_bytes(content[: len(content) // 3])
-    summary = run(archive, folder, out=out, clap=clap)
-    assert summary.vanished == 0
-    assert summary.copied == 5
-    assert summary.failed + len(summary.unreadable) > 0
-
-
-def sound_table(folder: Path, kind: str) -> Any:
-    files = sorted(folder.rglob("*.wav"))
-    if kind == "struct":
-        return pa.table(
-            {"audio": [{"bytes": file.read_bytes(), "path": file.name} for file in files], "label": [1] * len(files)}
-        )
-    if kind == "bytes":
-        return pa.table({"bytes": [file.read_bytes() for file in files]})
-    return pa.table({"path": [str(file.relative_to(folder)) for file in files]})
-
-
-@pytest.mark.parametrize("kind", ["struct", "bytes", "path"])
-def test_sounds_in_parquet(folder: Path, out: Path, clap: claprt.Clap, kind: str, engine: CountedEngine) -> None:
-    table = folder / "train.parquet"
-    pq.write_table(sound_table(folder, kind), table, row_group_size=2)
-    summary = run(table, out=out, clap=clap)
-    assert (summary.embedded, summary.failed) == (4, 0)
-    paths = [row["path"] for row in rows_of(out)]
-    files = sorted(folder.rglob("*.wav"))
-    expected = {
-        "struct": [f"{table}::{row}/{file.name}" for row, file in enumerate(files)],
-        "bytes": [f"{table}::{row}" for row in range(4)],
-        "path": [str(file) for file in files],
-    }[kind]
-    assert paths == expected
-    assert {row["sha256"] for row in rows_of(out)} == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    assert run(table, out=out, clap=clap).unchanged == 4
-    assert engine.windows == 4
-
-
-def test_a_table_without_sounds_is_named(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    pq.write_table(pa.table({"number": [1, 2]}), folder / "numbers.parquet")
-    summary = run(folder / "numbers.parquet", out=out, clap=clap)
-    assert len(summary.unreadable) == 1
-    assert "has no column of sounds" in summary.unreadable[0]
-
-
-def test_partitions_merged_are_one_run(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    (folder / "bad.wav").write_bytes(b"no sound")
-    for number in range(10, 14):
-        write_sound(folder / f"{number}.wav", number)
-    run(folder, out=out, clap=clap)
-    parts = [out.with_name(f"part{number}") for number in (1, 2, 3)]
-    found = [
-        run(folder, out=part, clap=clap, options=RunOptions(partition=(number, 3))).found
-        for number, part in enumerate(parts, 1)
-    ]
-    assert sum(found) == 10
-    assert max(found) < 10
-    merged = out.with_name("merged")
-    merge(merged, parts)
-    assert read_roots(merged) == (str(folder),)
-    assert rows_of(merged) == rows_of(out)
-    assert failures_of(merged) == failures_of(out)
-    merge(merged, parts)  # nothing twice
-    assert rows_of(merged) == rows_of(out)
-    assert run(folder, out=merged, clap=clap).unchanged == 10
-
-
-def test_a_partition_that_does_not_exist_is_refused() -> None:
-    for number in (0, 4):
-        with pytest.raises(OptionError, match=f"partition {number}/3 does not exist; the partitions of 3 are 1/3 to 3/3"):
-            RunOptions(partition=(number, 3))
-    with pytest.raises(OptionError, match="partition 1/0 does not exist; the second of four is 2/4"):
-        RunOptions(partition=(1, 0))
-
-
-def test_a_sound_that_failed_in_one_library_is_taken_from_another(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    sound, good, merged = folder / "0.wav", out.with_name("good"), out.with_name("merged")
-    content = sound.read_bytes()
-    sound.write_bytes(b"no sound")
-    run(folder, out=out, clap=clap)
-    sound.write_bytes(content)
-    run(folder, out=good, clap=clap)
-    for libraries in ([out, good], [good, out]):
-        merge(merged, libraries)
-        assert failures_of(merged) == []
-        assert [row["path"] for row in rows_of(merged)] == [row["path"] for row in rows_of(good)]
-        shutil.rmtree(merged)
-
-
-def test_a_sound_that_vanished_in_one_library_is_taken_from_another(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    sound, there, merged = folder / "long.flac", out.with_name("there"), out.with_name("merged")
-    content = sound.read_bytes()
-    run(folder, out=out, clap=clap)
-    run(folder, out=there, clap=clap)
-    sound.unlink()
-    run(folder, out=out, clap=clap)
-    sound.write_bytes(content)
-    assert sum(row["missing"] for row in rows_of(out)) == 3
-    for libraries in ([out, there], [there, out], [out, out]):
-        merge(merged, libraries)
-        assert rows_of(merged) == rows_of(there if there in libraries else out)
-        shutil.rmtree(merged)
-
-
-def test_libraries_that_cannot_be_merged_leave_nothing(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    other, merged = out.with_name("other"), out.with_name("merged")
-    run(folder, out=out, clap=clap)
-    run(folder, out=other, clap=clap, rows="both")
-    with pytest.raises(OptionError, match="rows=windows .*rows=both"):
-        merge(merged, [out, other])
-    assert not merged.exists()
-
-
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(
     folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -644,60 +310,3 @@ def test_a_content_whose_only_sound_changed_in_the_same_run_is_embedded_anew(
     after = rows_of(out, "path", "embedding")
     assert [row["path"] for row in after] == [str(changed), str(copy)]
     assert after[1]["embedding"] == before[0]["embedding"]
-
-
-@pytest.mark.seconds
-def test_workers_give_the_same_rows(
-    folder: Path, out: Path, clap: claprt.Clap, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    popen = subprocess.Popen
-
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        process = popen(*arguments, **options)
-        process.send_signal(signal.SIGINT)  # as Ctrl-C in a terminal reaches all processes; it is the parent's
-        return process
-
-    if sys.platform != "win32":
-        monkeypatch.setattr(subprocess, "Popen", interrupted)
-    (folder / "bad.wav").write_bytes(b"no sound")
-    for number in range(10, 40):
-        write_sound(folder / f"{number}.wav", number)
-    shutil.copy(folder / "0.wav", folder / "copy.wav")
-    run(folder, out=out, clap=clap)
-    other = out.with_name("other")
-    summary = run(folder, out=other, clap=clap, workers=2)
-    assert (summary.embedded, summary.copied, summary.failed) == (35, 1, 1)
-    assert summary.compute_s > 0
-    assert rows_of(other) == rows_of(out)
-    assert failures_of(other) == failures_of(out)
-    assert run(folder, out=other, clap=clap, workers=2).unchanged == 37
-    assert capfd.readouterr().err == ""  # nothing of how the workers ended
-
-
-@pytest.mark.seconds
-def test_a_worker_that_ends_is_named_and_the_next_run_goes_on(
-    folder: Path, out: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(folder, out=out.with_name("whole"), clap=clap)
-    begun: list[Any] = []
-    popen = subprocess.Popen
-
-    def started(*arguments: Any, **options: Any) -> Any:
-        begun.append(popen(*arguments, **options))
-        return begun[-1]
-
-    def killing(summary: Any) -> None:
-        begun[0].kill()
-
-    monkeypatch.setattr(subprocess, "Popen", started)
-    with pytest.raises(LibraryError, match=r"Worker 1, process \d+, ended with signal 9 .*fewer workers.*goes on"):
-        run(folder, out=out, clap=clap, workers=1, report=killing)
-    assert all(process.poll() is not None for process in begun)
-    assert run(folder, out=out, clap=clap).unchanged > 0
-    assert rows_of(out) == rows_of(out.with_name("whole"))
-
-
-def test_an_impossible_number_of_workers_is_refused(folder: Path, out: Path, clap: claprt.Clap) -> None:
-    with pytest.raises(OptionError, match="workers=0 is not possible"):
-        run(folder, out=out, clap=clap, workers=0)
-    assert not out.exists()

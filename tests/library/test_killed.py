@@ -16,7 +16,7 @@ import claprt
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
-from tests.library.test_indexing import failures_of, rows_of, run, write_sound
+from tests.library.indexed import failures_of, rows_of, run, write_sound
 
 INDEX = """
 import pathlib

@@ -20,7 +20,7 @@ pytest.importorskip("fsspec", reason="needs claprt[remote]")
 
 import fsspec
 
-from tests.library.test_indexing import failures_of, rows_of, run, tar_of, write_sound
+from tests.library.indexed import failures_of, rows_of, run, tar_of, write_sound
 
 
 @pytest.fixture
