@@ -17,10 +17,13 @@ from claprt.cli import main
 from claprt.errors import AudioDecodeError, DatasetError, FingerprintError, OptionError, SampleRateError
 from claprt.evaluation.scores.distances.frechet import frechet
 from claprt.evaluation.scores.distances.gaussians import gaussian_of_rows
+from claprt.evaluation.scores.distances.vector_sets import vector_set
 from claprt.evaluation.scores.protocols.preparing import prepared
 from claprt.evaluation.scores.protocols.resamplers import resample
 from claprt.evaluation.scores.protocols.table import PROTOCOLS, Resampling, find_protocol
-from claprt.evaluation.scores.set_scores import METRICS, metrics_of
+from claprt.evaluation.scores.provenance import provenance_of
+from claprt.evaluation.scores.set_metrics import compare
+from claprt.evaluation.scores.set_scores import METRICS, SoundSet, metrics_of
 from claprt.evaluation.scores.statistics_file import read_statistics, write_statistics
 
 RATE = 48_000
@@ -117,8 +120,6 @@ def test_statistics_of_fadtk(clap: claprt.Clap, tmp_path: Path) -> None:
     """Its files state no fingerprint: they are taken for its protocol and the checkpoint that its name stands for."""
     from dataclasses import replace
 
-    from claprt.evaluation.scores.provenance import provenance_of
-
     path, mean = tmp_path / "fma.npz", np.linspace(0, 1, 4)
     stored: dict[str, Any] = {"clap-laion-audio.mu": mean, "clap-laion-audio.cov": np.eye(4), "vggish.mu": mean}
     np.savez(path, **stored)
@@ -201,6 +202,20 @@ def test_libraries(clap: claprt.Clap, bundle: Path, folders: tuple[Path, Path], 
         claprt.score(reference=reference, candidate=candidate, model="mini")
     with pytest.raises(OptionError, match="not those of protocol laion"):
         claprt.score(reference=reference, candidate=candidate, model=clap, protocol="laion")
+
+
+def test_windows_of_a_sound_are_not_independent(clap: claprt.Clap) -> None:
+    """Shares of windows have no interval; a distance has one, over sounds."""
+    rows = np.random.default_rng(0).normal(size=(2, 40, 6))
+    names, owner = [f"sound {number}" for number in range(20)], np.repeat(np.arange(20), 2).tolist()
+    single, windows = vector_set(rows[0], [str(number) for number in range(40)]), vector_set(rows[1], names, owner)
+    reference, candidate = (
+        SoundSet(name=name, gaussian=gaussian_of_rows(of.rows), vectors=of) for name, of in (("r", single), ("c", windows))
+    )
+    found = compare(reference, candidate, METRICS, find_protocol("fadtk"), provenance_of(clap))
+    assert set(found.intervals) == {"fad", "fad_inf", "kad", "recall", "coverage"}
+    found = compare(candidate, reference, METRICS, find_protocol("fadtk"), provenance_of(clap))
+    assert set(found.intervals) == {"fad", "fad_inf", "kad", "precision", "density"}
 
 
 def test_metrics_by_name() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.intervals import CONFIDENCE, Interval, mean_interval, normal_interval, share_interval
 from claprt.evaluation.scores.distances.extrapolation import extrapolate
-from claprt.evaluation.scores.distances.frechet import Frechet, frechet
+from claprt.evaluation.scores.distances.frechet import frechet
 from claprt.evaluation.scores.distances.kernel import kernel_distance
 from claprt.evaluation.scores.distances.neighbours import neighbours
 from claprt.evaluation.scores.distances.vector_sets import VectorSet
@@ -126,7 +126,7 @@ def _add_frechet(
         found.values["fad"] = pair.distance
         found.intervals["fad"] = normal_interval(pair.distance, error, _JACKKNIFE, confidence, low=0.0)
         found.fad = pair.shares(vectors)
-        found.details["fad"] = {"lacking_spread": _lacking(pair, found.fad)}
+        found.details["fad"] = {"lacking_spread": max(0.0, pair.distance - float(found.fad.sum()))}
     if "fad-inf" in metrics:
         if len(vectors.rows) < _LEAST_FOR_A_LINE:
             raise DatasetError(
@@ -144,11 +144,6 @@ def _add_frechet(
         found.details["fad_inf"] = line.to_dict()
 
 
-def _lacking(pair: Frechet, shares: NDArray[np.float64]) -> float:
-    """What the shares of the candidates leave of the distance."""
-    return max(0.0, pair.distance - float(shares.sum()))
-
-
 def _add_kernel(found: _Found, reference: VectorSet, vectors: VectorSet, protocol: Protocol, confidence: float) -> None:
     kernel = kernel_distance(reference, vectors, bandwidth_of_candidate=protocol.own_bandwidth)
     found.values["kad"] = kernel.distance
@@ -162,11 +157,14 @@ def _add_kernel(found: _Found, reference: VectorSet, vectors: VectorSet, protoco
 def _add_neighbours(found: _Found, reference: VectorSet, vectors: VectorSet, confidence: float, seed: int) -> None:
     four = neighbours(reference.rows, vectors.rows)
     found.values |= {"precision": four.precision, "recall": four.recall, "density": four.density, "coverage": four.coverage}
-    for name, hits in (("precision", four.in_reference > 0), ("recall", four.recalled), ("coverage", four.covered)):
-        found.intervals[name] = share_interval(hits, confidence=confidence)
-    density = mean_interval(four.in_reference / four.nearest, confidence=confidence, seed=seed)
-    if density is not None:
-        found.intervals["density"] = density
+    if vectors.one_each:
+        found.intervals["precision"] = share_interval(four.in_reference > 0, confidence=confidence)
+        density = mean_interval(four.in_reference / four.nearest, confidence=confidence, seed=seed)
+        if density is not None:
+            found.intervals["density"] = density
+    if reference.one_each:
+        found.intervals["recall"] = share_interval(four.recalled, confidence=confidence)
+        found.intervals["coverage"] = share_interval(four.covered, confidence=confidence)
     found.details["precision-recall-density-coverage"] = {"nearest": four.nearest}
 
 

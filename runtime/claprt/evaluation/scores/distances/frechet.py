@@ -7,7 +7,7 @@ where there are fewer vectors than dimensions. Here both covariances are written
 tr (Σ₁ Σ₂)^½ is the sum of the singular values S of F₁ᵀ F₂ = U S Vᵀ, real and accurate for any rank.
 
 The same decomposition gives the optimal map between the two Gaussians, x ↦ μ₂ + F₂ V Uᵀ F₁⁺ (x − μ₁). The distance is the
-mean squared way that the candidates go under it, hence each sound's share; and its derivative gives each sound's influence,
+mean square of how far it moves the candidates, hence each sound's share; and its derivative gives each sound's influence,
 hence the interval.
 """
 
@@ -59,8 +59,8 @@ class Frechet:
         apart = vectors.rows - self.candidate.mean
         moved = self.of_candidate.whitened(apart) @ self.left @ (self.of_reference.matrix @ self.right).T
         shift = self.candidate.mean - self.reference.mean
-        way, rows = apart - moved, len(apart)
-        each = (shift @ shift) / rows + 2 * way @ shift / rows + (way**2).sum(axis=1) / (rows - 1)
+        displaced, rows = apart - moved, len(apart)
+        each = (shift @ shift) / rows + 2 * displaced @ shift / rows + (displaced**2).sum(axis=1) / (rows - 1)
         return vectors.per_sound(each)
 
     def standard_error(self, candidate: VectorSet, reference: VectorSet | None) -> float:

@@ -33,6 +33,11 @@ class VectorSet:
         """Length of a vector."""
         return self.rows.shape[1]
 
+    @property
+    def one_each(self) -> bool:
+        """Whether each sound has one vector; several of one sound are not independent of each other."""
+        return len(self.rows) == len(self.sounds)
+
     def per_sound(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of rows [rows], added up for each sound [sounds]."""
         return np.bincount(self.owner, weights=of_rows, minlength=len(self.sounds)).astype(np.float64)
