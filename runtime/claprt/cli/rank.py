@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from claprt.cli.options import add_model_options, add_sound_options, load_model
-from claprt.cli.sounds import add_file_options, each_sound, sound_files
+from claprt.cli.sounds import add_file_options, embedded_files, sound_files
 from claprt.system.terminal import printable
 from claprt.tasks.classification import as_cosines
 
@@ -47,14 +47,14 @@ def run(options: argparse.Namespace) -> int:
         options.command.error("--top is 1 or more")
     clap = load_model(options)
     text = clap.embed_text(options.text)
-    good = [(file, sound.vector) for file, sound in each_sound(options, clap, files) if sound.vector is not None]
-    cosines = as_cosines(np.array([np.einsum("d,d", vector, text) for _, vector in good], np.float32))
+    good, vectors = embedded_files(options, clap, files)
+    cosines = as_cosines(np.einsum("ad,d->a", vectors, text))
     ranking = np.argsort(-cosines, kind="stable")[: options.top].tolist()
     if options.json:
-        rows = [{"source": good[place][0], "score": float(cosines[place])} for place in ranking]
+        rows = [{"source": good[place], "score": float(cosines[place])} for place in ranking]
         print(json.dumps({"text": options.text, "ranking": rows, "fingerprint": clap.fingerprint}))
     else:
         width = len(str(len(ranking)))
         for number, place in enumerate(ranking, 1):
-            print(f"{number:{width}}  {cosines[place]:+.4f}  {printable(good[place][0])}")
+            print(f"{number:{width}}  {cosines[place]:+.4f}  {printable(good[place])}")
     return int(len(good) < len(files))

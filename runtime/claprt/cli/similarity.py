@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from claprt.cli.options import add_model_options, add_sound_options, load_model
-from claprt.cli.sounds import add_file_options, each_sound, sound_files
+from claprt.cli.sounds import add_file_options, embedded_files, sound_files
 from claprt.cli.tables import cosine_table
 from claprt.system.terminal import columns
 from claprt.tasks.classification import as_cosines
@@ -47,9 +47,7 @@ def run(options: argparse.Namespace) -> int:
         options.command.error("name two files, or one and --text")
     clap = load_model(options)
     others = clap.embed_text(options.text)
-    good = [(file, sound.vector) for file, sound in each_sound(options, clap, named) if sound.vector is not None]
-    files = [file for file, _ in good]
-    sounds = np.array([vector for _, vector in good], np.float32).reshape(len(good), clap.dim)
+    files, sounds = embedded_files(options, clap, named)
     cosines = as_cosines(np.einsum("ad,bd->ab", sounds, others if options.text else sounds))
     status = int(len(files) < len(named))
     if options.json:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from tqdm import tqdm
 
+from claprt.arrays import Embeddings
 from claprt.audio.files.folders import sounds_in
 from claprt.audio.sound import AudioSource
 from claprt.errors import OptionError
@@ -82,6 +84,16 @@ def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) ->
             if sound.error is not None:
                 say(f"skipped: {printable(str(sound.error))}")
             yield file, sound
+
+
+def embedded_files(options: argparse.Namespace, clap: Clap, files: Sequence[str]) -> tuple[list[str], Embeddings]:
+    """Names and vectors [n, dim] of the files that can be embedded, as `each_sound` gives them.
+
+    Raises:
+        AudioError: if a file cannot be embedded and `--on-error` is `raise`.
+    """
+    good = [(file, sound.vector) for file, sound in each_sound(options, clap, files) if sound.vector is not None]
+    return [file for file, _ in good], np.array([vector for _, vector in good], np.float32).reshape(len(good), clap.dim)
 
 
 class _NoProgress:
