@@ -46,6 +46,13 @@ def checksum(path: Path, size: int) -> int:
 def copy_bytes(source: Path, start: int, size: int, target: BinaryIO, crc: int) -> int:
     """Copy bytes to the end of a file, and give the checksum with them.
 
+    Args:
+        source: File that they are read from.
+        start: Position of the first of them.
+        size: How many.
+        target: File that they are written to.
+        crc: Checksum (CRC-32) of what stands before them.
+
     Raises:
         OSError: If they end too early.
     """
