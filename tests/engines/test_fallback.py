@@ -22,6 +22,7 @@ from claprt.engines.choice import Choice, EngineOptions, choose
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.hardware import Hardware
 from claprt.engines.in_process import InProcessEngine
+from claprt.engines.open_session import open_session
 from claprt.engines.providers import Provider
 from claprt.errors import FallbackWarning, ProviderUnavailableError
 
@@ -161,12 +162,11 @@ def test_nor_for_many_sounds_of_a_model_that_has_loaded_nothing(bundle: Path, mo
     """The engine for many sounds is then the first that loads anything; fingerprints were given out before."""
     machine = Hardware(providers=frozenset({CPU}), nvidia_gpus=0, openvino="2026.4.1", features=frozenset({"amx", "bf16"}))
     monkeypatch.setattr(in_process, "detect_hardware", lambda: machine)
-    opened = in_process.open_session
 
     def refused(found: Any, choice: Choice, *rest: Any, **options: Any) -> Any:
         if choice.provider is Provider.OPENVINO:
             raise ProviderUnavailableError(BROKEN)
-        return opened(found, choice, *rest, **options)
+        return open_session(found, choice, *rest, **options)
 
     monkeypatch.setattr(in_process, "open_session", refused)
     found = with_second(bundle, Precision.BF16, "openvino 2026.4.1")
