@@ -35,7 +35,7 @@ static void score(const float* start, const float* keys, const float* queries, f
     }
 }
 
-// The largest of each query's scores. Asks for the scores that the next head starts with: they are read once, from far away.
+// The largest of each query's scores. Prefetches the scores that the next head starts with: they are read once, from memory.
 static void find_most(const float* scores, const float* next, Floats (&most)[kVectors]) {
   CLAPRT_UNROLL
   for (int v = 0; v < kVectors; ++v) most[v] = load(scores + 16 * v);

@@ -22,7 +22,7 @@ class Tiles {
 CLAPRT_INLINE void before_tiles() { asm volatile("" ::: "memory"); }
 
 // Sums of 16 or 32 outputs, whose weights begin at `weight`, and all tokens: sums [outputs][64]. `lines` cache lines from
-// `ahead` are asked for with each pair of tiles.
+// `ahead` are prefetched with each pair of tiles.
 template <bool kTwo>
 CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* input, int32_t* sums, const int8_t* ahead,
                              int lines) {
@@ -56,7 +56,7 @@ CLAPRT_INLINE void sum_tiles(const int8_t* weight, int blocks, const uint8_t* in
 }
 
 // Calls take(window, n, sums) for every window and every four outputs n … n + 3 from begin to end with their sums of products
-// [4 outputs][4 vectors]. Weights are read once for all windows; those of the next outputs are asked for in the meantime.
+// [4 outputs][4 vectors]. Weights are read once for all windows; those of the next outputs are prefetched meanwhile.
 template <class Take>
 CLAPRT_INLINE void sum_products(const Linear& layer, const Inputs& inputs, int begin, int end, const Take& take) {
   constexpr int kRows = 2 * kBlockRows;

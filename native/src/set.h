@@ -1,7 +1,7 @@
 // What every set_*.cpp includes before its vectors: headers that must not be compiled inside of its namespace.
 //
-// Nothing of the standard library that is a template or inline may be called from kernels.h, or the linker could take the
-// copy that was compiled for one processor for all of them.
+// Nothing of the standard library that is a template or inline may be called from kernels.h and what it includes, or the linker
+// could take the copy that was compiled for one processor for all of them.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)

@@ -2,9 +2,10 @@
 //
 // A run is a row of phases, a phase a set of tasks that do not depend on each other. All threads execute the same code; the
 // caller (worker 0) opens a phase when the one before is complete, and everybody claims tasks. The caller waits for a
-// helper only while that copies a finished task: it computes into memory of its own and publishes the result only if the caller has not done that task in the
-// meantime, which it does when a helper takes longer than such a task should (its core was given to somebody else). So a
-// result does not depend on who computed it, and a helper that comes back late, even in a later run, changes nothing.
+// helper only while that copies a finished task: a helper computes into memory of its own and publishes the result only if
+// the caller has not done that task in the meantime, which it does when a helper takes longer than such a task should (its
+// core was given to somebody else). So a result does not depend on who computed it, and a helper that comes back late, even
+// in a later run, changes nothing.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// What a packed file holds, as pointers into it. Written by packed_file.cpp, read by kernels.h.
+// What a packed file holds, as pointers into it. Written by packed_file.cpp, read by kernels.h and what that includes.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,8 @@ constexpr int kBlockQuads = 16;  // of four inputs
 constexpr int kBlockBytes = 4 * kBlockRows * kBlockQuads;
 
 // A linear layer. Bytes: weight [outputs / 16][inputs / 64][16][64] int8 with zeros after the last input, start [outputs]
-// int32 with bias and zero point, scale [outputs]. Otherwise weight [outputs / 4][inputs][4] float32 and scale holds the bias [outputs].
+// int32 with bias and zero point, scale [outputs]. Otherwise weight [outputs / 4][inputs][4] float32, and scale holds the bias
+// [outputs].
 struct Linear {
   int inputs, outputs;
   bool bytes;
