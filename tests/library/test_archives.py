@@ -67,10 +67,29 @@ def sound_table(folder: Path, kind: str) -> Any:
     return pa.table({"path": [str(file.relative_to(folder)) for file in files]})
 
 
-@pytest.mark.parametrize("kind", ["struct", "bytes", "path"])
-def test_sounds_in_parquet(folder: Path, out: Path, clap: claprt.Clap, kind: str, engine: CountedEngine) -> None:
-    table = folder / "train.parquet"
-    pq.write_table(sound_table(folder, kind), table, row_group_size=2)
+def write_table(content: Any, file: Path, form: str) -> None:
+    """In parts of two rows; `stream` is what Hugging Face's `save_to_disk` writes."""
+    if form == "parquet":
+        pq.write_table(content, file, row_group_size=2)
+        return
+    with (pa.ipc.new_stream if form == "stream" else pa.ipc.new_file)(file, content.schema) as writer:
+        writer.write_table(content, max_chunksize=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("struct", "parquet"),
+        ("bytes", "parquet"),
+        ("path", "parquet"),
+        ("struct", "stream"),
+        ("bytes", "stream"),
+        ("path", "file"),
+    ],
+)
+def test_sounds_in_tables(folder: Path, out: Path, clap: claprt.Clap, kind: str, form: str, engine: CountedEngine) -> None:
+    table = folder / ("train.parquet" if form == "parquet" else "data-00000-of-00001.arrow")
+    write_table(sound_table(folder, kind), table, form)
     summary = run(table, out=out, clap=clap)
     assert (summary.embedded, summary.failed) == (4, 0)
     paths = [row["path"] for row in rows_of(out)]
@@ -84,6 +103,16 @@ def test_sounds_in_parquet(folder: Path, out: Path, clap: claprt.Clap, kind: str
     assert {row["sha256"] for row in rows_of(out)} == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     assert run(table, out=out, clap=clap).unchanged == 4
     assert engine.windows == 4
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_an_arrow_file_that_is_cut_is_named(folder: Path, out: Path, clap: claprt.Clap, form: str) -> None:
+    table = folder / "data.arrow"
+    write_table(sound_table(folder, "struct"), table, form)
+    table.write_bytes(table.read_bytes()[:-1000])
+    summary = run(table, out=out, clap=clap)
+    assert summary.embedded == (2 if form == "stream" else 0)  # the end of a file says where its rows are
+    assert "data.arrow cannot be read as Arrow" in summary.unreadable[0]
 
 
 def test_a_table_without_sounds_is_named(folder: Path, out: Path, clap: claprt.Clap) -> None:

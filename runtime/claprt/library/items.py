@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 
@@ -15,6 +16,8 @@ from claprt.audio.files.binary import readable_as
 from claprt.audio.sound import AudioSource
 from claprt.errors import AudioDecodeError, AudioNotFoundError
 
+Wanted: TypeAlias = Callable[[str, int, float], bool]
+"""Whether the bytes of a sound are needed, by its path, size and mtime."""
 IN_MEMORY_BYTES = 64 << 20
 """A file up to this size is read once, hashed and decoded in memory; a larger one is read twice."""
 UNKNOWN_SIZE = -1

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from claprt.audio.files.folders import sounds_in
 from claprt.errors import AudioError, AudioNotFoundError, ClaprtError, LibraryError, OptionError
-from claprt.library.archives import TARS, Wanted, is_archive, table_sounds, tar_sounds
-from claprt.library.items import Absent, Item, LocalFile
+from claprt.library.archives import TARS, is_archive, tar_sounds
+from claprt.library.items import Absent, Item, LocalFile, Wanted
 from claprt.library.paths import INSIDE, local_path, stored_form, stored_path
+from claprt.library.sound_tables import table_sounds
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -57,7 +58,7 @@ class Sources:
         """Find the sounds, one after the other, without holding a list of them.
 
         Args:
-            wanted: See `claprt.library.archives`.
+            wanted: See `claprt.library.items`.
 
         Raises:
             LibraryError: If a URL cannot be listed.
