@@ -50,18 +50,19 @@ from claprt.library.sources import Sources  # noqa: E402
 from claprt.library.store import create_store  # noqa: E402
 
 CLIPS, CLIP_S, RATE = 240, 10, 48_000
+CLIPS_OF_PROCESSES = 960
 ROUNDS = 5
 FILES = 100_000
 ROWS = 1_000_000
 DIM = 512
 
 
-def write_clips(folder: Path) -> list[str]:
+def write_clips(folder: Path, count: int = CLIPS) -> list[str]:
     """Ten-second clips, each with noise of its own."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     kinds = [make(CLIP_S * RATE, RATE) for make in SOUNDS.values()]
-    for number in range(CLIPS):
+    for number in range(count):
         samples = 0.7 * kinds[number % len(kinds)] + rng.uniform(-0.05, 0.05, CLIP_S * RATE)
         soundfile.write(folder / f"{number:04d}.wav", samples.astype(np.float32), RATE)
     return sorted(map(str, folder.iterdir()))
@@ -204,9 +205,9 @@ def measure_partitions(work: Path) -> dict[str, Any]:
 def measure_processes(work: Path) -> dict[str, Any]:
     """Sounds per second of two workers and of two actors, and whether the rows are the same.
 
-    The start of processes and models is left out: it is what a run of a third of the clips takes as well.
+    The start of processes and models is left out: it is what a run of the first 80 clips takes as well.
     """
-    write_clips(work / "clips")
+    write_clips(work / "clips", CLIPS_OF_PROCESSES)
     clap = claprt.load("mini")
     few, all_of_them = str(work / "clips" / "00[0-7]?.wav"), str(work / "clips")
     kinds: dict[str, dict[str, Any]] = {"workers": {"workers": 2}, "ray": {"ray": RayOptions(actors=2)}}
@@ -218,7 +219,11 @@ def measure_processes(work: Path) -> dict[str, Any]:
     same = rows_of(work / "workers") == rows_of(work / "ray")
     rate = {name: statistics.median(each) for name, each in found.items()}
     shown = {f"{name}_per_s": round(each, 1) for name, each in rate.items()}
-    return shown | {"ratio": round(rate["ray"] / rate["workers"], 3), "same_rows": same}
+    return shown | {
+        "runs": {name: np.round(each, 1).tolist() for name, each in found.items()},
+        "ratio": round(rate["ray"] / rate["workers"], 3),
+        "same_rows": same,
+    }
 
 
 def measure_formats(work: Path) -> dict[str, Any]:
