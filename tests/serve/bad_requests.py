@@ -10,7 +10,7 @@ from typing import Any
 from tests.serve.case import MESSAGE_MB, Register, as_base64, junk, printable
 from tests.serve.raw_sockets import GOOD_UPGRADE, frame, request, upgrade
 
-POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd", "/search")
+POSTS = ("/v1/embeddings", "/classify", "/tag", "/analyse", "/project", "/clap-bd", "/search", "/rank")
 kind = Register()
 
 
@@ -243,3 +243,24 @@ def sounds_that_are_none(draw: random.Random) -> dict[str, Any]:
     path = f"/library/sounds/{draw.choice(names)}" + draw.choice(["", "/audio", "/peaks", "/peaks?n=0", "/peaks?n=x", "/x"])
     stated = draw.choice(["bytes=0-", "bytes=-", "bytes=9-1", "x", "bytes=" + "0-1," * 999, "bytes=" + "9" * 4000])
     return {"parts": (request(draw.choice(["GET", "GET", "POST"]), path, {"Range": stated}),)}
+
+
+@kind()
+def rankings_that_are_none(draw: random.Random) -> dict[str, Any]:
+    texts = draw.choice([None, [], "", [""], ["a"] * 3000, ["w" * 9000], ["\ud800"], {"a": 1}, [3], "rain"])
+    sounds = draw.choice([None, [], "", [""], "AAAA", ["AAAA"] * 65, ["*"], "https://a.example/a", [as_base64(junk(draw))]])
+    body = json.dumps({"texts": texts, "sounds": sounds}).encode()
+    return {"parts": (request("POST", "/rank", {"Content-Type": "application/json"}, body),)}
+
+
+@kind()
+def texts_for_freesound_that_are_none(draw: random.Random) -> dict[str, Any]:
+    query = draw.choice(["", "input=", "input=%20", "input=" + "w" * 9000, "model=x&input=a", "input=a&model=%ff"])
+    return {"parts": (request("GET", f"/encode_text/?{query}"),)}
+
+
+@kind()
+def vectors_in_a_form_that_is_none(draw: random.Random) -> dict[str, Any]:
+    form = draw.choice(["int4", "", 3, ["float"], "FLOAT", "binary", "ubinary"])
+    body = json.dumps({"input": "a dog", "encoding_format": form, "dimensions": draw.choice([3, 12, 1 << 70])}).encode()
+    return {"parts": (request("POST", "/v1/embeddings", {"Content-Type": "application/json"}, body),)}

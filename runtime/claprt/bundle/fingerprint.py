@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from claprt.bundle.graphs import Precision, Stage
-from claprt.bundle.manifest import Manifest
+from claprt.bundle.manifest import TOKENIZER_FILE, Manifest
 
 
 def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -> str:
@@ -29,6 +29,25 @@ def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -
             graphs = (manifest.graphs[stage].get(calibrated) for stage in (Stage.AUDIO, Stage.TEXT))
             facts += tuple(graph.sha256 for graph in graphs if graph is not None)
     readable = f"{manifest.name}/{recipe}/{long}/{precision}"
+    digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
+    return f"{readable}/{digest[:12]}"
+
+
+def text_fingerprint_of(manifest: Manifest, precision: str) -> str:
+    """Name what made the vector of a text: checkpoint, tokenizer and precision, with a digest of these.
+
+    Preprocessing of sounds is no part of it, so services that differ in it alone have the same.
+
+    Args:
+        manifest: Of the bundle.
+        precision: Of the text tower, such as `fp32`.
+    """
+    facts: tuple[object, ...] = (
+        manifest.source.sha256, manifest.files[TOKENIZER_FILE].sha256, manifest.text.max_tokens, manifest.embedding_dim,
+    )  # fmt: skip
+    if precision in (Precision.INT8, Precision.INT8_SYMMETRIC):
+        facts += (manifest.graph(Stage.TEXT, Precision(precision)).sha256,)
+    readable = f"{manifest.name}/text/{precision}"
     digest = hashlib.sha256(repr((facts, readable)).encode()).hexdigest()
     return f"{readable}/{digest[:12]}"
 

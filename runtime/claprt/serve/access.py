@@ -1,6 +1,8 @@
 """Request log: one line for each request, rejected ones included, without bodies and without control characters.
 
-2026-11-26T01:12:03Z POST /classify 200 41.0 ms in=88244 out=1203 text=3.7 read=15.2 wait=0.4 tower=18.9
+2026-11-26T01:12:03Z POST /classify 200 41.0 ms in=88244 out=1203 id=5f0c… text=3.7 read=15.2 wait=0.4 tower=18.9
+
+The stages are also what the response header `Server-Timing` states.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ def switch_on() -> None:
 
 def begin() -> None:
     """Begin a request: the stages noted in this context from here on belong to it."""
-    if log.isEnabledFor(logging.INFO):
-        _stages.set({})
+    _stages.set({})
 
 
 def stage(**seconds: float) -> None:
@@ -40,7 +41,14 @@ def stage(**seconds: float) -> None:
             stages[name] = stages.get(name, 0.0) + took
 
 
-def request(method: str, path: str, status: int, seconds: float, *, received: int = 0, sent: int = 0) -> None:
+def stages() -> dict[str, float]:
+    """Stages of the request of this context so far, and their durations in seconds."""
+    return _stages.get() or {}
+
+
+def request(
+    method: str, path: str, status: int, seconds: float, *, received: int = 0, sent: int = 0, number: str = ""
+) -> None:
     """Write the line of a request.
 
     Args:
@@ -50,11 +58,14 @@ def request(method: str, path: str, status: int, seconds: float, *, received: in
         seconds: From the head of the request, or the whole message, to the end of the reply.
         received: Bytes of the body or message.
         sent: Bytes of the reply.
+        number: Id of the request; empty if it has none.
     """
     if log.isEnabledFor(logging.INFO):
-        stages = "".join(f" {name}={1000 * took:.1f}" for name, took in (_stages.get() or {}).items())
-        shown = f"{_visible(method)} {_visible(path)} {status} {1000 * seconds:.1f} ms in={received} out={sent}{stages}"
-        log.info("%s", shown)
+        more = f" id={_visible(number)}" if number else ""
+        more += "".join(f" {name}={1000 * took:.1f}" for name, took in stages().items())
+        log.info(
+            "%s", f"{_visible(method)} {_visible(path)} {status} {1000 * seconds:.1f} ms in={received} out={sent}{more}"
+        )
 
 
 def _visible(text: str) -> str:

@@ -20,13 +20,17 @@ from claprt._version import __version__
 from claprt.errors import ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve.errors import error_response, response_to, to_client_error
-from claprt.serve.http.openapi import openapi_document
+from claprt.serve.http.freesound import FreesoundApi
+from claprt.serve.http.openapi import HttpEndpoint, openapi_document
 from claprt.serve.http.page import page_routes
+from claprt.serve.http.rank import RankApi
 from claprt.serve.http.routes import HttpApi
+from claprt.serve.http.space import SpaceApi
 from claprt.serve.limits import Limits
 from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
 from claprt.serve.projection import Projector
+from claprt.serve.request_ids import HEADER
 from claprt.serve.scheduling.service import Service
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
@@ -73,7 +77,7 @@ def create_app(
     if library is None and allow_audio:
         raise OptionError("allow_audio=True is about the sounds of a library, and there is none; name one (library=).")
     service = Service(clap, limits or Limits())
-    endpoints, library_pages, close_library = HttpApi(service).endpoints(), list[Route](), None
+    endpoints, library_pages, close_library = _endpoints(service), list[Route](), None
     if library is not None:
         from claprt.serve.library.page import library_page_routes
         from claprt.serve.library.routes import LibraryApi
@@ -111,14 +115,24 @@ def create_app(
         Middleware(Origins, named=tuple(cors)),
     ]
     if cors:
-        headers = ["authorization", "content-type"]
-        middleware.insert(
-            0, Middleware(CORSMiddleware, allow_origins=cors, allow_methods=["GET", "POST"], allow_headers=headers)
+        crossing = Middleware(
+            CORSMiddleware,
+            allow_origins=cors,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", HEADER],
+            expose_headers=[HEADER, "server-timing"],
         )
+        middleware.insert(0, crossing)
     handlers = {ClaprtError: _claprt_error, HTTPException: _http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.state.service = service
     return app
+
+
+def _endpoints(service: Service) -> list[HttpEndpoint]:
+    """The endpoints of HTTP that every service has."""
+    apis = (HttpApi(service), SpaceApi(service), RankApi(service), FreesoundApi(service))
+    return [endpoint for api in apis for endpoint in api.endpoints()]
 
 
 def _websocket_routes(service: Service, token: str | None, sample_rate: int) -> list[WebSocketRoute]:

@@ -12,6 +12,7 @@ import traceback
 from starlette.responses import JSONResponse
 
 from claprt.errors import ClaprtError, ProviderError, ServerUnavailableError
+from claprt.serve.request_ids import current_id
 
 log = logging.getLogger("claprt.serve")
 
@@ -51,7 +52,7 @@ class ShapeError(ClaprtError, ValueError):
 def to_client_error(error: BaseException) -> ClaprtError:
     """The error itself if it is claprt's; any other is logged, and a `ServiceFault` returned. Clears its frames."""
     if not isinstance(error, ClaprtError):
-        log.error("a request failed", exc_info=error)
+        log.error("a request failed%s", f" (id {number})" if (number := current_id()) else "", exc_info=error)
     clear_frames(error)
     return error if isinstance(error, ClaprtError) else ServiceFault()
 

@@ -10,13 +10,14 @@ import hmac
 import time
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claprt.serve import access
 from claprt.serve.errors import ShuttingDownError, error_response, response_to, to_client_error
+from claprt.serve.request_ids import HEADER, begin_id, server_timing
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.service import Service
 
@@ -62,11 +63,16 @@ class RequestGuard:
         state["began"] = began
         set_current_client(state.get("client") or Client())
         access.begin()
+        number = begin_id(Headers(scope=scope).get(HEADER))
 
         async def counting_send(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = number
+                if timing := server_timing(access.stages(), time.perf_counter() - began):
+                    headers.setdefault("server-timing", timing)
             sent += len(message.get("body", b""))
             await send(message)
 
@@ -82,7 +88,8 @@ class RequestGuard:
             path = state.get("endpoint") or (scope["path"] if scope["path"] in self._paths else "other")
             took = time.perf_counter() - began
             self._service.metrics.request(path, status or 500, took)
-            access.request(scope["method"], scope["path"], status or 500, took, received=_stated_length(scope), sent=sent)
+            received = _stated_length(scope)
+            access.request(scope["method"], scope["path"], status or 500, took, received=received, sent=sent, number=number)
 
     def _reject(self, scope: Scope) -> JSONResponse | None:
         """The response to a request that is rejected, or None."""

@@ -23,6 +23,8 @@ from claprt.errors import OptionError
 from claprt.serve.errors import ShapeError
 
 T = TypeVar("T")
+VectorFormat = Literal["float", "base64", "int8", "binary", "ubinary"]
+"""Forms of vectors in replies; `claprt.serve.http.quantised` makes them."""
 
 _SMALL = 1 << 20
 """Size of a body from which its strings are counted before it is decoded."""
@@ -41,7 +43,11 @@ class _EmbeddingsFields(Struct, kw_only=True):
 
     model: Annotated[str | None, Meta(description="any name; the service has one model")] = None
     encoding_format: Annotated[
-        Literal["float", "base64"] | None, Meta(description="numbers (by default), or little-endian float32 in base64")
+        VectorFormat | None,
+        Meta(
+            description="`float`: numbers (by default); `base64`: little-endian float32; `int8`: whole numbers, to be "
+            "multiplied with `scale`; `ubinary`: a bit for each number above 0, in bytes; `binary`: these bytes minus 128"
+        ),
     ] = None
     user: str | None = None
     dimensions: (
@@ -76,8 +82,9 @@ class EmbeddingObject(Struct, kw_only=True):
     """One vector."""
 
     object: Literal["embedding"] = "embedding"
-    embedding: list[float] | str
+    embedding: list[int | float] | str
     index: int
+    scale: Annotated[float | None, Meta(description="of int8: the vector is `scale` times `embedding`")] = None
 
 
 class Usage(Struct):

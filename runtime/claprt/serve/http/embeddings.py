@@ -12,7 +12,6 @@ import time
 from typing import Any, Literal
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,10 +21,11 @@ from claprt.audio.files.containers import Reader, recognise
 from claprt.errors import AudioDecodeError, OptionError
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import ShapeError
+from claprt.serve.http.quantised import check_format, encode_vector
 from claprt.serve.http.request_bodies import json_response, read_json, while_connected
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.service import Service
-from claprt.serve.schemas import EmbeddingsRequest, TokensRequest, decode_json
+from claprt.serve.schemas import EmbeddingsRequest, TokensRequest, VectorFormat, decode_json
 from claprt.text.tokenizer import Tokenizer
 
 Modality = Literal["text", "audio"]
@@ -58,6 +58,8 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
         inputs = _inputs(wanted)
         if (dimensions := wanted.dimensions or 0) > service.clap.dim:
             raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {dimensions}.")
+        encoding = wanted.encoding_format or "float"
+        check_format(encoding, dimensions or service.clap.dim)
         if not inputs:
             most = f"{limits.texts} texts" if wanted.modality == "text" else f"{limits.sounds} sounds"
             raise ShapeError(f"input is empty; there may be 1 to {most} in one request.")
@@ -66,7 +68,6 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
         else:
             rows, tokens = await _embed_audio(service, inputs), 0
         rows = [row[: dimensions or None] for row in rows]
-        encoding = wanted.encoding_format or "float"
         return json_response(await service.batcher.run_in_thread(lambda: _reply(service, rows, tokens, encoding)))
 
     with service.admission.admit(len(body)):
@@ -174,9 +175,9 @@ def _text_of(service: Service, ids: list[int]) -> str | None:
     return tokenizer.text_of(ids) if isinstance(tokenizer, Tokenizer) else None
 
 
-def _reply(service: Service, rows: list[Embedding], tokens: int, encoding: str) -> dict[str, Any]:
+def _reply(service: Service, rows: list[Embedding], tokens: int, encoding: VectorFormat) -> dict[str, Any]:
     data = [
-        {"object": "embedding", "index": index, "embedding": _encode(np.asarray(row), encoding)}
+        {"object": "embedding", "index": index, **encode_vector(np.asarray(row), encoding)}
         for index, row in enumerate(rows)
     ]
     return {
@@ -187,10 +188,3 @@ def _reply(service: Service, rows: list[Embedding], tokens: int, encoding: str) 
         "id": f"claprt-{uuid4()}",
         "created": int(time.time()),
     }
-
-
-def _encode(row: Embedding, encoding: str) -> msgspec.Raw | str:
-    """A vector [dim] in JSON, one at a time so that other threads run in between, or in base64."""
-    if encoding == "float":
-        return msgspec.Raw(msgspec.json.encode(row.tolist()))
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()

@@ -150,15 +150,15 @@ class Service:
             times.stages |= {"read": embedding.read_ms, "wait": embedding.wait_ms, "tower": embedding.tower_ms}
         return embedding
 
-    async def embed_all(self, inputs: Sequence[AudioInput]) -> list[Embedding]:
-        """Embed several audio inputs; vectors [dim] in order. An error names the position of its input.
+    async def embed_all(self, inputs: Sequence[AudioInput], called: str = "input") -> list[Embedding]:
+        """Embed several audio inputs; vectors [dim] in order. An error names the position of its input, as `called` it.
 
         Raises:
             OptionError: If there are none, or more than the limit.
             AudioError: If one cannot be embedded.
         """
         check_count(len(inputs), self.limits.sounds, "sounds")
-        tasks = [asyncio.ensure_future(self._embed_one(inputs, position)) for position in range(len(inputs))]
+        tasks = [asyncio.ensure_future(self._embed_one(inputs, position, called)) for position in range(len(inputs))]
         try:
             embeddings = await asyncio.gather(*tasks)
         finally:
@@ -166,13 +166,13 @@ class Service:
                 task.cancel()  # those that are not done when one has failed
         return [vector for embedding in embeddings if (vector := embedding.sound.vector) is not None]
 
-    async def _embed_one(self, inputs: Sequence[AudioInput], position: int) -> TimedEmbedding:
+    async def _embed_one(self, inputs: Sequence[AudioInput], position: int, called: str) -> TimedEmbedding:
         try:
             return await self.embed(inputs[position])
         except AudioError as error:
             if len(inputs) == 1:
                 raise
-            raise type(error)(f"input {position}: {error}") from error
+            raise type(error)(f"{called} {position}: {error}") from error
 
     async def embed_texts(self, texts: Sequence[str], times: Times | None = None, called: str = "texts") -> Embeddings:
         """Embed a client's texts, [texts, dim].
