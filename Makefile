@@ -5,6 +5,7 @@ VENV := .venv
 REFERENCE := .venv-reference
 TRITON := .venv-triton
 RELEASE := .venv-release
+INTEGRATIONS := .venv-integrations
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
 NATIVE := $(VENV)/.native
@@ -20,17 +21,18 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
-.PHONY: setup.tests setup.reference setup.triton parity.measure parity.table mini.train mini.package mini.tags
+.PHONY: setup.tests setup.reference setup.triton setup.integrations test.all test.integrations parity.measure parity.table mini.train mini.package mini.tags
 .PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.library table.triton table.service
 
 help: ## print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: setup.$(or $(WHAT),tests) ## make .venv with everything but the reference implementations (WHAT=reference, WHAT=triton: the others)
+setup: setup.$(or $(WHAT),tests) ## make .venv with everything but the reference implementations (WHAT=reference, triton, integrations: the others)
 
 setup.tests: $(VENV)/.complete $(NATIVE)
 setup.reference: $(REFERENCE)/.complete # laion-clap and transformers, for `make parity` and `make bench`
 setup.triton: $(TRITON)/.complete # the Triton server that PyPI has (Linux on x86-64)
+setup.integrations: $(INTEGRATIONS)/.complete # the libraries that claprt.integrations has adapters for
 
 $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
@@ -63,6 +65,13 @@ $(REFERENCE)/.complete: pyproject.toml export/pyproject.toml constraints-referen
 	    fadtk==1.1.0 kadtk==1.1.0 frechet-audio-distance==0.3.4 julius==0.2.8 hypy-utils==1.0.29 pyloudnorm==0.2.0
 	touch $@
 
+$(INTEGRATIONS)/.complete: pyproject.toml constraints-integrations.txt
+	$(PYTHON) -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-integrations.txt torch
+	$(INTEGRATIONS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-integrations.txt \
+	    --editable '.[cpu,ray]' pytest $(shell sed -n '/^# adapters/,/^# the tests/s/==.*//p' constraints-integrations.txt)
+	touch $@
+
 demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, compare and search sounds (and FILES="…"), check the latency
 	rm -rf build/demo
 	$(BIN)/python examples/demo.py --bundle $(BUNDLE) --save build/demo/sounds $(FILES)
@@ -77,7 +86,12 @@ export: $(VENV)/.complete ## export VARIANT=mini (or CHECKPOINT=path) to BUNDLE=
 $(BUNDLE)/manifest.json: | $(VENV)/.complete
 	$(BIN)/claprt-export $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),$(VARIANT)) --out $(BUNDLE) --force
 
-test: $(VENV)/.complete $(NATIVE) ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one (SLOW=1: the slow ones too)
+test: test.$(or $(WHAT),all) ## run the tests (offline, no accelerator), on a Triton server too where PyPI has one (SLOW=1: the slow ones too; WHAT=integrations: with other libraries)
+
+test.integrations: $(INTEGRATIONS)/.complete # adapters, each with its library, in the versions of constraints-integrations.txt
+	$(INTEGRATIONS)/bin/python -m pytest -q tests/integrations
+
+test.all: $(VENV)/.complete $(NATIVE)
 	$(if $(SERVER),@$(MAKE) --no-print-directory $(SERVER) || echo "no Triton server can be had here: its tests will skip")
 	$(BIN)/python tests/run.py $(if $(SLOW),--slow)
 

@@ -18,9 +18,9 @@ import soundfile
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
+from tests.pages import ROOT, folder_with_files, run_blocks, text_of
 from tests.serve.process import Process
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -52,31 +52,7 @@ def test_examples_run(
     folder_with_files(tmp_path, bundle, empty=name == "docs/tutorial.md")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLAPRT_BUNDLE", "bundle")
-    namespace: dict[str, object] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", text_of(name), re.DOTALL | re.MULTILINE)
-    assert len(blocks) >= 1
-    for block, printed in blocks:
-        capsys.readouterr()
-        exec(compile(block, name, "exec"), namespace)
-        assert not printed or capsys.readouterr().out == printed, block
-
-
-def folder_with_files(folder: Path, bundle: Path, *, empty: bool) -> None:
-    """The files that examples name; none where an example makes its own."""
-    shutil.copytree(bundle, folder / "bundle")
-    for name, kind, seconds in (
-        ("dog.wav", "drums", 1),
-        ("dog2.wav", "drums", 2),
-        ("horn.wav", "tone", 1),
-        ("rain.flac", "rain", 3),
-        ("an-hour.flac", "rain", 25),
-    ):
-        if not empty:
-            soundfile.write(folder / name, SOUNDS[kind](44_100 * seconds, 44_100), 44_100)
-
-
-def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+    run_blocks(name, capsys)
 
 
 def test_the_first_answer_is_the_real_one(capsys: pytest.CaptureFixture[str]) -> None:
