@@ -264,3 +264,23 @@ def vectors_in_a_form_that_is_none(draw: random.Random) -> dict[str, Any]:
     form = draw.choice(["int4", "", 3, ["float"], "FLOAT", "binary", "ubinary"])
     body = json.dumps({"input": "a dog", "encoding_format": form, "dimensions": draw.choice([3, 12, 1 << 70])}).encode()
     return {"parts": (request("POST", "/v1/embeddings", {"Content-Type": "application/json"}, body),)}
+
+
+@kind()
+def tensors_that_are_none(draw: random.Random) -> dict[str, Any]:
+    """Of KServe's protocol, in JSON and in binary."""
+    model = draw.choice(["clap_text", "clap_text/versions/9", "clap_audio_file", "clap_classify", "x", "%ff"])
+    parameters = draw.choice(
+        [{}, {"binary_data_size": draw.choice([-1, 1, 9, 1 << 70, "x", None])}, {"shared_memory_region": "x"}]
+    )
+    given = {
+        "name": draw.choice(["text", "audio", "labels", "sample_rate", ""]),
+        "datatype": draw.choice(["BYTES", "INT32", "FP32", ""]),
+        "shape": draw.choice([[], [1], [-1], [1 << 40], [0], [2, 2], "x", [1] * 9]),
+        "data": draw.choice([["AAAA"], [], [1], [[1]], ["a"] * 3000, [0] * 3000, None, "a", {"a": 1}, [1 << 70]]),
+        "parameters": parameters,
+    }
+    head = json.dumps({"inputs": draw.choice([[given], [given, given], [], None, given]), "outputs": []}).encode()
+    stated = draw.choice([{}, {"Inference-Header-Content-Length": str(draw.choice([len(head), 0, 1 << 60, -1, "x"]))}])
+    body = head + draw.choice([b"", b"\1\0\0\0a", b"\xff" * 9, junk(draw)])
+    return {"parts": (request("POST", f"/v2/models/{model}/infer", {"Content-Type": "application/json", **stated}, body),)}

@@ -26,6 +26,7 @@ from claprt.serve.http.page import page_routes
 from claprt.serve.http.rank import RankApi
 from claprt.serve.http.routes import HttpApi
 from claprt.serve.http.space import SpaceApi
+from claprt.serve.kserve.routes import KServeApi
 from claprt.serve.limits import Limits
 from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
@@ -131,7 +132,7 @@ def create_app(
 
 def _endpoints(service: Service) -> list[HttpEndpoint]:
     """The endpoints of HTTP that every service has."""
-    apis = (HttpApi(service), SpaceApi(service), RankApi(service), FreesoundApi(service))
+    apis = (HttpApi(service), SpaceApi(service), RankApi(service), FreesoundApi(service), KServeApi(service))
     return [endpoint for api in apis for endpoint in api.endpoints()]
 
 

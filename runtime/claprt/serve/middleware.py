@@ -21,7 +21,7 @@ from claprt.serve.request_ids import HEADER, begin_id, server_timing
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.service import Service
 
-ALWAYS = frozenset({"/healthz", "/readyz"})
+ALWAYS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Paths that need no token and are answered during shutdown."""
 _CLIENT_CLOSED = 499
 """Status that is counted where the client disconnected; it is never sent."""

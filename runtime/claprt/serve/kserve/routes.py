@@ -1,0 +1,127 @@
+"""The endpoints under `/v2`. Errors are `{"error": MESSAGE}`, as the protocol has them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from claprt.errors import ClaprtError
+from claprt.serve.errors import ShapeError, status_of, to_client_error
+from claprt.serve.http.openapi import HttpEndpoint
+from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
+from claprt.serve.kserve.models import VERSION, find_model, server_metadata
+from claprt.serve.kserve.tensors import LENGTH_HEADER, decode_request, encode_response
+from claprt.serve.scheduling.service import Service
+
+_BINARY = "application/octet-stream"
+_ENTRIES = 64
+"""Strings of a request besides the elements of its tensors: names, types, parameters."""
+
+Handler = Callable[[Any, Request], Awaitable[Response]]
+
+
+def _with_errors(handler: Handler) -> Handler:
+    """Reply errors as the protocol has them."""
+
+    @wraps(handler)
+    async def handled(self: Any, request: Request) -> Response:
+        try:
+            return await handler(self, request)
+        except ClaprtError as cause:
+            error = to_client_error(cause)
+            status = status_of(error)
+            headers = {"retry-after": "1"} if status == 503 else None
+            return JSONResponse({"error": str(error)}, status, headers)
+
+    return handled
+
+
+class KServeApi:
+    """Handlers of the endpoints; their docstrings are in the OpenAPI document."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def endpoints(self) -> list[HttpEndpoint]:
+        """All endpoints; those of a model with its version too."""
+        endpoints = [
+            HttpEndpoint("GET", "/v2", self.server),
+            HttpEndpoint("GET", "/v2/health/live", self.live),
+            HttpEndpoint("GET", "/v2/health/ready", self.ready, errors={503: "not ready"}),
+        ]
+        for model, is_documented in (("/v2/models/{name}", True), ("/v2/models/{name}/versions/{version}", False)):
+            endpoints += [
+                HttpEndpoint("GET", model, self.model_metadata, is_documented=is_documented),
+                HttpEndpoint("GET", f"{model}/ready", self.model_ready, is_documented=is_documented),
+                HttpEndpoint("POST", f"{model}/infer", self.infer, is_documented=is_documented),
+            ]
+        return endpoints
+
+    async def server(self, _: Request) -> Response:
+        """Name, version and extensions of the server."""
+        return json_response(server_metadata())
+
+    async def live(self, _: Request) -> Response:
+        """Whether the process answers."""
+        return json_response({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Whether the service is ready."""
+        reason = await self._service.ready()
+        return JSONResponse({"ready": reason is None}, 200 if reason is None else 503)
+
+    @_with_errors
+    async def model_metadata(self, request: Request) -> Response:
+        """Tensors of a model: clap_text, clap_audio_file or clap_classify."""
+        request.state.endpoint = "/v2/models/{name}"
+        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        return json_response(model.metadata(self._service.clap.dim))
+
+    @_with_errors
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a model is ready."""
+        request.state.endpoint = "/v2/models/{name}/ready"
+        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        reason = await self._service.ready()
+        return JSONResponse({"name": model.name, "ready": reason is None}, 200 if reason is None else 503)
+
+    @_with_errors
+    async def infer(self, request: Request) -> Response:
+        """Run a model on tensors, in JSON or with the binary extension."""
+        request.state.endpoint = "/v2/models/{name}/infer"
+        service, limits = self._service, self._service.limits
+        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        check_media_type(request, JSON, _BINARY)
+        json_bytes = _length(request.headers.get(LENGTH_HEADER))
+        body = await request.body()
+        most = limits.texts + limits.sounds + _ENTRIES
+
+        async def work() -> Response:
+            asked, inputs = await service.batcher.run_in_thread(lambda: decode_request(body, json_bytes, most))
+            model.check(inputs, {tensor.name: tensor.datatype for tensor in asked.inputs})
+            outputs = await model.infer(service, inputs)
+            names = {"model_name": model.name, "model_version": VERSION}
+            parts, head = await service.batcher.run_in_thread(lambda: encode_response(asked, names, outputs))
+            if head is None:
+                return Response(parts[0], media_type=JSON)
+            return Response(b"".join(parts), media_type=_BINARY, headers={LENGTH_HEADER: str(head)})
+
+        with service.admission.admit(len(body)):
+            return await while_connected(request, work())
+
+
+def _length(stated: str | None) -> int | None:
+    """The number of bytes that are JSON, as the header states it.
+
+    Raises:
+        ShapeError: If it is no number.
+    """
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) < 12):
+        raise ShapeError(f"{LENGTH_HEADER} is {stated[:20]!r}; a number of bytes was expected.")
+    return int(stated)
