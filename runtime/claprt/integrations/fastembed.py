@@ -106,11 +106,11 @@ class TextEmbedding(_Embedding):
             yield from self.model.embed_text(split_texts(batch)[1])
 
     def passage_embed(self, texts: Iterable[str], **options: Any) -> Iterator[Embedding]:
-        """Embed descriptions; the same as `embed`."""
+        """Embed descriptions as `embed` does: [dim] float32 of length 1 each."""
         yield from self.embed(texts, **options)
 
     def query_embed(self, query: str | Iterable[str], **options: Any) -> Iterator[Embedding]:
-        """Embed what is searched for; the same as `embed`."""
+        """Embed what is searched for as `embed` does: [dim] float32 of length 1 each."""
         yield from self.embed(query, **options)
 
 

@@ -10,7 +10,8 @@
     clusters       groups of sounds that are alike
     sound_map      a page with all sounds as points
     sources        what is to be indexed: folders, patterns, lists, URLs
-    archives       sounds within tar shards and Parquet files
+    archives       sounds within tar shards
+    sound_tables   sounds within Parquet and Arrow files
     remote         sounds of other machines, through fsspec
     items          where a sound lies, and its content
     paths          `path` and `id` of a sound

@@ -23,7 +23,7 @@ from claprt.serve.scheduling.service import Service
 from claprt.tasks.classification import score_labels
 from claprt.tasks.labels import validate_labels
 
-VERSION = "1"
+MODEL_VERSION = "1"
 Inputs = Mapping[str, Elements]
 _TEXT, _AUDIO, _LABELS, _RATE = "text", "audio", "labels", "sample_rate"
 _TYPES = {_TEXT: "BYTES", _AUDIO: "BYTES", _LABELS: "BYTES", _RATE: "INT32"}
@@ -50,7 +50,7 @@ class Model:
         """Names, types and shapes of the tensors; -1 is any length."""
         return {
             "name": self.name,
-            "versions": [VERSION],
+            "versions": [MODEL_VERSION],
             "platform": "claprt",
             "inputs": [
                 {"name": name, "datatype": _TYPES[name], "shape": [1 if name in _OPTIONAL else -1]} for name in self.inputs
@@ -92,8 +92,8 @@ def find_model(name: str, version: str | None) -> Model:
     model = MODELS.get(name)
     if model is None:
         raise UnknownModelError(f"There is no model {name[:100]!r} here; there is {', '.join(MODELS)}.")
-    if version not in (None, VERSION):
-        raise UnknownModelError(f"{name} is here in version {VERSION}, and {version[:20]!r} was asked for.")
+    if version not in (None, MODEL_VERSION):
+        raise UnknownModelError(f"{name} is here in version {MODEL_VERSION}, and {version[:20]!r} was asked for.")
     return model
 
 

@@ -13,7 +13,7 @@ from claprt.errors import ClaprtError
 from claprt.serve.errors import ShapeError, status_of, to_client_error
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
-from claprt.serve.kserve.models import VERSION, find_model, server_metadata
+from claprt.serve.kserve.models import MODEL_VERSION, find_model, server_metadata
 from claprt.serve.kserve.tensors import LENGTH_HEADER, decode_request, encode_response
 from claprt.serve.scheduling.service import Service
 
@@ -104,7 +104,7 @@ class KServeApi:
             asked, inputs = await service.batcher.run_in_thread(lambda: decode_request(body, json_bytes, most))
             model.check(inputs, {tensor.name: tensor.datatype for tensor in asked.inputs})
             outputs = await model.infer(service, inputs)
-            names = {"model_name": model.name, "model_version": VERSION}
+            names = {"model_name": model.name, "model_version": MODEL_VERSION}
             parts, head = await service.batcher.run_in_thread(lambda: encode_response(asked, names, outputs))
             if head is None:
                 return Response(parts[0], media_type=JSON)

@@ -150,7 +150,7 @@ def encode_response(
     Args:
         request: The request; its outputs are all if it names none.
         model: `model_name` and `model_version`.
-        outputs: All outputs of the model.
+        outputs: All outputs of the model, [batch, …] float32 each.
 
     Raises:
         OptionError: If the model has no such output, or classes are asked for.
