@@ -1,6 +1,7 @@
 // Runs packed towers under the sanitizers that it was built with: claprt_native_check FILE... ; see check.py.
 //
 // Every instruction set, several threads and callers must give the same bits; altered files must end in an error or in a run.
+// So must the powers of mel bands, of signals of any number of frames.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -88,10 +89,58 @@ void check_file(const std::vector<uint8_t>& bytes, int alterations) {
   std::printf("%zu bytes: the same bits everywhere; %d altered files, %d of them ran\n", bytes.size(), alterations, ran);
 }
 
+// 64 bands of at most two bins more than the one before, the last one up to bin 512.
+void check_mels() {
+  constexpr int kBands = 64, kHop = 480;
+  std::vector<double> window(1024, 0.5);
+  std::vector<int32_t> first, length;
+  for (int band = 0; band < kBands; ++band) {
+    first.push_back(band * 7);
+    length.push_back(band + 9 < 513 - first.back() ? band + 9 : 513 - first.back());
+  }
+  first.back() = 500;
+  length.back() = 13;
+  size_t weights = 0;
+  for (int32_t bins : length) weights += static_cast<size_t>(bins);
+  const std::vector<float> weight(weights, 0.25f);
+  std::mt19937 random(1);
+  std::normal_distribution<float> level(0, 0.1f);
+  for (int frames : {1, 7, 8, 9, 100}) {
+    std::vector<float> signal(static_cast<size_t>(frames - 1) * kHop + 1024), expected;
+    for (float& sample : signal) sample = level(random);
+    const auto found = [&](const char* set) {
+      std::vector<float> mels(static_cast<size_t>(frames) * kBands);
+      const int code = claprt_native_mels(set, signal.data(), frames, kHop, window.data(), kBands, first.data(), length.data(),
+                                          weight.data(), mels.data());
+      if (code != CLAPRT_OK) fail("mels ended with code " + std::to_string(code));
+      return mels;
+    };
+    expected = found("scalar");
+    for (const char* set : {"avx512_vnni", "avx512_bf16", "amx"}) {
+      if (std::strstr(claprt_native_sets(), set) == nullptr) continue;
+      std::vector<std::thread> callers;
+      for (int caller = 0; caller < 2; ++caller)
+        callers.emplace_back([&] {
+          if (found(set) != expected) fail(std::string("other powers with ") + set);
+        });
+      for (std::thread& caller : callers) caller.join();
+    }
+  }
+  for (int32_t bad : {-1, 513}) {
+    first[3] = bad;
+    float mels[kBands];
+    if (claprt_native_mels(nullptr, weight.data(), 1, kHop, window.data(), kBands, first.data(), length.data(), weight.data(),
+                           mels) != CLAPRT_BAD_CALL)
+      fail("a bin that there is not was taken");
+  }
+  std::printf("powers of mel bands: the same bits everywhere\n");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   const int alterations = std::atoi(arguments[1]);
+  check_mels();
   for (int i = 2; i < count; ++i) {
     std::ifstream file(arguments[i], std::ios::binary);
     check_file({std::istreambuf_iterator<char>(file), {}}, alterations);

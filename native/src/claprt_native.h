@@ -47,6 +47,17 @@ CLAPRT_API int claprt_native_sum(const char* set, const int8_t* weight, const in
 /* GELU as it is computed before it is rounded to bytes, for tests: y[count] of x[count], a multiple of 16. */
 CLAPRT_API int claprt_native_gelu(const char* set, const float* x, float* y, int count);
 
+/* Powers of mel bands, mels[frames][bands], of a signal of (frames - 1) * hop + 1024 samples, by one of claprt_native_sets, or
+ * NULL for the fastest: with numpy's Fourier transform in float64, to the bit, powers rounded to float32, and sums of these times
+ * weights in order of bins, each rounded once.
+ *
+ * window: [1024].
+ * first, length: [bands], the first of a band's bins and their number; at least one, and at most up to bin 512.
+ * weight: of the bins of all bands, one band after the other.
+ * Returns one of the codes above. */
+CLAPRT_API int claprt_native_mels(const char* set, const float* signal, int64_t frames, int hop, const double* window, int bands,
+                                  const int32_t* first, const int32_t* length, const float* weight, float* mels);
+
 /* Opens a tower.
  *
  * packed: the content of a packed file, aligned to 64 bytes; it must outlive the tower and stay as it is.

@@ -13,6 +13,7 @@
 #include "front.h"
 #include "stages.h"
 #include "head.h"
+#include "mels.h"
 
 static void sum_bytes(const Linear& layer, const uint8_t* input, int32_t* sums) {
 #if CLAPRT_AMX

@@ -14,6 +14,7 @@
 #include "packed_file.h"
 #include "processor.h"
 #include "team.h"
+#include "twiddles.h"
 
 namespace claprt {
 namespace {
@@ -161,6 +162,28 @@ int claprt_native_gelu(const char* set, const float* x, float* y, int count) {
   if (chosen == nullptr || count < 0 || count % 16 != 0) return CLAPRT_BAD_CALL;
   chosen->gelu_of(kGelu, x, y, count);
   return CLAPRT_OK;
+}
+
+int claprt_native_mels(const char* set, const float* signal, int64_t frames, int hop, const double* window, int bands,
+                       const int32_t* first, const int32_t* length, const float* weight, float* mels) {
+  using namespace claprt;
+  const InstructionSet* chosen = available_set(set);
+  if (chosen == nullptr || frames < 1 || frames > INT32_MAX || hop < 1 || bands < 1) return CLAPRT_BAD_CALL;
+  int bins = 0;
+  for (int band = 0; band < bands; ++band) {
+    if (first[band] < 0 || length[band] < 1 || first[band] >= kBins || length[band] > kBins - first[band]) return CLAPRT_BAD_CALL;
+    if (first[band] + length[band] > bins) bins = first[band] + length[band];
+  }
+  try {
+    Arena arena;
+    const size_t memory = arena.plan(kMelMemory);
+    arena.allocate();
+    const MelBands facts{hop, bins, bands, window, twiddles(), first, length, weight};
+    chosen->mels_of(facts, signal, static_cast<int>(frames), arena.at<void>(memory), mels);
+    return CLAPRT_OK;
+  } catch (const std::bad_alloc&) {
+    return CLAPRT_NO_MEMORY;
+  }
 }
 
 claprt_tower* claprt_tower_open(const void* packed, uint64_t bytes, int threads, const char* set, char* message,

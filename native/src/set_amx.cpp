@@ -11,6 +11,6 @@ namespace {
 }  // namespace
 
 extern const InstructionSet k_amx;
-const InstructionSet k_amx{"amx", run, sum_bytes, gelu_of};
+const InstructionSet k_amx{"amx", run, sum_bytes, gelu_of, mels_of};
 
 }  // namespace claprt

@@ -10,6 +10,6 @@ namespace {
 }  // namespace
 
 extern const InstructionSet k_avx512_bf16;
-const InstructionSet k_avx512_bf16{"avx512_bf16", run, sum_bytes, gelu_of};
+const InstructionSet k_avx512_bf16{"avx512_bf16", run, sum_bytes, gelu_of, mels_of};
 
 }  // namespace claprt

@@ -10,6 +10,6 @@ namespace {
 }  // namespace
 
 extern const InstructionSet k_avx512_vnni;
-const InstructionSet k_avx512_vnni{"avx512_vnni", run, sum_bytes, gelu_of};
+const InstructionSet k_avx512_vnni{"avx512_vnni", run, sum_bytes, gelu_of, mels_of};
 
 }  // namespace claprt

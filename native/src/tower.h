@@ -119,11 +119,37 @@ using SumBytes = void (*)(const Linear& layer, const uint8_t* input, int32_t* su
 // GELU by a table, of a multiple of 16 numbers; for tests.
 using GeluOf = void (*)(const float (&table)[3][kSegments], const float* x, float* y, int count);
 
+constexpr int kTransform = 1024;  // samples of a frame of the log-mel
+constexpr int kBins = kTransform / 2 + 1;
+
+struct Factor {
+  double real, imaginary;
+};
+
+// The front end of a log-mel.
+struct MelBands {
+  int hop;      // samples from frame to frame
+  int bins;     // of the transform that are computed: 0 … bins - 1
+  int count;    // of the bands
+  const double* window;    // [kTransform]
+  const Factor* factors;   // [kTransform], twiddles.cpp
+  const int32_t* first;    // [count], the first bin of a band
+  const int32_t* length;   // [count], bins of a band
+  const float* weight;     // of the bins of all bands, one band after the other
+};
+
+// Memory that mels_of computes with, in bytes, aligned to 64.
+constexpr size_t kMelMemory = (kTransform / 2 + kTransform / 16 + kTransform) * 64 + kBins * 32;
+
+// Powers of mel bands [frames][bands] of a signal of (frames - 1) hop + kTransform samples.
+using MelsOf = void (*)(const MelBands& bands, const float* signal, int frames, void* memory, float* mels);
+
 struct InstructionSet {
   const char* name;
   RunTower run;
   SumBytes sum_bytes;
   GeluOf gelu_of;
+  MelsOf mels_of;
 };
 
 }  // namespace claprt

@@ -96,6 +96,39 @@ CLAPRT_INLINE Ints bf16_pairs(Floats low, Floats high) {
 CLAPRT_INLINE Ints bf16_row(Floats first, Floats second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
 #endif
 
+using Doubles = __m512d;
+
+CLAPRT_INLINE Doubles all_doubles(double x) { return _mm512_set1_pd(x); }
+CLAPRT_INLINE Doubles add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
+CLAPRT_INLINE Doubles sub(Doubles a, Doubles b) { return _mm512_sub_pd(a, b); }
+CLAPRT_INLINE Doubles mul(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
+CLAPRT_INLINE void store_narrow(float* p, Doubles x) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(x)); }
+CLAPRT_INLINE void load_eight(const float* const (&rows)[8], int at, Doubles (&x)[8]) {
+  __m256 a[8], b[8];
+  CLAPRT_UNROLL
+  for (int i = 0; i < 4; ++i)
+    for (int half = 0; half < 2; ++half)  // four numbers of rows i and i + 4
+      a[i + 4 * half] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[i] + at + 4 * half)),
+                                             _mm_loadu_ps(rows[i + 4] + at + 4 * half), 1);
+  CLAPRT_UNROLL
+  for (int half = 0; half < 8; half += 4)
+    for (int i = 0; i < 4; i += 2) {
+      b[half + i] = _mm256_unpacklo_ps(a[half + i], a[half + i + 1]);
+      b[half + i + 1] = _mm256_unpackhi_ps(a[half + i], a[half + i + 1]);
+    }
+  CLAPRT_UNROLL
+  for (int half = 0; half < 8; half += 4)
+    for (int i = 0; i < 2; ++i) {
+      x[half + 2 * i] = _mm512_cvtps_pd(_mm256_shuffle_ps(b[half + i], b[half + i + 2], 0x44));
+      x[half + 2 * i + 1] = _mm512_cvtps_pd(_mm256_shuffle_ps(b[half + i], b[half + i + 2], 0xee));
+    }
+}
+CLAPRT_INLINE void sum_eight(const float* x, const float* weight, int count, float* sums) {
+  __m256 sum = _mm256_setzero_ps();
+  for (int i = 0; i < count; ++i) sum = _mm256_fmadd_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(weight[i]), sum);
+  _mm256_storeu_ps(sums, sum);
+}
+
 // Denormal numbers are zero and rounding is to the nearest, whatever the calling thread has set.
 class Arithmetic {
  public:

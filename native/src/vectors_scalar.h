@@ -93,6 +93,39 @@ CLAPRT_INLINE float sum_of(Floats a) {
 CLAPRT_INLINE void prefetch(const void*) {}
 CLAPRT_INLINE void prefetch_far(const void*) {}
 
+// Eight numbers in float64.
+struct Doubles {
+  double v[8];
+};
+
+#define CLAPRT_EACH_OF_EIGHT(expression)                \
+  do {                                                  \
+    Doubles r;                                          \
+    for (int i = 0; i < 8; ++i) r.v[i] = (expression);  \
+    return r;                                           \
+  } while (0)
+
+CLAPRT_INLINE Doubles all_doubles(double x) { CLAPRT_EACH_OF_EIGHT(x); }
+CLAPRT_INLINE Doubles add(const Doubles& a, const Doubles& b) { CLAPRT_EACH_OF_EIGHT(a.v[i] + b.v[i]); }
+CLAPRT_INLINE Doubles sub(const Doubles& a, const Doubles& b) { CLAPRT_EACH_OF_EIGHT(a.v[i] - b.v[i]); }
+CLAPRT_INLINE Doubles mul(const Doubles& a, const Doubles& b) { CLAPRT_EACH_OF_EIGHT(a.v[i] * b.v[i]); }
+CLAPRT_INLINE void store_narrow(float* p, const Doubles& x) {
+  for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(x.v[i]);
+}
+// Eight numbers of each row from `at`: x[number], a row in each lane.
+CLAPRT_INLINE void load_eight(const float* const (&rows)[8], int at, Doubles (&x)[8]) {
+  for (int n = 0; n < 8; ++n)
+    for (int i = 0; i < 8; ++i) x[n].v[i] = rows[i][at + n];
+}
+// Sums of `count` vectors of eight times their weight, in order, each rounded once.
+CLAPRT_INLINE void sum_eight(const float* x, const float* weight, int count, float* sums) {
+  for (int lane = 0; lane < 8; ++lane) {
+    float sum = 0;
+    for (int i = 0; i < count; ++i) sum = std::fma(x[8 * i + lane], weight[i], sum);
+    sums[lane] = sum;
+  }
+}
+
 // Denormal numbers are zero and rounding is to the nearest, whatever the calling thread has set.
 class Arithmetic {
 #if defined(__SSE__)

@@ -13,6 +13,7 @@
     windows       windows of a clip, as index arithmetic
     long_audio    policies for clips longer than a window
     log_mel       the log-mel front end
+    native_bands  its Fourier transform by claprt-native
     features      the whole way from a source to features
     synthetic     sounds that are computed, for tests and demonstrations
 

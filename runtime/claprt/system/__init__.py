@@ -7,6 +7,7 @@
     foreign_errors  messages of other libraries and programs, made printable
     forks           what a forked child must not use of its parent
     locks           locks between processes, which go with the process that holds them
+    native          the shared library of claprt-native
     telemetry       telemetry of the libraries that run graphs, switched off
     terminal        text output: encodings, closed streams, columns
 

@@ -1,4 +1,4 @@
-"""The C interface of claprt-native; the only module that imports it.
+"""The C interface of claprt-native's towers.
 
 Source: `native/src/claprt_native.h`.
 """
@@ -6,20 +6,13 @@ Source: `native/src/claprt_native.h`.
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
 from functools import cache
 
 import numpy as np
 
 from claprt.arrays import Array, Embeddings, LogMels
 from claprt.errors import MissingDependencyError
-from claprt.system.extras import install_hint
-
-ABI = 1
-"""Version of the C interface that is called here."""
-SCALAR = "scalar"
-"""The instruction set that every processor has, far slower than onnxruntime; for tests."""
+from claprt.system.native import SCALAR, native_functions, native_sets
 
 _ALIGNMENT = 64
 _RESOURCES = frozenset({"the system gives no more threads", "there is not enough memory"})
@@ -35,20 +28,12 @@ _FAULTS = {
 class NativeLibrary:
     """The functions of the library, typed."""
 
-    def __init__(self, path: str) -> None:
-        """Load the library.
-
-        Raises:
-            OSError: If it cannot be loaded here.
-            ValueError: If it has another interface.
-        """
-        self._functions = functions = ctypes.CDLL(path)
-        if functions.claprt_native_abi() != ABI:
-            raise ValueError(f"its interface has version {functions.claprt_native_abi()} instead of {ABI}")
+    def __init__(self, functions: ctypes.CDLL) -> None:
+        """Type the functions of the library."""
+        self._functions = functions
         self.format = int(functions.claprt_native_format())
         """Version of the packed files that it reads."""
-        functions.claprt_native_sets.restype = ctypes.c_char_p
-        self.sets: tuple[str, ...] = tuple(functions.claprt_native_sets().decode().split(","))
+        self.sets = native_sets()
         """Instruction sets that can be used here, the fastest first."""
         pointer, whole = ctypes.c_void_p, ctypes.c_int
         functions.claprt_tower_open.restype = pointer
@@ -166,15 +151,7 @@ def native_library() -> NativeLibrary:
     Raises:
         MissingDependencyError: If it is not installed, or cannot be used here, with the reason.
     """
-    if importlib.util.find_spec("claprt_native") is None:
-        raise MissingDependencyError(f"claprt-native is not installed: {install_hint('native')}.")
-    try:
-        return NativeLibrary(str(importlib.import_module("claprt_native").LIBRARY))  # whose types need it installed
-    except (OSError, ValueError, AttributeError) as error:
-        raise MissingDependencyError(
-            f"claprt-native cannot be used here ({error}); install the one that belongs to this claprt: "
-            f"{install_hint('native')}."
-        ) from error
+    return NativeLibrary(native_functions())
 
 
 def native_unavailable() -> str | None:
