@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from claprt.evaluation.scores.functions import score
     from claprt.evaluation.scores.streaming import AudioDistance, ClapScore
     from claprt.library.library import open_library
+    from claprt.tasks.timeline.events import Event
+    from claprt.tasks.timeline.functions import timeline
+    from claprt.tasks.timeline.result import Timeline
+    from claprt.tasks.timeline.stream import Stream
 
 __all__ = [
     "AudioDistance",
@@ -45,10 +49,13 @@ __all__ = [
     "ClaprtError",
     "Classification",
     "EmbeddedSound",
+    "Event",
     "JointEmbedding",
     "Manifest",
     "Precision",
+    "Stream",
     "Tagging",
+    "Timeline",
     "VectorCache",
     "__version__",
     "classify",
@@ -60,6 +67,7 @@ __all__ = [
     "score",
     "similarity",
     "tag",
+    "timeline",
 ]
 
 _moved.install(_moved.MODULES, _moved.NAMES)
@@ -68,8 +76,12 @@ if not TYPE_CHECKING:
     _LATER = {
         "AudioDistance": "claprt.evaluation.scores.streaming",
         "ClapScore": "claprt.evaluation.scores.streaming",
+        "Event": "claprt.tasks.timeline.events",
+        "Stream": "claprt.tasks.timeline.stream",
+        "Timeline": "claprt.tasks.timeline.result",
         "open_library": "claprt.library.library",
         "score": "claprt.evaluation.scores.functions",
+        "timeline": "claprt.tasks.timeline.functions",
     }
     """Names that few programs need, imported when they are first looked up."""
 

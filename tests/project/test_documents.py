@@ -28,6 +28,7 @@ _PAGES = (
     "index",
     "tutorial",
     "tasks",
+    "timeline",
     "search",
     "library",
     "library-search",

@@ -1,21 +1,23 @@
 """From what a caller passes as a sound to inputs of the audio tower.
 
-    sources       kinds of sources: paths, bytes, files, arrays, dictionaries, one or many
-    mappings      dictionaries that hold a sound
-    objects       sounds of other libraries, recognised without importing those
-    levels        arrays of any dtype to mono samples in [-1, 1]
-    raw_audio     bytes that are stated to be raw samples
-    decode        bytes to samples
-    files         sound files: formats, libsndfile, FFmpeg
-    sound         `open_sound`: any source to blocks of samples
-    resample      the two resamplers
-    preprocess    recipes: levels, resampling, 16-bit rounding
-    windows       windows of a clip, as index arithmetic
-    long_audio    policies for clips longer than a window
-    log_mel       the log-mel front end
-    native_bands  its Fourier transform by claprt-native
-    features      the whole way from a source to features
-    synthetic     sounds that are computed, for tests and demonstrations
+    sources        kinds of sources: paths, bytes, files, arrays, dictionaries, one or many
+    mappings       dictionaries that hold a sound
+    objects        sounds of other libraries, recognised without importing those
+    levels         arrays of any dtype to mono samples in [-1, 1]
+    raw_audio      bytes that are stated to be raw samples
+    decode         bytes to samples
+    files          sound files: formats, libsndfile, FFmpeg
+    sound          `open_sound`: any source to blocks of samples
+    resample       the two resamplers
+    preprocess     recipes: levels, resampling, 16-bit rounding
+    windows        windows of a clip, as index arithmetic
+    long_audio     policies for clips longer than a window
+    log_mel        the log-mel front end
+    native_bands   its Fourier transform by claprt-native
+    dense_windows  log-mels of windows that overlap, with shared spectra
+    features       the whole way from a source to features
+    block_stream   the same for a sound that arrives in blocks
+    synthetic      sounds that are computed, for tests and demonstrations
 
 Imports `text` and below, not `engines`.
 """

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from claprt.arrays import LogMel, LogMels, Waveform
+from claprt.audio.dense_windows import DenseWindows
 from claprt.audio.log_mel import log_mel, log_mel_of_blocks
 from claprt.audio.long_audio import LongAudioPolicy, LongMode, audio_windows, fit_window, limit_duration, take_samples
 from claprt.audio.preprocess import Recipe, preprocess_blocks
@@ -125,9 +126,44 @@ def model_inputs(
     if policy.mode is LongMode.FUSION:
         yield _fusion_features(blocks, config, preprocessing, policy.seed, threads)
         return
+    if policy.mode is LongMode.WINDOWS and (policy.hop_s < config.window_s or policy.window_s is not None):
+        stream = FeatureStream(config, preprocessing, policy)
+        for block in blocks:
+            yield from stream.push(block)
+        yield from stream.end()
+        return
     for start, waveform in audio_windows(blocks, config, policy):
         mel = log_mel(waveform, config.mel, threads=threads)
         yield _unfused_features(mel, config, preprocessing, start / config.mel.sample_rate)
+
+
+class FeatureStream:
+    """Features of the windows of a clip that arrives in blocks: what `model_inputs` gives for the mode `windows`."""
+
+    def __init__(self, config: AudioConfig, preprocessing: Recipe, policy: LongAudioPolicy) -> None:
+        """Take the arguments of `model_inputs`."""
+        self._config, self._recipe = config, preprocessing
+        self._windows = DenseWindows(config, policy)
+
+    def push(self, block: Waveform) -> Iterator[AudioFeatures]:
+        """Features of the windows that are complete with this block [samples] at the model's rate.
+
+        Raises:
+            NonFiniteAudioError: If the power of a log-mel is beyond float32.
+        """
+        return map(self._features, self._windows.push(block))
+
+    def end(self) -> Iterator[AudioFeatures]:
+        """Features of the window that ends with the clip, unless one has been given that does.
+
+        Raises:
+            NonFiniteAudioError: If the power of its log-mel is beyond float32.
+        """
+        return map(self._features, self._windows.end())
+
+    def _features(self, window: tuple[int, LogMel]) -> AudioFeatures:
+        start, mel = window
+        return _unfused_features(mel, self._config, self._recipe, start / self._config.mel.sample_rate)
 
 
 def _unfused_features(mel: LogMel, config: AudioConfig, preprocessing: Recipe, start_s: float) -> AudioFeatures:

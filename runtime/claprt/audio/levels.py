@@ -52,12 +52,22 @@ def mono_samples(name: str, array: NDArray[Any], *, trust_levels: bool = False) 
     channels = _channels_first(name, array)
     if channels.shape[1] == 0:
         raise EmptyAudioError(f"{name} holds no samples; a sound needs at least one.")
+    return mix_channels(name, channels, trust_levels=trust_levels)
+
+
+def mix_channels(name: str, channels: NDArray[Any], *, trust_levels: bool = False) -> Samples:
+    """The mean of channels [channels, samples], whose layout is known: [samples], as `mono_samples` gives it.
+
+    Raises:
+        AudioShapeError: If the values are not real numbers, or the full scale of integers is unknown.
+        NonFiniteAudioError: If there is NaN or infinity.
+    """
     with np.errstate(invalid="ignore", over="ignore"):  # means of infinities, and numbers beyond float32: refused below
         samples = _to_float(name, channels, trust_levels=trust_levels)
         mono = samples.mean(axis=0) if len(channels) > 1 else samples[0]
     if not np.isfinite(mono).all():
         _raise_not_finite(name, samples)
-    if array.dtype.kind == "f" and not trust_levels and not was_given("loud"):
+    if channels.dtype.kind == "f" and not trust_levels and not was_given("loud"):
         _warn_if_loud(name, mono)
     return mono
 

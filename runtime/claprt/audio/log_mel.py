@@ -186,17 +186,54 @@ def native_bands(spec: MelSpec) -> NativeBands | None:
 
 def _numpy_bands(reflected: Waveform, spec: MelSpec, dtype: str) -> NDArray[Any]:
     """Powers of mel bands [frames, mels] of a signal that begins with the first frame."""
+    return _bands(_spectra(reflected, spec, dtype), spec)
+
+
+def _spectra(reflected: Waveform, spec: MelSpec, dtype: str) -> NDArray[Any]:
+    """Powers [frames, bins] of the bins that some filter looks at."""
     window, bins, filters = _window_and_filters(spec, dtype)
     frames = np.lib.stride_tricks.sliding_window_view(reflected, spec.n_fft)[:: spec.hop]
-    power = np.zeros((-(-len(frames) // _PRODUCT_FRAMES), _PRODUCT_FRAMES, len(filters)), dtype)
-    rows = power.reshape(-1, len(filters))
+    power = np.empty((len(frames), len(filters)), dtype)
     windowed = np.empty((min(_BLOCK_FRAMES, len(frames)), spec.n_fft))  # float64, used again by every block
     with np.errstate(over="ignore", invalid="ignore"):  # levels beyond float32 give infinity, which callers look for
         for start in range(0, len(frames), _BLOCK_FRAMES):
             block = frames[start : start + _BLOCK_FRAMES]
             spectrum = np.fft.rfft(np.multiply(block, window, out=windowed[: len(block)]))[:, bins]
-            rows[start : start + len(spectrum)] = spectrum.real**2 + spectrum.imag**2
-        return (power @ filters).reshape(-1, spec.mels)[: len(frames)]
+            power[start : start + len(spectrum)] = spectrum.real**2 + spectrum.imag**2
+    return power
+
+
+def _bands(power: NDArray[Any], spec: MelSpec) -> NDArray[Any]:
+    """Powers of mel bands [frames, mels] of spectra [frames, bins], in groups of frames that are counted from the first."""
+    _, _, filters = _window_and_filters(spec, power.dtype.name)
+    frames, whole = len(power), len(power) // _PRODUCT_FRAMES * _PRODUCT_FRAMES
+    last = np.zeros((_PRODUCT_FRAMES, len(filters)), power.dtype)
+    last[: frames - whole] = power[whole:]
+    result = np.empty((whole + _PRODUCT_FRAMES, spec.mels), power.dtype)
+    groups = result.reshape(-1, _PRODUCT_FRAMES, spec.mels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.matmul(power[:whole].reshape(-1, _PRODUCT_FRAMES, len(filters)), filters, out=groups[:-1])
+        np.matmul(last, filters, out=groups[-1])
+    return result[:frames]
+
+
+def frame_rows(samples: Waveform, spec: MelSpec) -> NDArray[np.float32]:
+    """What windows that overlap share of a frame, of every frame that lies within these samples: [frames, row] float32.
+
+    By claprt-native a row has the powers of the mel bands; by numpy those of the spectrum, since the rounding of its product
+    with the filters may depend on a frame's place in the window.
+
+    Args:
+        samples: [samples]; frames begin at its first sample, every `spec.hop`. Nothing is continued at its ends.
+        spec: The front end.
+    """
+    native = native_bands(spec)
+    return _spectra(samples, spec, "float32") if native is None else native(samples)
+
+
+def log_mel_of_rows(rows: NDArray[np.float32], spec: MelSpec) -> LogMel:
+    """`log_mel` [frames, mels] of a window from its `frame_rows` [frames, row], to the bit. May overwrite them."""
+    return _decibels(_bands(rows, spec) if native_bands(spec) is None else rows, spec)
 
 
 def _decibels(bands: NDArray[Any], spec: MelSpec) -> NDArray[Any]:

@@ -40,12 +40,14 @@ class LongAudioPolicy:
     """A mode with its options.
 
     `hop_s` is for `windows` (seconds between window starts), `seed` for `random` and `fusion`. Without a seed, `fusion`
-    takes the middle of each third.
+    takes the middle of each third. `window_s` is for `windows` that are shorter than the model's, each of them filled up as
+    a clip of that length is; None for the model's.
     """
 
     mode: LongMode
     hop_s: float = 10.0
     seed: int | None = None
+    window_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode is LongMode.RANDOM and self.seed is None:

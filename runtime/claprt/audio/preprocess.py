@@ -103,9 +103,18 @@ def preprocess_blocks(sound: Sound, recipe: Recipe, target_rate: int) -> Iterato
     for block in blocks:
         if block.size:
             empty = False
-            yield int16_round_trip(block) if recipe.int16_round_trip else _narrowed(sound.name, block)
+            yield level_samples(sound.name, block, recipe)
     if empty:
         raise EmptyAudioError(f"{sound.name} is too short: no sample is left of it at {target_rate} Hz.")
+
+
+def level_samples(name: str, samples: Samples, recipe: Recipe) -> Waveform:
+    """Samples [samples] at the model's rate with the levels of a recipe that streams.
+
+    Raises:
+        NonFiniteAudioError: If they are beyond the range of float32.
+    """
+    return int16_round_trip(samples) if recipe.int16_round_trip else _narrowed(name, samples)
 
 
 def _narrowed(name: str, samples: Samples) -> Waveform:
@@ -134,11 +143,11 @@ def _at_rate(
         for piece in _pieces(block, max(1, _PIECE_SAMPLES * rate // target_rate)):
             if held is not None:
                 made = made or resampler(rate, target_rate, held.dtype.name)
-                yield _resampled(name, made(held, last=False))
+                yield check_resampled(name, made(held, last=False))
             held = piece
     if held is not None:
         made = made or resampler(rate, target_rate, held.dtype.name)
-        yield _resampled(name, made(held, last=True))
+        yield check_resampled(name, made(held, last=True))
 
 
 def _pieces(block: Samples, size: int) -> Iterator[Samples]:
@@ -146,8 +155,8 @@ def _pieces(block: Samples, size: int) -> Iterator[Samples]:
     return (block[start : start + size] for start in range(0, max(1, block.size), size))
 
 
-def _resampled(name: str, samples: Samples) -> Samples:
-    """Check resampled samples, and return them.
+def check_resampled(name: str, samples: Samples) -> Samples:
+    """Check resampled samples [samples], and return them.
 
     Raises:
         NonFiniteAudioError: If they are not finite: soxr gives NaN for levels near the end of the range of a dtype.

@@ -63,22 +63,41 @@ def cut_windows(blocks: Iterable[Waveform], window: int, hop: int, tolerance: in
         >>> [part.size for _, part in cut_windows([np.zeros(22, np.float32)], 10, 10, tolerance=3)]
         [10, 12]
     """
-    held, first, following = np.empty(0, np.float32), 0, 0
+    held, first, starts = np.empty(0, np.float32), 0, WindowStarts(window, hop, tolerance)
     for block in blocks:
         held = np.concatenate([held, block]) if held.size else block
-        while following + window + tolerance <= first + held.size:
-            yield following, held[following - first :][:window]
-            following += hop
-        # the last `window` samples stay, for the window that ends with the clip
-        drop = max(0, min(following, first + held.size - window) - first)
+        for start in starts.ready(first + held.size):
+            yield start, held[start - first :][:window]
+        drop = starts.first_needed(first + held.size) - first
         held, first = held[drop:], first + drop
-    end = first + held.size
-    if following + window <= end:
-        yield following, held[following - first :]
-    elif not following or following - hop + window < end:
-        start = max(0, end - window)
-        if end:
-            yield start, held[start - first :]
+    if (start := starts.last(first + held.size)) is not None:
+        yield start, held[start - first :]
+
+
+class WindowStarts:
+    """First samples of the windows of a clip that grows, as `cut_windows` cuts it."""
+
+    def __init__(self, window: int, hop: int, tolerance: int = 1) -> None:
+        """Take a window, the distance between two, and how many samples beyond a window are worth another one."""
+        self._window, self._hop, self._tolerance = window, hop, tolerance
+        self._following = 0
+
+    def ready(self, samples: int) -> Iterator[int]:
+        """Starts of the windows that are certain now that there are so many samples, each of them given once."""
+        while self._following + self._window + self._tolerance <= samples:
+            self._following += self._hop
+            yield self._following - self._hop
+
+    def first_needed(self, samples: int) -> int:
+        """First sample that a window to come may have: the last window ends with the clip, wherever that is."""
+        return max(0, min(self._following, samples - self._window))
+
+    def last(self, samples: int) -> int | None:
+        """Start of the last window of a clip of so many samples in all, which has all samples from there on, if any."""
+        if self._following + self._window <= samples:
+            return self._following
+        covered = self._following - self._hop + self._window if self._following else 0
+        return max(0, samples - self._window) if covered < samples else None
 
 
 def center_start(samples: int, window: int) -> int:

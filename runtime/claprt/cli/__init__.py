@@ -2,10 +2,11 @@
 
 A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `cluster`, `demo`, `duplicates`, `embed`,
 `evaluate`, `index`, `inspect`, `latency`, `library` (with `build_index`), `rank`, `score`, `search`, `serve`, `similarity`,
-`sound_map` (the command `map`), `tag`, `triton`. What they share:
+`sound_map` (the command `map`), `tag`, `timeline`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
+    time_options     labels, windows and events of `timeline` and `listen`
     sounds     files, folders and standard input; progress; files that fail
     words      labels and tags
     answers    one answer for each file, as a chart or as JSON
@@ -46,6 +47,7 @@ from claprt.cli import (
     similarity,
     sound_map,
     tag,
+    timeline,
     triton,
 )
 from claprt.cli.parsing import CommandParser, Parser
@@ -124,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
         embed,
         classify,
         tag,
+        timeline,
         similarity,
         index,
         search,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -94,6 +95,14 @@ def embedded_files(options: argparse.Namespace, clap: Clap, files: Sequence[str]
     """
     good = [(file, sound.vector) for file, sound in each_sound(options, clap, files) if sound.vector is not None]
     return [file for file, _ in good], np.array([vector for _, vector in good], np.float32).reshape(len(good), clap.dim)
+
+
+@contextlib.contextmanager
+def sound_progress(options: argparse.Namespace, file: str) -> Generator[Callable[[float], None]]:
+    """Progress through one sound on a terminal; gives what is to be called with the seconds that were read."""
+    shown = sys.stderr.isatty() and not options.quiet
+    with _Progress([file]) if shown else _NoProgress() as progress:
+        yield progress.heard
 
 
 class _NoProgress:

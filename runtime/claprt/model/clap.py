@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from claprt.model.loaded import Loaded
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
 from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, pad, split_texts, validate_texts
+
+if TYPE_CHECKING:
+    from claprt.tasks.timeline.stream import Stream
 
 _TEXT_BATCH = 32
 _TOKENISED = 64
@@ -308,6 +312,24 @@ class Clap(Loaded):
             cache.store_text(keys[position], vector)
             rows[position] = vector
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
+
+    def stream(self, labels: Sequence[str] | None = None, *, sample_rate: float, **options: Any) -> Stream:
+        """Begin a stream: sound that arrives in blocks, to windows, vectors and events as they come.
+
+        Args:
+            labels: Any words or sentences; None for vectors alone.
+            sample_rate: Rate of the blocks in Hz.
+            options: `hop_s`, `window_s`, `scores`, `background`, `on`, `off`, `min_duration_s`, `merge_s` and `template`,
+                as `claprt.timeline` has them.
+
+        Raises:
+            OptionError: If an option is out of range, or the model's preprocessing has to know the whole sound.
+            SampleRateError: If sounds cannot have this rate.
+            TextError: If a label is empty, not a string, or cannot be embedded.
+        """
+        from claprt.tasks.timeline.stream import Stream  # the one import upwards: a method for what a task does
+
+        return Stream(self, labels=labels, sample_rate=sample_rate, **options)
 
     @property
     def has_projection(self) -> bool:

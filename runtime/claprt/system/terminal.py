@@ -14,7 +14,17 @@ import unicodedata
 from typing import NoReturn
 
 _ERRORS = "claprt.ascii"
-_ASCII = {"█": "#", "▏": "|", "…": "...", "≤": "<=", "≥": ">=", "→": "->", "–": "-", "×": "x"}
+_ASCII = {
+    "█": "#",
+    "▏": "|",
+    "…": "...",
+    "≤": "<=",
+    "≥": ">=",
+    "→": "->",
+    "–": "-",
+    "×": "x",
+    **dict(zip("▁▂▃▄▅▆▇", "_.:-=+*", strict=True)),
+}
 _UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
 

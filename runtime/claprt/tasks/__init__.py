@@ -4,6 +4,7 @@
     labels             validation of labels, templates
     classification     scores of labels, `Classification`
     tagging            probability of each tag by itself, `Tagging`
+    timeline           `timeline` and `Stream`: labels over time, events
     joint_embedding    `JointEmbedding` of sounds and texts
     vocabulary         whether labels are words that a model was trained on
 

@@ -147,23 +147,38 @@ def tag_embedding(
     Raises:
         OptionError: If the threshold is not a number from 0 to 1.
     """
-    similarities = as_cosines(np.einsum("td,d->t", texts, vector))
-    if manifest.tagging is not None:
-        logits = log_odds(similarities, manifest.tagging.slope, manifest.tagging.midpoint)
-    else:
-        against = float(np.einsum("nd,d->n", neutral, vector).max())
-        logits = log_odds(similarities, manifest.logit_scale_a, against)
+    similarities, logits, probabilities = tag_scores(manifest, vector, texts, neutral)
     return Tagging(
         tags=names,
         similarities=similarities,
         logits=logits,
-        probabilities=sigmoid(logits),
+        probabilities=probabilities,
         threshold=validate_threshold(threshold),
         calibrated=manifest.tagging is not None,
         audio_embedding=vector,
         model_name=manifest.name,
         warning=warning(manifest, names),
     )
+
+
+def tag_scores(
+    manifest: Manifest, vector: Embedding, texts: Embeddings, neutral: Embeddings
+) -> tuple[Scores, Scores, Scores]:
+    """Cosine, log-odds and probability of each tag, each [tags] float32.
+
+    Args:
+        manifest: The bundle's; its `tagging` says how probabilities come about.
+        vector: The sound, [dim].
+        texts: The tags, [tags, dim].
+        neutral: `NEUTRAL_PROMPTS`, [prompts, dim]; looked at only where the bundle is not calibrated.
+    """
+    similarities = as_cosines(np.einsum("td,d->t", texts, vector))
+    if manifest.tagging is not None:
+        logits = log_odds(similarities, manifest.tagging.slope, manifest.tagging.midpoint)
+    else:
+        against = float(np.einsum("nd,d->n", neutral, vector).max())
+        logits = log_odds(similarities, manifest.logit_scale_a, against)
+    return similarities, logits, sigmoid(logits)
 
 
 def log_odds(similarities: NDArray[np.float32], slope: float, midpoint: float) -> NDArray[np.float32]:
@@ -186,14 +201,14 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
 
 
-def validate_threshold(threshold: object) -> float:
-    """The threshold, if it is a probability.
+def validate_threshold(threshold: object, name: str = "threshold") -> float:
+    """The threshold, if it is a probability; `name` is the argument's in messages.
 
     Raises:
         OptionError: If it is not a number from 0 to 1.
     """
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.integer | np.floating):
-        raise OptionError(f"threshold={threshold!r} is not a probability; give a number from 0 to 1.")
+        raise OptionError(f"{name}={threshold!r} is not a probability; give a number from 0 to 1.")
     if not 0 <= threshold <= 1:
-        raise OptionError(f"threshold={threshold} is not a probability; give a number from 0 to 1.")
+        raise OptionError(f"{name}={threshold} is not a probability; give a number from 0 to 1.")
     return float(threshold)
