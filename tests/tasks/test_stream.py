@@ -164,7 +164,7 @@ def test_options(clap: claprt.Clap, bundle: Path) -> None:
         ({"labels": ["x"], "scores": "x"}, "scores='x' is not known"),
     ):
         with pytest.raises(OptionError, match=message):
-            clap.stream(**(dict[str, Any](sample_rate=RATE) | options))
+            clap.stream(**dict[str, Any](options, sample_rate=RATE))
     with pytest.raises(SampleRateError):
         clap.stream(sample_rate=10)
     with pytest.raises(TextError):

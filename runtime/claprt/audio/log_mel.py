@@ -220,8 +220,8 @@ def _bands(power: NDArray[Any], spec: MelSpec) -> NDArray[Any]:
 def frame_rows(samples: Waveform, spec: MelSpec) -> NDArray[np.float32]:
     """What windows that overlap share of a frame, of every frame that lies within these samples: [frames, row] float32.
 
-    By claprt-native a row has the powers of the mel bands; by numpy those of the spectrum, since the rounding of its product
-    with the filters may depend on a frame's place in the window.
+    By claprt-native a row has the powers of the mel bands; by numpy those of the spectrum, since the rounding of its
+    product with the filters may depend on a frame's place in the window.
 
     Args:
         samples: [samples]; frames begin at its first sample, every `spec.hop`. Nothing is continued at its ends.

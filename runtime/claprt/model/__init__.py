@@ -5,6 +5,7 @@
     loaded               life cycle: closing, copies, pickles
     batching             many sounds in order, in bounded memory
     parallel             the same with readers and callers side by side
+    dense                windows of one sound that overlap
     results              `EmbeddedSound`
     embedding_cache      the model's use of a vector cache
     vector_cache         `VectorCache`, in memory and on disk
