@@ -26,7 +26,7 @@ def run_blocks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(blocks) >= 1
     for block, printed in blocks:
         capsys.readouterr()
-        exec(compile(block, name, "exec"), namespace)
+        exec(compile(block, name, "exec", dont_inherit=True), namespace)  # not this module's annotations
         assert not printed or capsys.readouterr().out == printed, block
 
 

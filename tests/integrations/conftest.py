@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import soundfile
 import claprt
 from claprt.arrays import Embeddings
 from tests.tiny import write_tiny_bundle
+
+os.environ.update({  # before any of the libraries is imported: none reports its use, none looks for a network
+    "ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1", "HAYSTACK_TELEMETRY_ENABLED": "False", "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+})  # fmt: skip
 
 QUERY = "a tone that is low"
 SOUNDS = 200

@@ -77,7 +77,11 @@ def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         imported("lancedb.embeddings", package="lancedb")
 
 
-@pytest.mark.parametrize(("adapter", "package", "module"), [("sklearn", "scikit-learn", "sklearn")])
+@pytest.mark.parametrize(("adapter", "package", "module"), [
+    ("chroma", "chromadb", "chromadb"), ("daft", "daft", "daft"), ("haystack", "haystack-ai", "haystack"),
+    ("lancedb", "lancedb", "lancedb"), ("langchain", "langchain-core", "langchain_core"), ("llm", "llm", "llm"),
+    ("sklearn", "scikit-learn", "sklearn"), ("txtai", "txtai", "txtai"),
+])  # fmt: skip
 def test_an_adapter_without_its_library(adapter: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, f"claprt.integrations.{adapter}", raising=False)
     for name in {module, *(name for name in sys.modules if name.startswith(f"{module}."))}:

@@ -14,7 +14,19 @@ from claprt.integrations.libraries import TESTED
 from tests.pages import ROOT, folder_with_files, run_blocks, text_of
 
 PAGES = {path.name: path for path in sorted((ROOT / "docs").glob("with-*.md"))}
-NEEDS = {"with-scikit-learn.md": ("sklearn",), "with-sentence-transformers.md": ()}
+NEEDS = {
+    "with-chroma.md": ("chromadb",),
+    "with-daft.md": ("daft",),
+    "with-datasets.md": ("datasets", "faiss"),
+    "with-haystack.md": ("haystack",),
+    "with-lancedb.md": ("lancedb",),
+    "with-langchain.md": ("langchain_core",),
+    "with-llm.md": ("llm",),
+    "with-ray.md": ("ray",),
+    "with-scikit-learn.md": ("sklearn",),
+    "with-sentence-transformers.md": (),
+    "with-txtai.md": ("txtai",),
+}
 """What a page's examples import."""
 
 

@@ -123,7 +123,7 @@ def test_docstring_examples(name: str) -> None:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        pytest.skip(f"needs {error.name}: the export extra")
+        pytest.skip(f"needs {error.name}{': the export extra' if name.startswith('claprt_export') else ''}")
     namespace = {**vars(module), "np": importlib.import_module("numpy")}
     failed, _ = doctest.testmod(module, extraglobs=namespace, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failed == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,12 @@ import numpy as np
 
 from claprt.arrays import Embeddings
 from claprt.audio.files.folders import is_sound_name
+from claprt.audio.long_audio import long_audio_policy
+from claprt.audio.preprocess import recipe
+from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.folder import default_bundle
+from claprt.bundle.graphs import Precision
+from claprt.bundle.manifest import Manifest
 from claprt.errors import FingerprintError, OptionError
 from claprt.library.own_model import reference
 from claprt.model.clap import Clap
@@ -56,7 +62,8 @@ def get_model(model: Model = None, fingerprint: str | None = None, holder: str =
 def _load(model: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> Clap:
     named = default_bundle() if model is None else model
     name = str(Path(named).resolve()) if os.path.exists(named) else str(named)  # noqa: PTH110 - may be an address
-    key = (name, *sorted(options.items()))
+    usual = {option: one.default for option, one in inspect.signature(load).parameters.items()}
+    key = (name, *sorted(item for item in options.items() if item[1] != usual.get(item[0])))
     try:
         hash(key)
     except TypeError:  # headers of a server
@@ -78,6 +85,12 @@ def describe_model(clap: Clap, model: Model = None) -> dict[str, Any]:
     facts = dataclasses.asdict(reference(clap, named))
     arguments = {name: facts[name] for name in ("bundle", "precision", "preprocess", "long", "hop_s", "seed")}
     return {**{name: value for name, value in arguments.items() if value is not None}, "fingerprint": clap.fingerprint}
+
+
+def default_fingerprint(manifest: Manifest) -> str:
+    """The fingerprint of a bundle as `claprt.load` loads it where no option is given; nothing is loaded for it."""
+    long = long_audio_policy(None, manifest.audio, None, None).label
+    return fingerprint_of(manifest, recipe("laion").name, long, Precision.FP32)
 
 
 def embed_mixed(clap: Clap, items: Sequence[Any], sample_rate: int | None = None) -> Embeddings:
