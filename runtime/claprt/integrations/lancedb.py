@@ -104,11 +104,11 @@ class ClapEmbeddings(_embeddings.EmbeddingFunction):  # pyright: ignore[reportUn
         return [None if item is None else next(rows) for item in items]
 
     def compute_query_embeddings_with_retry(self, *arguments: Any, **options: Any) -> list[Embedding | None]:
-        """The same without LanceDB's wrapping of errors."""
+        """Embed what is searched for, [dim] float32 each, without LanceDB's wrapping of errors."""
         return self.compute_query_embeddings(*arguments, **options)
 
     def compute_source_embeddings_with_retry(self, *arguments: Any, **options: Any) -> list[Embedding | None]:
-        """The same without LanceDB's wrapping of errors."""
+        """Embed a column, [dim] float32 each, without LanceDB's wrapping of errors."""
         return self.compute_source_embeddings(*arguments, **options)
 
     def safe_model_dump(self) -> dict[str, Any]:
