@@ -22,7 +22,7 @@ import soxr  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.evaluation.dataset import read_dataset  # noqa: E402
+from claprt.evaluation.reading.read import read_dataset  # noqa: E402
 
 Samples = NDArray[Any]
 THRESHOLDS = (0.9, 0.95, 0.98, 0.99)

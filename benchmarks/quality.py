@@ -23,7 +23,8 @@ from claprt.bundle.folder import read_bundle
 from claprt.bundle.graphs import Precision, Stage
 from claprt.engines.providers import PRECISIONS, Provider
 from claprt.errors import ClaprtError
-from claprt.evaluation.dataset import Dataset, read_dataset
+from claprt.evaluation.dataset import Dataset
+from claprt.evaluation.reading.read import read_dataset
 from claprt.evaluation.retrieval import retrieval
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, zero_shot
 from claprt.tasks.labels import apply_template

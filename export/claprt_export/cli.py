@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
-    from claprt.evaluation.dataset import read_dataset
+    from claprt.evaluation.reading.read import read_dataset
     from claprt_export.pipeline import export_bundle
 
     tensorrt_cli.check_options(options)

@@ -21,7 +21,7 @@ MODULES: Mapping[str, str] = {
     "claprt.cache": "claprt.model.vector_cache",
     "claprt.calibrate": "claprt.evaluation.calibration",
     "claprt.clip": "claprt.audio.features claprt.audio.long_audio",
-    "claprt.dataset": "claprt.evaluation.dataset",
+    "claprt.dataset": "claprt.evaluation.dataset claprt.evaluation.reading.read",
     "claprt.decode": "claprt.audio.decode",
     "claprt.engine": "claprt.engines.engine",
     "claprt.evaluate": "claprt.evaluation.zero_shot claprt.evaluation.confusion_picture",

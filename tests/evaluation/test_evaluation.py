@@ -15,7 +15,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.errors import DatasetError, EmptyAudioError, OptionError
-from claprt.evaluation.dataset import read_dataset
+from claprt.evaluation.reading.read import read_dataset
 from claprt.evaluation.retrieval import retrieval
 from claprt.evaluation.zero_shot import evaluate, zero_shot
 

@@ -28,7 +28,7 @@ def test_its_name_has_no_case(named: str) -> None:
 @pytest.mark.seconds
 def test_shared_recordings(shared: Path) -> None:
     """Recordings of ESC-10, which the shipped weights were trained on: a check of the wiring, not a figure to quote."""
-    from claprt.evaluation.dataset import read_dataset
+    from claprt.evaluation.reading.read import read_dataset
     from claprt.evaluation.zero_shot import evaluate
 
     result = evaluate(claprt.load(SHIPPED), read_dataset(shared / "esc10", folds=["4"]))

@@ -236,7 +236,7 @@ def test_no_bundle_named(labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 @pytest.mark.seconds
 def test_calibration_of_a_model(labelled: Path) -> None:
-    from claprt.evaluation.dataset import read_dataset
+    from claprt.evaluation.reading.read import read_dataset
 
     clap = claprt.load("mini")
     facts = calibrate(clap, read_dataset(labelled))

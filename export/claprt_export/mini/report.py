@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import claprt
 from claprt import Clap
-from claprt.evaluation.dataset import read_dataset
+from claprt.evaluation.reading.read import read_dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, evaluate
 from claprt.tasks.labels import apply_template
 from claprt_export.mini.dataset import SYNTHESISED_TEST, named_recordings

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import tokenizers
@@ -16,10 +15,11 @@ from claprt.arrays import Array
 from claprt.audio.features import audio_features
 from claprt.audio.long_audio import LongAudioPolicy, LongMode
 from claprt.audio.preprocess import recipe
+from claprt.audio.sound import AudioSource
 from claprt.audio.synthetic import SOUNDS
 from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioError
-from claprt.evaluation.dataset import Dataset
+from claprt.evaluation.dataset import Dataset, dataset_sounds
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
 from claprt.tasks.labels import apply_template
 from claprt.text.tokenizer import pad
@@ -62,8 +62,8 @@ def calibration_sounds(facts: AudioConfig, dataset: Dataset | None) -> Iterator[
     synthesised = (_synthesised(name, "calibration", 0) for name in KINDS)
     for waveform in itertools.chain(synthesised, _plain(facts)):
         yield _feeds(waveform, facts)
-    for item in dataset.items if dataset is not None else ():
-        yield _feeds(item.path, facts)
+    for sound in dataset_sounds(dataset.items) if dataset is not None else ():
+        yield _feeds(sound, facts)
 
 
 def calibration_texts(tokenizer: tokenizers.Tokenizer, pad_token_id: int, max_tokens: int) -> Iterator[Feeds]:
@@ -113,7 +113,7 @@ def labelled_set(dataset: Dataset, facts: AudioConfig) -> Labelled:
         captions, caption_groups, sound_groups = list(itertools.chain(*labels)), np.arange(len(dataset.labels)), classes
     return Labelled(
         name=dataset.name,
-        sounds=[_feeds(item.path, facts) for item in dataset.items],
+        sounds=[_feeds(sound, facts) for sound in dataset_sounds(dataset.items)],
         sizes=(len(dataset.items),),
         classes=classes,
         labels=labels,
@@ -146,7 +146,7 @@ def _plain(facts: AudioConfig) -> Iterator[Array]:
         yield make(facts.window_samples, facts.mel.sample_rate)
 
 
-def _feeds(source: Array | Path, facts: AudioConfig) -> Feeds:
+def _feeds(source: AudioSource, facts: AudioConfig) -> Feeds:
     """One sound as the audio tower takes it; a fused tower's local views are told apart by rolling the log-mel.
 
     Raises:

@@ -14,11 +14,11 @@ from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE, bundle_folder, is_shipped
 from claprt.bundle.manifest import MANIFEST_FILE, Manifest, TaggingCalibration
 from claprt.bundle.published import published_name
+from claprt.cli.datasets import add_dataset_options, named_dataset
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
 from claprt.errors import OptionError
 from claprt.evaluation.calibration import TEMPLATES, calibrate
-from claprt.evaluation.dataset import read_dataset
 from claprt.system.atomic import atomic_file
 from claprt.system.terminal import report_written
 
@@ -38,13 +38,12 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "calibrate",
-        usage="claprt calibrate --bundle FOLDER --dataset FOLDER|CSV [options]",
+        usage="claprt calibrate --bundle FOLDER --dataset PATH [options]",
         help="calibrate the probabilities of tags",
         description="Finds the cosine at which a tag is as likely right as wrong, and keeps it in the bundle.",
         epilog=_EPILOG,
     )
-    command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="labelled sounds")
-    command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
+    add_dataset_options(command)
     command.add_argument(
         "--template",
         action="append",
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     named = options.bundle or os.environ.get(BUNDLE_VARIABLE)
     if not options.dry_run:
         _check_place(named)
-    dataset = read_dataset(options.dataset, folds=options.fold)
+    dataset = named_dataset(options)
     clap = load_model(options)
     found = calibrate(
         clap,

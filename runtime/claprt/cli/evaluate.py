@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from claprt.bundle.graphs import Precision
+from claprt.cli.datasets import DATASETS, add_dataset_options, named_dataset
 from claprt.cli.figures import check_files, show_figures, take_seed
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import file_progress
@@ -15,22 +17,21 @@ from claprt.cli.words import add_word_options, given_words
 from claprt.errors import OptionError
 from claprt.evaluation.comparison import Comparison, compare
 from claprt.evaluation.confusion_picture import check_picture, confusion_picture
-from claprt.evaluation.dataset import Dataset, read_dataset
+from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.published import PUBLISHED
 from claprt.evaluation.retrieval import CONVENTIONS, Retrieval
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, Evaluation, ZeroShot, evaluate
 from claprt.system.terminal import note, printable, report_written
 
-_EPILOG = """\
-datasets:
-  a CSV file with a header: file, label and/or caption…, fold
-  a folder with labels.csv, with ESC-50's meta/esc50.csv, or with one folder of sounds for each class
-
+_EPILOG = f"""\
+{DATASETS}
 examples:
   claprt evaluate --dataset ESC-50 --bundle music_audioset_epoch_15_esc_90.14
   claprt evaluate --dataset esc10 --fold 4 --confusion confusion.png -o scores.json
   claprt evaluate --dataset ESC-50 --published laion-esc50 --against-precision int8
-  claprt evaluate --dataset sounds --template "{}" --template "the sound of {}" --ensemble --shots 8
+  claprt evaluate --dataset sounds --template "{{}}" --template "the sound of {{}}" --ensemble --shots 8
+  claprt evaluate --dataset "clotho/*.tar" --caption-column captions
+  claprt evaluate --dataset data/test-00000-of-00001.parquet --label-column genre --vectors library
 """
 
 
@@ -38,12 +39,12 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "evaluate",
-        usage="claprt evaluate --dataset FOLDER|CSV [options]",
+        usage="claprt evaluate --dataset PATH [options]",
         help="score a bundle on a labelled dataset",
         description="Zero-shot accuracy on a labelled dataset with its 95 % interval, and retrieval where it has captions.",
         epilog=_EPILOG,
     )
-    command.add_argument("--dataset", required=True, metavar="FOLDER|CSV", help="the dataset")
+    add_dataset_options(command)
     add_word_options(command, "label", plural_help="classes (those of the dataset)")
     command.add_argument(
         "--template", action="append", metavar="TEXT", help=f"sentence with {{}}; may be repeated ({DEFAULT_TEMPLATE!r})"
@@ -66,7 +67,6 @@ def add(commands: Any) -> None:
         "--convention", default="claprt", choices=list(CONVENTIONS),
         help="laion: audio-to-text mAP@10 as LAION's evaluation numbers it (%(default)s)",
     )  # fmt: skip
-    command.add_argument("--fold", action="append", default=[], metavar="N", help="only this fold; may be repeated")
     command.add_argument("--confusion", type=Path, metavar="FILE", help="write the confusion matrix as a picture (.png)")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all figures as JSON")
     # with a FILE, as in release 0.1.0, it is -o
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     check_files(options.confusion, options.output)
     if options.confusion is not None:
         check_picture(options.confusion)
-    dataset = read_dataset(options.dataset, folds=options.fold)
+    dataset = named_dataset(options)
     _check(options, dataset)
     seed = 0 if options.shots is None else take_seed(options)  # of the probe
     clap = load_model(options)
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these flatter it.")
     figures, text = result.to_dict(), summary(result)
     if other is not None:
-        second = evaluate(other, dataset, **asked)
+        second = evaluate(other, replace(dataset, library=None), **asked)
         compared = [compare(one.right, two.right) for one, two in zip(result.zero_shot, second.zero_shot, strict=True)]
         figures["against"] = {**second.to_dict(), "differences": [one.to_dict() for one in compared]}
         text += f"\n\n{_against(result, second, compared)}"
@@ -143,6 +143,8 @@ def _other(options: argparse.Namespace) -> argparse.Namespace:
 def summary(result: Evaluation) -> str:
     """The figures as tables."""
     lines = [f"{result.sounds} sounds of {result.dataset}", f"fingerprint {result.fingerprint}"]
+    if result.from_library:
+        lines.append(f"vectors of {result.from_library} sounds taken from the library")
     for scored in result.zero_shot:
         name = f"the {scored.template}" if scored.templates else repr(scored.template)
         lines.append(

@@ -1,6 +1,10 @@
 """Measurements of a bundle.
 
-    dataset            labelled sounds on disk
+    dataset            labelled sounds
+    reading            datasets from folders, CSV, Parquet, tar archives and libraries
+    csv_rows           rows of CSV files
+    dataset_vectors    the vectors of a dataset
+    library_vectors    those that a library has
     zero_shot          accuracy of classification, and what `claprt evaluate` computes
     confusion_picture  what was taken for what, drawn
     retrieval          recall and mean average precision

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from claprt.bundle.manifest import PrecisionRecall, TaggingCalibration
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
+from claprt.evaluation.dataset_vectors import dataset_vectors
 from claprt.evaluation.progress import Report, no_progress
-from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, dataset_vectors
+from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
 from claprt.model.clap import Clap
 from claprt.tasks.labels import apply_template, validate_labels
 from claprt.tasks.tagging import log_odds
@@ -68,7 +69,7 @@ def calibrate(
     """
     names, truth = tags_of(dataset)
     templates = validate_labels(templates, "templates")
-    sounds = dataset_vectors(clap, dataset, progress)
+    sounds = dataset_vectors(clap, dataset, progress).rows
     asked = [clap.embed_text(apply_template(template, names)) for template in templates]
     cosines = np.concatenate([np.einsum("sd,td->st", sounds, texts) for texts in asked], axis=1)
     truth = np.tile(truth, (1, len(templates)))

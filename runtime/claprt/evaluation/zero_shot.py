@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Embeddings
 from claprt.errors import DatasetError, OptionError
 from claprt.evaluation.dataset import Dataset
+from claprt.evaluation.dataset_vectors import dataset_vectors
 from claprt.evaluation.intervals import Interval, share_interval
 from claprt.evaluation.linear_probe import LinearProbe, check_probe, linear_probe
 from claprt.evaluation.progress import Report, no_progress
@@ -106,6 +107,8 @@ class Evaluation:
     fingerprint: str
     trained_on: str | None = None
     """Datasets that the weights were trained on, where the manifest names them; figures on these flatter the model."""
+    from_library: int = 0
+    """Sounds whose vectors a library had."""
     zero_shot: tuple[ZeroShot, ...] = ()
     linear_probe: LinearProbe | None = None
     text_to_audio: Retrieval | None = None
@@ -118,6 +121,7 @@ class Evaluation:
             "sounds": self.sounds,
             "fingerprint": self.fingerprint,
             "trained_on": self.trained_on,
+            "from_library": self.from_library,
             "zero_shot": [result.to_dict() for result in self.zero_shot],
             "linear_probe": None if self.linear_probe is None else self.linear_probe.to_dict(),
             "text_to_audio": None if self.text_to_audio is None else self.text_to_audio.to_dict(),
@@ -154,7 +158,9 @@ def evaluate(
         progress: Shows progress over the sounds; see `claprt.evaluation.progress`.
 
     Raises:
-        DatasetError: If a sound's class is not among the labels, or classes have too few sounds for the probe.
+        DatasetError: If a sound is not there, its class is not among the labels, or classes have too few sounds for the
+            probe.
+        FingerprintError: If the dataset's library holds vectors of another model.
         AudioError: If a sound cannot be embedded.
         OptionError: If a template has no `{}`, an ensemble has one template, or a name is not known.
         MissingDependencyError: If a probe is asked for and scikit-learn is not installed.
@@ -167,7 +173,8 @@ def evaluate(
     truth = np.array([names.index(str(dataset.items[position].label)) for position in labelled], np.int64)
     if shots is not None:
         check_probe(truth, names, shots)
-    vectors = dataset_vectors(clap, dataset, progress)
+    found_vectors = dataset_vectors(clap, dataset, progress)
+    vectors = found_vectors.rows
     towards_audio, towards_text = _retrievals(clap, dataset, vectors, convention)
     found = _zero_shots(clap, vectors[labelled], truth, names, prompts, ensemble) if labelled else ()
     return Evaluation(
@@ -175,6 +182,7 @@ def evaluate(
         sounds=len(dataset.items),
         fingerprint=clap.fingerprint,
         trained_on=clap.manifest.source.trained_on,
+        from_library=found_vectors.from_library,
         zero_shot=found,
         linear_probe=None if shots is None else linear_probe(vectors[labelled], truth, names, shots=shots, seed=seed),
         text_to_audio=towards_audio,
@@ -233,20 +241,6 @@ def _retrievals(
     cosines = np.einsum("td,ad->ta", clap.embed_text(captions), vectors[captioned])
     right = owner[:, None] == np.arange(len(captioned))
     return retrieval(cosines, right, convention), retrieval(cosines.T, right.T, convention)
-
-
-def dataset_vectors(clap: Clap, dataset: Dataset, progress: Report = no_progress) -> Embeddings:
-    """Embed every sound of a dataset: [sounds, dim], in its order.
-
-    Raises:
-        AudioError: If a sound cannot be embedded.
-    """
-    rows: list[NDArray[np.float32]] = []
-    for sound in progress(clap.iter_audio([item.path for item in dataset.items]), len(dataset.items)):
-        if sound.error is not None:
-            raise sound.error
-        rows.append(sound.vector)
-    return np.stack(rows)
 
 
 def zero_shot(

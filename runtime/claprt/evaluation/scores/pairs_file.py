@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from claprt.errors import DatasetError
+from claprt.evaluation.csv_rows import csv_rows
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name", "audio")
 _TEXT_COLUMNS = ("text", "caption", "prompt")
@@ -74,7 +75,7 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 lines = list(enumerate(file, 1))
             else:
                 reader = csv.DictReader(file, skipinitialspace=True)
-                return [(reader.line_num, _plain(row)) for row in reader]
+                return [(number, _plain(row)) for number, row in csv_rows(path, reader)]
     except FileNotFoundError as error:
         raise DatasetError(f"Pairs were asked for from {path}, and there is no such file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -1,0 +1,91 @@
+"""Datasets as Parquet files: sounds as Hugging Face stores them, as bytes, or named by paths, with classes beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from claprt.errors import DatasetError, LibraryError
+from claprt.evaluation.dataset import Inside, Item, archive_sounds
+from claprt.evaluation.reading.columns import Chosen, Columns, choose, filled, merged
+from claprt.library.items import Inline, LocalFile
+from claprt.library.schema import arrow
+
+_SHOWN = 3
+
+
+def table_items(table: Path, asked: Columns) -> list[Item]:
+    """The sounds of a Parquet file, one a row, or one for each file where it names files.
+
+    Raises:
+        DatasetError: If it cannot be read, a column is missing, or it names files that are not there.
+        MissingDependencyError: If pyarrow is not installed.
+    """
+    pa = arrow("parquet")
+    try:
+        with pa.parquet.ParquetFile(table) as file:
+            schema = file.schema_arrow
+            named = _named_classes(schema)
+            columns = choose(str(table), _columns(pa, schema), asked, numbers=_numbers(pa, schema, named))
+            content: Mapping[str, list[Any]] = file.read(columns.names).to_pydict()
+        sounds = list(archive_sounds(table))
+    except (OSError, ValueError, LibraryError) as error:
+        raise DatasetError(f"{table} cannot be read as a table of sounds: {error}") from error
+    lost = [sound.error for sound in sounds if isinstance(sound, Inline) and sound.error is not None]
+    if lost:
+        raise DatasetError(
+            f"{table} names {len(lost)} of {len(sounds)} sounds that are not there: {' '.join(lost[:_SHOWN])}"
+        )
+    items = [
+        Item(path=Path(sound.file))
+        if isinstance(sound, LocalFile)
+        else Item(path=Path(sound.path), inside=Inside(archive=table, number=number, name=sound.path))
+        for number, sound in enumerate(sounds)
+    ]
+    return merged(str(table), _filled(items, content, columns, named))
+
+
+def _filled(
+    items: list[Item], content: Mapping[str, list[Any]], columns: Chosen, named: Mapping[str, list[str]]
+) -> Iterable[Item]:
+    names = named.get(columns.label or "")
+    for number, item in enumerate(items):
+        row = {name: values[number] for name, values in content.items()}
+        if columns.label is not None and names is not None:
+            row[columns.label] = _name(row[columns.label], names, columns)
+        yield filled(item, row, columns)
+
+
+def _name(value: Any, names: list[str], columns: Chosen) -> str | None:
+    if value is None or value == -1:  # datasets' mark of an unknown class
+        return None
+    if not isinstance(value, int) or not 0 <= value < len(names):
+        raise DatasetError(f"{columns.where}: {columns.label!r} holds {value!r}, and it names {len(names)} classes.")
+    return names[value]
+
+
+def _columns(pa: Any, schema: Any) -> list[str]:
+    """Columns that may hold words: not those of sounds."""
+    return [field.name for field in schema if not pa.types.is_struct(field.type) and not pa.types.is_binary(field.type)]
+
+
+def _numbers(pa: Any, schema: Any, named: Mapping[str, list[str]]) -> list[str]:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return [field.name for field in schema if field.name not in named and any(kind(field.type) for kind in kinds)]
+
+
+def _named_classes(schema: Any) -> dict[str, list[str]]:
+    """Names of the classes of columns of numbers, as Hugging Face's datasets keep them in the file (ClassLabel)."""
+    try:
+        kept: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features: dict[str, Any] = kept["info"]["features"]
+        found = {name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {
+        name: cast("list[str]", names)
+        for name, names in found.items()
+        if isinstance(names, list) and all(isinstance(one, str) for one in cast("list[Any]", names))
+    }
