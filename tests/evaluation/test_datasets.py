@@ -186,6 +186,22 @@ def test_null_bytes(tmp_path: Path, model: claprt.Clap) -> None:
         dataset_vectors(model, dataset)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_arrow_as_save_to_disk_writes_it(
+    sounds: Path, tmp_path: Path, model: claprt.Clap, expected: Any, *, stream: bool
+) -> None:
+    rows = {"audio": as_struct(files_of(sounds)), "label": [1, 1, 2, 2, 0, 0]}
+    table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(CLASSES)})
+    (tmp_path / "test").mkdir()
+    write = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with write(str(tmp_path / "test" / "data-00000-of-00001.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
+    (tmp_path / "test" / "state.json").write_text("{}")
+    dataset = read_dataset(tmp_path)
+    assert [item.label for item in dataset.items] == ["a tone", "a tone", "a drums", "a drums", "a rain", "a rain"]
+    assert dataset_vectors(model, dataset).rows.tolist() == expected.tolist()
+
+
 # webdataset
 
 

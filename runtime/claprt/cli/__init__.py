@@ -9,6 +9,7 @@ A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `clu
     time_options     labels, windows and events of `timeline` and `listen`
     sounds     files, folders and standard input; progress; files that fail
     words      labels and tags
+    datasets   the dataset of `evaluate` and `calibrate`
     answers    one answer for each file, as a chart or as JSON
     figures    the figures of `score` and `evaluate`, as a table or as JSON
     tables     tables that fit the terminal

@@ -13,7 +13,7 @@ DATASETS = """\
 datasets:
   a CSV file with a header: file, label and/or caption…, fold
   a folder with labels.csv, with ESC-50's meta/esc50.csv, or with one folder of sounds for each class
-  a Parquet file with sounds, as Hugging Face has them; a tar archive, as webdataset has them; a pattern or folder of such
+  a Parquet or Arrow file, as Hugging Face has it; a tar archive, as webdataset has it; a pattern or folder of such
   a library that `claprt index` made: the folder of a sound is its class
 """
 """Part of a command's epilog."""

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from claprt.audio.sound import AudioSource
 from claprt.errors import DatasetError
-from claprt.library.archives import TARS, Wanted, table_sounds, tar_sounds
+from claprt.library.archives import TARS, tar_sounds
 from claprt.library.items import Item as Found
+from claprt.library.items import Wanted
 from claprt.library.paths import stored_path
+from claprt.library.sound_tables import table_sounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,12 +30,10 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
     Raises:
         LibraryError: If it is no such file, or is damaged; the sounds before the damage are given.
     """
-    pa = arrow("parquet")
-    is_arrow = stored.lower().endswith(ARROW_TABLES)
     row = 0
     try:
-        with (_ArrowTable if is_arrow else _ParquetTable)(pa, table) as file:
-            column, kind = _sound_column(pa, file.schema, stored)
+        with open_table(table, stored) as file:
+            column, kind = _sound_column(arrow(), file.schema, stored)
             for group in file.groups(column, kind):
                 paths = [f"{stored}{INSIDE}{row + index}{name and f'/{name}'}" for index, name in enumerate(group.names)]
                 row += len(paths)
@@ -45,8 +43,23 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
                 for path, value in zip(paths, group.values, strict=True):
                     yield _item(path, value, mtime, str(table) if isinstance(table, str) else None)
     except (OSError, ValueError) as error:
-        form = "Arrow" if is_arrow else "Parquet"
+        form = "Arrow" if stored.lower().endswith(ARROW_TABLES) else "Parquet"
         raise LibraryError(f"{stored} cannot be read as {form}: {describe_error(error)}.") from error
+
+
+def open_table(table: str | IO[bytes], stored: str) -> ParquetTable | ArrowTable:
+    """Open a table.
+
+    Args:
+        table: Path of the file, or the file itself.
+        stored: Its path; its suffix says of which kind it is.
+
+    Raises:
+        OSError: If it cannot be read; damaged content may raise ValueError.
+        MissingDependencyError: If pyarrow is not installed.
+    """
+    pa = arrow("parquet")
+    return ArrowTable(pa, table) if stored.lower().endswith(ARROW_TABLES) else ParquetTable(pa, table)
 
 
 class _Group(NamedTuple):
@@ -58,20 +71,21 @@ class _Group(NamedTuple):
     """The column of sounds, read where it is iterated."""
 
 
-class _ParquetTable:
+class ParquetTable:
     """A Parquet file by its row groups; names are read without the bytes beside them."""
 
     def __init__(self, pa: Any, table: str | IO[bytes]) -> None:
         self._file = pa.parquet.ParquetFile(table)
         self.schema = self._file.schema_arrow
 
-    def __enter__(self) -> _ParquetTable:
+    def __enter__(self) -> ParquetTable:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def groups(self, column: str, kind: str) -> Iterator[_Group]:
+        """The sounds by row groups."""
         light = {"struct": [f"{column}.path"], "path": [column], "bytes": []}[kind]
         for number in range(self._file.num_row_groups):
             count = self._file.metadata.row_group(number).num_rows
@@ -79,8 +93,12 @@ class _ParquetTable:
             batches = self._file.iter_batches(_ROWS_AT_ONCE, [number], [column])
             yield _Group(_names(values), (value.as_py() for batch in batches for value in batch.column(0)))
 
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """All values of some columns, by their names."""
+        return self._file.read(list(names)).to_pydict()
 
-class _ArrowTable:
+
+class ArrowTable:
     """An Arrow file by its record batches: a stream, as `Dataset.save_to_disk` writes it, or Arrow's format of files."""
 
     def __init__(self, pa: Any, table: str | IO[bytes]) -> None:
@@ -91,13 +109,14 @@ class _ArrowTable:
             self._file.close()
             raise
 
-    def __enter__(self) -> _ArrowTable:
+    def __enter__(self) -> ArrowTable:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def groups(self, column: str, kind: str) -> Iterator[_Group]:
+        """The sounds by record batches."""
         for batch in self._batches:
             sounds = batch.column(column)
             if kind == "bytes":
@@ -105,6 +124,11 @@ class _ArrowTable:
             else:
                 names = (sounds.flatten()[sounds.type.get_field_index("path")] if kind == "struct" else sounds).to_pylist()
             yield _Group(_names(names), (value.as_py() for value in sounds))
+
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """All values of some columns, by their names; once, and not after `groups`."""
+        batches = [batch.select(list(names)).to_pydict() for batch in self._batches]
+        return {name: [value for batch in batches for value in batch[name]] for name in names}
 
     def _open(self, pa: Any) -> tuple[Any, Iterable[Any]]:
         """The schema, and the record batches in their order."""

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from claprt.errors import DatasetError
 from claprt.evaluation.dataset import Inside, Item
-from claprt.library.archives import TABLES
 from claprt.library.library import open_library
 from claprt.library.paths import INSIDE, local_path
+from claprt.library.sound_tables import TABLES
 
 
 def library_items(folder: Path) -> list[Item]:

@@ -31,10 +31,10 @@ def read_dataset(
     """Read a dataset.
 
     Args:
-        path: A CSV file; a Parquet file, with sounds as Hugging Face stores them, as bytes, or named by paths; a tar
-            archive in webdataset's layout; a pattern of such files (`shards/*.tar`); a library that `claprt index` made,
-            where the folder of a sound is its class; or a folder with `labels.csv`, with ESC-50's `meta/esc50.csv`, with
-            any one CSV file, with one folder of sounds for each class, or with Parquet files or tar archives. A CSV has a
+        path: A CSV file; a Parquet or Arrow file, with sounds as Hugging Face stores them, as bytes, or named by paths; a
+            tar archive in webdataset's layout; a pattern of such files (`shards/*.tar`); a library that `claprt index`
+            made, where the folder of a sound is its class; or a folder with `labels.csv`, with ESC-50's `meta/esc50.csv`,
+            with any one CSV file, with one folder of sounds for each class, or with tables or tar archives. A CSV has a
             header and a column for the file (`file`, `filename`, `file_name`, `path`, `audio`).
         folds: Keeps only the sounds of these folds, by the column `fold`.
         columns: Which columns hold classes and captions; see `Columns` for the default.
@@ -92,8 +92,7 @@ def _items_of_folder(root: Path, columns: Columns) -> Iterable[Item]:
     archives = sorted(file for file in root.rglob("*") if is_archive(file.name) and file.is_file())
     if not archives:
         raise DatasetError(
-            f"{root} holds neither a CSV file nor folders of sounds named after their class, and no Parquet files or tar "
-            "archives."
+            f"{root} holds neither a CSV file nor folders of sounds named after their class, and no tables or tar archives."
         )
     _check_splits(root, archives)
     return _items_of_files(archives, root, columns)

@@ -1,4 +1,4 @@
-"""Datasets as Parquet files: sounds as Hugging Face stores them, as bytes, or named by paths, with classes beside them."""
+"""Datasets as Parquet and Arrow files: sounds as Hugging Face stores them, as bytes, or named by paths."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from claprt.evaluation.dataset import Inside, Item, archive_sounds
 from claprt.evaluation.reading.columns import Chosen, Columns, choose, filled, merged
 from claprt.library.items import Inline, LocalFile
 from claprt.library.schema import arrow
+from claprt.library.sound_tables import open_table
 
 _SHOWN = 3
 
 
 def table_items(table: Path, asked: Columns) -> list[Item]:
-    """The sounds of a Parquet file, one a row, or one for each file where it names files.
+    """The sounds of a Parquet or Arrow file, one a row, or one for each file where it names files.
 
     Raises:
         DatasetError: If it cannot be read, a column is missing, or it names files that are not there.
         MissingDependencyError: If pyarrow is not installed.
     """
-    pa = arrow("parquet")
+    pa = arrow()
     try:
-        with pa.parquet.ParquetFile(table) as file:
-            schema = file.schema_arrow
+        with open_table(str(table), table.name) as file:
+            schema = file.schema
             named = _named_classes(schema)
             columns = choose(str(table), _columns(pa, schema), asked, numbers=_numbers(pa, schema, named))
-            content: Mapping[str, list[Any]] = file.read(columns.names).to_pydict()
+            content: Mapping[str, list[Any]] = file.columns(columns.names)
         sounds = list(archive_sounds(table))
     except (OSError, ValueError, LibraryError) as error:
         raise DatasetError(f"{table} cannot be read as a table of sounds: {error}") from error
