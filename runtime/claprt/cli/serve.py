@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from claprt.bundle.address import is_address
 from claprt.bundle.folder import BUNDLE_VARIABLE
+from claprt.bundle.graphs import Stage
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.serve_environment import PORT, TOKEN_VARIABLE, name_process, port_of, token_of
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
+from claprt.engines.hardware import share_heap
 from claprt.errors import FingerprintError, MissingDependencyError, OptionError
 from claprt.model.clap import Clap
 from claprt.system.extras import install_hint
@@ -86,6 +88,15 @@ def _add_service(service: Any) -> None:
         "--library", metavar="LIBRARY", help="library to search, as claprt index made it; its model is served by default"
     )
     service.add_argument("--allow-audio", action="store_true", help="let clients play the sounds of the library")
+    service.add_argument(
+        "--only", choices=["text", "audio"], help="load and serve one tower, in less memory; the other's requests get 404"
+    )
+    service.add_argument(
+        "--idle-unload",
+        type=float,
+        metavar="SECONDS",
+        help="unload the towers after so long without a request; the next one loads them again",
+    )
     service.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 
@@ -134,6 +145,8 @@ def run(options: argparse.Namespace) -> int:
     bounds = Bounds(connections=options.max_connections, timeout_s=options.timeout_s)
     check_default_rate(options.sample_rate)
     token = token_of(options.token_file)
+    if options.idle_unload is not None:
+        share_heap()  # before there are threads
     library = _library(options)
     sockets = listen(options.host, port_of(options.port))
     with contextlib.ExitStack() as stack:
@@ -159,6 +172,8 @@ def run(options: argparse.Namespace) -> int:
                 cors=options.cors,
                 library=served,
                 allow_audio=options.allow_audio,
+                only=options.only,
+                idle_unload_s=options.idle_unload,
             )
             app.state.service.batcher.prepare()
             return clap, app
@@ -263,7 +278,7 @@ def _loaded(options: argparse.Namespace, library: Library | None) -> Clap:
     served = is_address(options.bundle or os.environ.get(BUNDLE_VARIABLE))
     if options.device is not None or options.provider == "auto":
         options.provider = options.device or provider_of(None if served else os.environ.get(DEVICE_VARIABLE))
-    clap = load_model(options)
+    clap = load_model(options, lazy=options.only == Stage.TEXT)
     if library is not None and clap.fingerprint != library.fingerprint:
         raise FingerprintError(
             f"The library {options.library} has vectors of {library.fingerprint}, and the model that was asked for gives "

@@ -120,6 +120,19 @@ def trim_heap() -> None:
             libc.malloc_trim(0)
 
 
+def share_heap() -> None:
+    """Make all threads allocate from one heap, before there are others: what each has of its own is hardly given back.
+
+    For programs that unload models: of tiny on onnxruntime about 30 MB remain otherwise. Effective with glibc alone.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(_ARENA_MAX, 1)
+
+
+_ARENA_MAX = -8
+"""`M_ARENA_MAX` of glibc's malloc.h."""
 _UNLIMITED = 1 << 20
 """CPUs of a group without a quota."""
 

@@ -220,6 +220,21 @@ class InProcessEngine:
             self._bundle, self.choice, stage, threads=self.threads, side_by_side=self._max_concurrency, cache=self._cache
         )
 
+    @property
+    def loaded(self) -> frozenset[Stage]:
+        """Towers that are loaded now."""
+        many = self._batch_engine
+        return frozenset(self._runners) | (frozenset[Stage]() if many is None else many.loaded)
+
+    def unload(self) -> None:
+        """Release the sessions and their memory; the next call loads what it needs again. Calls that are running go on."""
+        with self._loading:
+            self._runners = {}
+            many, self._batch_engine = self._batch_engine, None
+        if many is not None:
+            many.unload()
+        trim_heap()
+
     def close(self) -> None:
         """Release the sessions; calls that are running end first, and later ones raise `ClosedError`."""
         with self._loading:

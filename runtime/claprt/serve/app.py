@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from claprt._version import __version__
+from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve.errors import error_response, response_to, to_client_error
@@ -32,6 +33,7 @@ from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
 from claprt.serve.projection import Projector
 from claprt.serve.request_ids import HEADER
+from claprt.serve.scheduling.idle import IdleUnload
 from claprt.serve.scheduling.service import Service
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
@@ -55,6 +57,8 @@ def create_app(
     cors: Sequence[str] = (),
     library: SearchableLibrary | None = None,
     allow_audio: bool = False,
+    only: Literal["audio", "text"] | None = None,
+    idle_unload_s: float | None = None,
 ) -> Starlette:
     """Create the ASGI application around a loaded model.
 
@@ -69,15 +73,19 @@ def create_app(
         cors: Origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
         library: A library of sounds to search: `claprt.serve.library.adapter.ServedLibrary` of an opened one.
         allow_audio: Whether the sounds of the library may be played.
+        only: The one tower that is loaded and served; both by default. Load the model with `lazy=True` for texts only.
+        idle_unload_s: Seconds without a request after which the towers are unloaded, until the next one; never by default.
 
     Raises:
-        OptionError: If `sample_rate` is outside the supported range, or `allow_audio` is set without a library.
+        OptionError: If `sample_rate` is outside the supported range, `allow_audio` is set without a library, or
+            `idle_unload_s` is not possible.
         FingerprintError: If the vectors of the library are not the model's.
     """
     check_default_rate(sample_rate)
     if library is None and allow_audio:
         raise OptionError("allow_audio=True is about the sounds of a library, and there is none; name one (library=).")
-    service = Service(clap, limits or Limits())
+    service = Service(clap, limits or Limits(), (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
+    idle = None if idle_unload_s is None else IdleUnload(service, idle_unload_s)
     endpoints, library_pages, close_library = _endpoints(service), list[Route](), None
     if library is not None:
         from claprt.serve.library.page import library_page_routes
@@ -91,7 +99,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await service.start()
+        watch = None if idle is None else asyncio.create_task(idle.run())
         yield
+        if watch is not None:
+            watch.cancel()
         await service.drain()
         if close_library is not None:
             await asyncio.to_thread(close_library)

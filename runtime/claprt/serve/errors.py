@@ -11,7 +11,7 @@ import traceback
 
 from starlette.responses import JSONResponse
 
-from claprt.errors import ClaprtError, ProviderError, ServerUnavailableError
+from claprt.errors import BundleError, ClaprtError, ProviderError, ServerUnavailableError
 from claprt.serve.request_ids import current_id
 
 log = logging.getLogger("claprt.serve")
@@ -39,6 +39,19 @@ class HttpError(ClaprtError):
     """An error with an HTTP status of its own."""
 
     status = 400
+
+
+class OtherTowerError(HttpError):
+    """The service has only the other tower. The status is one that clients do not try again, as they do 409 and 501."""
+
+    status = 404
+
+
+class ModelUnavailableError(ClaprtError):
+    """A tower that was unloaded cannot be loaded again."""
+
+    def __init__(self, cause: BundleError) -> None:
+        super().__init__(f"The model was unloaded while nobody asked for it, and cannot be loaded again. {cause}")
 
 
 class MediaTypeError(ClaprtError, ValueError):
@@ -77,7 +90,7 @@ def status_of(error: ClaprtError) -> int:
         >>> status_of(OverloadedError("…")), status_of(ServiceFault()), status_of(ClaprtError("…"))
         (503, 500, 400)
     """
-    if isinstance(error, OverloadedError | ShuttingDownError | ServerUnavailableError):
+    if isinstance(error, OverloadedError | ShuttingDownError | ServerUnavailableError | ModelUnavailableError):
         return 503
     if isinstance(error, HttpError):
         return error.status

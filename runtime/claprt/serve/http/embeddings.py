@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from claprt.arrays import Embedding
 from claprt.audio.files.containers import Reader, recognise
+from claprt.bundle.graphs import Stage
 from claprt.errors import AudioDecodeError, OptionError
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import ShapeError
@@ -56,6 +57,7 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
     async def work() -> Response:
         wanted = await service.batcher.run_in_thread(lambda: _decode(service, body, modality))
         inputs = _inputs(wanted)
+        service.check_tower(Stage.TEXT if wanted.modality == "text" else Stage.AUDIO)
         if (dimensions := wanted.dimensions or 0) > service.clap.dim:
             raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {dimensions}.")
         encoding = wanted.encoding_format or "float"

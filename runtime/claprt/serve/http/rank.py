@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from claprt.bundle.graphs import Stage
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import ShapeError
 from claprt.serve.http.openapi import HttpEndpoint
@@ -50,6 +51,9 @@ class RankApi:
     async def rank(self, request: Request) -> Response:
         """Cosines of every text with every sound, and the sounds in order of each text, best first."""
         service, body = self._service, await read_json(request)
+
+        service.check_tower(Stage.TEXT)
+        service.check_tower(Stage.AUDIO)
 
         async def work() -> Response:
             limits = service.limits

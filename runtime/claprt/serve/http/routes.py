@@ -15,6 +15,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
 from claprt.serve.errors import error_response, status_of
 from claprt.serve.http.embeddings import embed
@@ -60,6 +61,7 @@ class _Task:
     form: type[ClassifyForm | TagForm]
 
 
+_CAPABILITIES = {Stage.TEXT: "embed", Stage.AUDIO: "audio_embed"}
 _CLASSIFY = _Task("classify", "labels", ClassifyRequest, ClassifyForm)
 _TAG = _Task("tag", "tags", TagRequest, TagForm)
 
@@ -76,7 +78,7 @@ class HttpApi:
             "owned_by": "infinity",
             "created": 0,
             "backend": facts["provider"],
-            "capabilities": ["embed", "audio_embed"],
+            "capabilities": [_CAPABILITIES[tower] for tower in (Stage.TEXT, Stage.AUDIO) if tower in service.towers],
             "stats": {},
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claprt.bundle.fingerprint import fingerprint_of, text_fingerprint_of
+from claprt.bundle.graphs import Stage
 from claprt.model.clap import Clap
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import json_response
@@ -63,18 +65,29 @@ class SpaceReply(Struct, kw_only=True):
     metric: str = "cosine"
     unit_length: bool = True
     fingerprint: Annotated[str, Meta(description="of both sides together, as in other replies")]
-    audio: AudioSide
-    text: TextSide
+    audio: Annotated[AudioSide | None, Meta(description="null where the service embeds texts only")]
+    text: Annotated[TextSide | None, Meta(description="null where the service embeds sounds only")]
     comparable: Annotated[
         dict[str, str], Meta(description="which member of two such documents has to be equal for vectors to be comparable")
     ]
 
 
-def space_of(clap: Clap) -> SpaceReply:
-    """Describe the space of a model's vectors."""
+def space_of(clap: Clap, towers: Collection[Stage]) -> SpaceReply:
+    """Describe the space of a model's vectors, of which a service has those of some towers."""
     manifest, source = clap.manifest, clap.manifest.source
     of_audio, _, of_text = clap.precision.partition("+")
     of_text = of_text or of_audio
+    audio = AudioSide(
+        fingerprint=fingerprint_of(manifest, clap.recipe.name, clap.long.label, of_audio),
+        recipe=clap.recipe.name,
+        long=clap.long.label,
+        precision=of_audio,
+        sample_rate=clap.sample_rate,
+        window_s=manifest.audio.window_s,
+    )
+    text = TextSide(
+        fingerprint=text_fingerprint_of(manifest, of_text), precision=of_text, max_tokens=manifest.text.max_tokens
+    )
     return SpaceReply(
         model=manifest.name,
         checkpoint=Checkpoint(
@@ -88,17 +101,8 @@ def space_of(clap: Clap) -> SpaceReply:
         ),
         dim=clap.dim,
         fingerprint=clap.fingerprint,
-        audio=AudioSide(
-            fingerprint=fingerprint_of(manifest, clap.recipe.name, clap.long.label, of_audio),
-            recipe=clap.recipe.name,
-            long=clap.long.label,
-            precision=of_audio,
-            sample_rate=clap.sample_rate,
-            window_s=manifest.audio.window_s,
-        ),
-        text=TextSide(
-            fingerprint=text_fingerprint_of(manifest, of_text), precision=of_text, max_tokens=manifest.text.max_tokens
-        ),
+        audio=audio if Stage.AUDIO in towers else None,
+        text=text if Stage.TEXT in towers else None,
         comparable=COMPARABLE,
     )
 
@@ -115,4 +119,4 @@ class SpaceApi:
 
     async def space(self, _: Request) -> Response:
         """The embedding space: model, checkpoint, preprocessing, fingerprints, and which vectors are comparable."""
-        return json_response(space_of(self._service.clap))
+        return json_response(space_of(self._service.clap, self._service.towers))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from claprt._version import __version__
 from claprt.arrays import Array
+from claprt.bundle.graphs import Stage
 from claprt.errors import TextError
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import HttpError, ShapeError
@@ -45,6 +46,12 @@ class Model:
     outputs: tuple[tuple[str, bool], ...]
     """Names, and whether a row has the length of an embedding, not one number for each label."""
     infer: Callable[[Service, Inputs], Awaitable[Mapping[str, Array]]]
+
+    @property
+    def towers(self) -> frozenset[Stage]:
+        """Towers that it needs."""
+        of_inputs = {_TEXT: Stage.TEXT, _LABELS: Stage.TEXT, _AUDIO: Stage.AUDIO, _RATE: Stage.AUDIO}
+        return frozenset(of_inputs[name] for name in self.inputs)
 
     def metadata(self, dim: int) -> dict[str, Any]:
         """Names, types and shapes of the tensors; -1 is any length."""
@@ -83,15 +90,16 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "claprt", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-def find_model(name: str, version: str | None) -> Model:
-    """Find a model.
+def find_model(name: str, version: str | None, towers: Collection[Stage]) -> Model:
+    """Find a model that a service with these towers has.
 
     Raises:
         UnknownModelError: If there is none of the name, or in this version.
     """
-    model = MODELS.get(name)
+    models = {model.name: model for model in MODELS if model.towers <= frozenset(towers)}
+    model = models.get(name)
     if model is None:
-        raise UnknownModelError(f"There is no model {name[:100]!r} here; there is {', '.join(MODELS)}.")
+        raise UnknownModelError(f"There is no model {name[:100]!r} here; there is {', '.join(models)}.")
     if version not in (None, MODEL_VERSION):
         raise UnknownModelError(f"{name} is here in version {MODEL_VERSION}, and {version[:20]!r} was asked for.")
     return model
@@ -119,19 +127,16 @@ async def _clap_classify(service: Service, inputs: Inputs) -> Mapping[str, Array
     return await service.batcher.run_in_thread(scored)
 
 
-MODELS = {
-    model.name: model
-    for model in (
-        Model("clap_text", (_TEXT,), (("text_embeddings", True),), _clap_text),
-        Model("clap_audio_file", (_AUDIO, _RATE), (("audio_embeddings", True),), _clap_audio_file),
-        Model(
-            "clap_classify",
-            (_AUDIO, _RATE, _LABELS),
-            (("probabilities", False), ("logits", False), ("similarities", False)),
-            _clap_classify,
-        ),
-    )
-}
+MODELS = (
+    Model("clap_text", (_TEXT,), (("text_embeddings", True),), _clap_text),
+    Model("clap_audio_file", (_AUDIO, _RATE), (("audio_embeddings", True),), _clap_audio_file),
+    Model(
+        "clap_classify",
+        (_AUDIO, _RATE, _LABELS),
+        (("probabilities", False), ("logits", False), ("similarities", False)),
+        _clap_classify,
+    ),
+)
 
 
 def _texts(elements: Elements, name: str) -> list[str]:

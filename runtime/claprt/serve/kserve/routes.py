@@ -78,14 +78,14 @@ class KServeApi:
     async def model_metadata(self, request: Request) -> Response:
         """Tensors of a model: clap_text, clap_audio_file or clap_classify."""
         request.state.endpoint = "/v2/models/{name}"
-        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
         return json_response(model.metadata(self._service.clap.dim))
 
     @_with_errors
     async def model_ready(self, request: Request) -> Response:
         """Whether a model is ready."""
         request.state.endpoint = "/v2/models/{name}/ready"
-        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
         reason = await self._service.ready()
         return JSONResponse({"name": model.name, "ready": reason is None}, 200 if reason is None else 503)
 
@@ -94,7 +94,7 @@ class KServeApi:
         """Run a model on tensors, in JSON or with the binary extension."""
         request.state.endpoint = "/v2/models/{name}/infer"
         service, limits = self._service, self._service.limits
-        model = find_model(request.path_params["name"], request.path_params.get("version"))
+        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
         check_media_type(request, JSON, _BINARY)
         json_bytes = _length(request.headers.get(LENGTH_HEADER))
         body = await request.body()

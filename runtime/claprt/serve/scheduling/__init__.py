@@ -9,5 +9,5 @@ tags with it. `batcher` runs the model without blocking the event loop. A reques
 it was sent. `readers` are threads that decode it and compute its `features`, window by window; `audio_tower` is the thread
 that runs windows in batches; `job` is one audio embedding on this way. `fair_thread` is a thread that does work in steps:
 one embeds texts, others scan a library. Each queue is a `fair_queue`: the client that has used the least of the resource
-comes next.
+comes next. `idle` unloads the towers while nobody asks.
 """

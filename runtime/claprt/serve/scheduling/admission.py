@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -45,6 +46,8 @@ class AdmissionControl:
         self._active = ActiveCounter()
         self.closing = False
         """Whether the service is shutting down."""
+        self.last_answer = time.monotonic()
+        """When the last admitted request was answered."""
         self.bytes = 0
         """Bytes of the admitted requests that are not answered yet."""
 
@@ -75,6 +78,7 @@ class AdmissionControl:
                 yield
         finally:
             self.bytes -= size
+            self.last_answer = time.monotonic()
 
     async def wait_idle(self) -> None:
         """Wait until every admitted request is answered."""

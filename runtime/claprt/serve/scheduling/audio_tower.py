@@ -47,13 +47,21 @@ class AudioTower:
         self._queue: ClientQueues[tuple[AudioJob, AudioFeatures]] = ClientQueues()
         self._shares = FairShares(_CREDIT)
         self._window_s: deque[float] = deque(maxlen=8)
-        self._ended = False
+        self._ended = self._renewed = False
         self._thread: threading.Thread | None = None
 
     def start(self, on_taken: Callable[[], None]) -> None:
         """Start the thread; it calls `on_taken` under the lock whenever it has taken windows from the queue."""
         self._thread = threading.Thread(target=self._run_all, args=[on_taken], name="claprt-tower", daemon=True)
         self._thread.start()
+
+    def renew(self) -> None:
+        """Replace the thread, since runtimes keep memory for each thread that has called them (tiny: 33 MB)."""
+        with self._change:
+            before, self._renewed = self._thread, True
+            self._change.notify_all()
+        if before is not None:
+            before.join()
 
     @property
     def queued(self) -> int:
@@ -82,15 +90,19 @@ class AudioTower:
 
     def _run_all(self, on_taken: Callable[[], None]) -> None:
         while self._wait_for_windows():
+            if self._renewed:
+                self._renewed = False
+                self.start(on_taken)
+                return
             with self._cores:
                 if batch := self._take_batch(on_taken):
                     self._run_batch(batch)
 
     def _wait_for_windows(self) -> bool:
-        """Wait for windows; False once the tower has ended and there are none."""
+        """Wait for windows, or to be renewed; False once the tower has ended and there are none."""
         with self._change:
-            self._change.wait_for(lambda: len(self._queue) or self._ended)
-            return bool(len(self._queue))
+            self._change.wait_for(lambda: len(self._queue) or self._ended or self._renewed)
+            return bool(len(self._queue)) or (self._renewed and not self._ended)
 
     def _take_batch(self, on_taken: Callable[[], None]) -> list[tuple[AudioJob, AudioFeatures]]:
         """Windows of the next run, without those of jobs that have ended."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -21,10 +21,10 @@ from claprt.audio.features import AudioFeatures
 from claprt.audio.sound import source_name
 from claprt.bundle.graphs import Stage
 from claprt.engines.providers import ON_CPU
-from claprt.errors import ClaprtError, ProviderError
+from claprt.errors import BundleError, ClaprtError, ProviderError
 from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
-from claprt.serve.errors import to_client_error
+from claprt.serve.errors import ModelUnavailableError, to_client_error
 from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput, decode
 from claprt.serve.scheduling.audio_tower import AudioTower
@@ -45,15 +45,22 @@ _TEXTS_PER_STEP = 32
 class Batcher:
     """Runs one model for many concurrent requests, without blocking the event loop."""
 
-    def __init__(self, clap: Clap, limits: Limits, on_batch: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        clap: Clap,
+        limits: Limits,
+        on_batch: Callable[[int], None] = lambda _: None,
+        towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT),
+    ) -> None:
         """Start the threads.
 
         Args:
             clap: The model.
             limits: Limits of the service.
             on_batch: Called with the number of windows of every run of the audio tower, in its thread.
+            towers: Those that `prepare` loads.
         """
-        self.clap, self.limits = clap, limits
+        self.clap, self.limits, self._towers = clap, limits, towers
         self.prepared = False
         self._failures: dict[Stage, str] = {}
         self._on_batch = on_batch
@@ -79,11 +86,19 @@ class Batcher:
         return self._tower.queued
 
     def prepare(self) -> None:
-        """Load and run both towers, so that the first requests are fast; clears `failure` if they work.
+        """Load and run the towers, so that the first requests are fast; clears `failure` if they work.
 
         Raises:
             ClaprtError: If the engine fails.
         """
+        if Stage.AUDIO in self._towers:
+            self._prepare_audio()
+        if Stage.TEXT in self._towers:
+            self._check_vectors(self.clap.embed_text(["ready"]), 1)
+        self._failures.clear()
+        self.prepared = True
+
+    def _prepare_audio(self) -> None:
         facts = self.clap.manifest.audio
         noise = np.random.default_rng(0).normal(-30, 15, (2, facts.views, facts.frames, facts.mel.mels))  # in dB
         self._check_vectors(
@@ -92,10 +107,7 @@ class Batcher:
             ),
             2,
         )
-        self._check_vectors(self.clap.embed_text(["ready"]), 1)
         self._tower.concurrency = max(1, self.clap.engine.batch_engine().max_concurrency)
-        self._failures.clear()
-        self.prepared = True
 
     async def embed(self, audio: AudioInput) -> TimedEmbedding:
         """Embed one audio input.
@@ -159,6 +171,11 @@ class Batcher:
             settle(done, error)
         with self._change:
             self._readers.reschedule()
+
+    def renew_threads(self) -> None:
+        """Replace the threads that run the towers, which gives back what runtimes keep for each."""
+        self._text_tower.renew()
+        self._tower.renew()
 
     def close(self) -> None:
         """Finish all work, then end the threads. Nothing may be submitted from here on."""
@@ -248,9 +265,16 @@ class Batcher:
 
     @contextlib.contextmanager
     def _noting_failures(self, tower: Stage) -> Generator[None]:
-        """Remember an error if the engine rather than the input was the reason."""
+        """Remember an error if the engine rather than the input was the reason.
+
+        Raises:
+            ModelUnavailableError: If the tower cannot be loaded.
+        """
         try:
             yield
+        except BundleError as error:
+            self._failures[tower] = str(error)
+            raise ModelUnavailableError(error) from error
         except BaseException as error:
             if isinstance(error, ProviderError) or not isinstance(error, ClaprtError | GeneratorExit):
                 self._failures[tower] = str(error) or type(error).__name__

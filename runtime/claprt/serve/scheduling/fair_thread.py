@@ -32,9 +32,21 @@ class FairThread:
         self._change = threading.Condition()
         self._queue: ClientQueues[tuple[Steps[Any], Future[Any]]] = ClientQueues()
         self._shares = FairShares(_CREDIT_S)
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._ended = self._renewed = False
+        self._name = name
+        self._thread = self._start()
+
+    def _start(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread.start()
+        return thread
+
+    def renew(self) -> None:
+        """Replace the thread, since runtimes keep memory for each thread that has called them."""
+        with self._change:
+            before, self._renewed = self._thread, True
+            self._change.notify_all()
+        before.join()
 
     def add(self, client: Client, steps: Steps[T]) -> Future[T]:
         """Queue work. Other clients' steps may run between its steps; it stops once its future is done."""
@@ -54,7 +66,10 @@ class FairThread:
     def _run(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: len(self._queue) or self._ended)
+                self._change.wait_for(lambda: len(self._queue) or self._ended or self._renewed)
+                if self._renewed and not self._ended:
+                    self._renewed, self._thread = False, self._start()
+                    return
                 if not len(self._queue):
                     return
             with self._cores:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from claprt._version import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
+from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve import access
-from claprt.serve.errors import ShuttingDownError, log
+from claprt.serve.errors import OtherTowerError, ShuttingDownError, log
 from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.metrics import Metrics
 from claprt.serve.scheduling.admission import ActiveCounter, AdmissionControl
@@ -64,12 +65,13 @@ class Times:
 class Service:
     """Computes for clients with one model."""
 
-    def __init__(self, clap: Clap, limits: Limits) -> None:
-        self.clap, self.limits = clap, limits
+    def __init__(self, clap: Clap, limits: Limits, towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT)) -> None:
+        """Start the threads for a model, whose `towers` are loaded and served."""
+        self.clap, self.limits, self.towers = clap, limits, frozenset(towers)
         self.state = State.STARTING
         self.metrics = Metrics()
         self.admission = AdmissionControl(limits, self.metrics.reject)
-        self.batcher = Batcher(clap, limits, self.metrics.batch)
+        self.batcher = Batcher(clap, limits, self.metrics.batch, self.towers)
         self.open_websockets = ActiveCounter()
         self.closing = asyncio.Event()
         """Set when all admitted requests are answered and WebSockets are to close."""
@@ -141,7 +143,12 @@ class Service:
             await asyncio.to_thread(self.batcher.close)
 
     async def embed(self, audio: AudioInput, times: Times | None = None) -> TimedEmbedding:
-        """Embed one audio input; see `Batcher.embed`."""
+        """Embed one audio input; see `Batcher.embed`.
+
+        Raises:
+            OtherTowerError: If the service has no audio tower.
+        """
+        self.check_tower(Stage.AUDIO)
         embedding = await self.batcher.embed(audio)
         run = {"tower": embedding.tower_ms / 1000} if embedding.batch else {}
         for note in (self.metrics.stage, access.stage):
@@ -157,6 +164,7 @@ class Service:
             OptionError: If there are none, or more than the limit.
             AudioError: If one cannot be embedded.
         """
+        self.check_tower(Stage.AUDIO)
         check_count(len(inputs), self.limits.sounds, "sounds")
         tasks = [asyncio.ensure_future(self._embed_one(inputs, position, called)) for position in range(len(inputs))]
         try:
@@ -186,7 +194,12 @@ class Service:
         return await self.embed_cached_texts(texts, times)
 
     async def embed_cached_texts(self, texts: Sequence[str], times: Times | None = None) -> Embeddings:
-        """Embed texts within the limits, [texts, dim]; those of earlier requests come from a cache."""
+        """Embed texts within the limits, [texts, dim]; those of earlier requests come from a cache.
+
+        Raises:
+            OtherTowerError: If the service has no text tower.
+        """
+        self.check_tower(Stage.TEXT)
         began = time.perf_counter()
         rows = await self.batcher.embed_texts(texts)
         took = time.perf_counter() - began
@@ -203,6 +216,19 @@ class Service:
             OptionError: If the model has no projection.
         """
         return await self.batcher.run_in_thread(lambda: self.clap.project(vector))
+
+    def check_tower(self, tower: Stage) -> None:
+        """Check that the service has a tower, before anything is computed for it.
+
+        Raises:
+            OtherTowerError: If it was started with the other one only.
+        """
+        if tower not in self.towers:
+            (only,) = self.towers
+            what = "sounds" if tower is Stage.AUDIO else "texts"
+            raise OtherTowerError(
+                f"This service embeds no {what}: it was started with --only {only}. Ask one that has the {tower} tower."
+            )
 
     def check_projection(self) -> None:
         """Check that the model has a projection, before audio is embedded for it.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from claprt.bundle.graphs import Stage
 from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.job import TimedEmbedding
@@ -43,6 +44,8 @@ async def answer(service: Service, request: ZeroShotRequest, times: Times) -> Ze
     """
     if not request.labels:
         return ZeroShotResult(await service.embed(request.audio, times), None)
+    service.check_tower(Stage.TEXT)
+    service.check_tower(Stage.AUDIO)
     called = "labels" if request.mode == "classify" else "tags"
     names, sentences = await service.batcher.run_in_thread(lambda: _sentences(request, called, service.limits))
     # texts first: errors in them are found before the audio costs anything
