@@ -22,6 +22,7 @@ from claprt.evaluation.dataset import dataset_sounds
 from claprt.evaluation.dataset_vectors import dataset_vectors
 from claprt.evaluation.reading.columns import Columns
 from claprt.evaluation.reading.read import read_dataset
+from claprt.evaluation.zero_shot import evaluate
 
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 
@@ -108,7 +109,7 @@ def test_parquet_as_hugging_face_has_it(sounds: Path, tmp_path: Path, model: cla
 def test_parquet_with_bytes_and_with_paths(sounds: Path, tmp_path: Path, model: claprt.Clap, expected: Any) -> None:
     files, labels = files_of(sounds), pa.array([f"a_{name}" for name in NAMES for _ in range(2)]).dictionary_encode()
     held = write_table(tmp_path / "bytes.parquet", {"bytes": [file.read_bytes() for file in files], "genre": labels})
-    with pytest.raises(DatasetError, match=r"columns genre\. A class .* name others with --label-column"):
+    with pytest.raises(DatasetError, match=r"columns bytes, genre\. A class .* name others with --label-column"):
         read_dataset(held)
     dataset = read_dataset(held, columns=Columns(label="Genre"))
     assert dataset.labels == ("a drums", "a rain", "a tone")
@@ -132,7 +133,8 @@ def test_a_row_whose_file_lies_beside_the_table(sounds: Path, model: claprt.Clap
     ("columns", "words"),
     [
         ({"label": ["x", "y"]}, "no column of sounds"),
-        ({"bytes": [b"", b""], "label": [0, 1]}, "'label' holds numbers, and nothing says what they stand for"),
+        ({"bytes": [b"", b""], "label": [0, 1]}, "'label' holds no words, and nothing says what its values stand for"),
+        ({"bytes": [b"", b""], "label": [b"x", b"y"]}, "'label' holds no words"),
         ({"bytes": [b"", b""], "label": [["x"], ["x", "y"]]}, "no single word. A sound has one class"),
         ({"bytes": [b"", b""], "caption": [[{"a": 1}], []]}, "which is no caption"),
         ({"path": ["no.wav", "none.wav"], "label": ["x", "y"]}, "2 of 2 sounds that are not there"),
@@ -227,7 +229,7 @@ def test_shards(sounds: Path, tmp_path: Path, model: claprt.Clap, expected: Any,
     ("members", "words"),
     [
         ([("0.wav", b"")], "has the columns none"),
-        ([("0.wav", b""), ("0.cls", b"3")], "'cls' holds numbers"),
+        ([("0.wav", b""), ("0.cls", b"3")], "'cls' holds no words"),
         ([("0.wav", b""), ("0.json", b"[1]")], r"0\.json is not a JSON object"),
         ([("0.wav", b""), ("0.json", b"{")], r"0\.json cannot be read as json"),
         ([("0.wav", b""), ("0.txt", b"\xff")], r"0\.txt cannot be read as txt"),
@@ -414,6 +416,10 @@ def test_missing_files_are_named_before_any_work(
     ("content", "words"),
     [
         ("file,label,caption\nx.wav,dog,a dog, barking\n", "Line 2 of .* has more fields than the header's 3"),
+        ("file,label,Label\nx.wav,dog,cat\n", "the column label more than once"),
+        ("file,label,caption\nx.wav,,\n", "neither a class nor a caption of any"),
+        ("file;label\nx.wav;dog\n", "separates fields by semicolons"),
+        ("file\tlabel\nx.wav\tdog\n", "separates fields by tabs"),
         ("file,label\nx.wav,dog\nx.wav,cat\n", r"several rows of .*x\.wav, whose class is 'dog' in one, 'cat' in another"),
         ("file,label,fold\nx.wav,dog,1\nx.wav,dog,2\n", "whose fold is '1' in one, '2' in another"),
     ],
@@ -422,6 +428,13 @@ def test_rows_that_contradict(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "x.csv").write_text(content)
     with pytest.raises(DatasetError, match=words):
         read_dataset(tmp_path / "x.csv")
+
+
+def test_one_class_is_no_choice(sounds: Path, model: claprt.Clap) -> None:
+    (sounds / "one.csv").write_text(f"file,label\n{files_of(sounds)[0]},dog\n")
+    with pytest.raises(DatasetError, match="one class, 'dog', so there is nothing to choose"):
+        evaluate(model, read_dataset(sounds / "one.csv"))
+    assert evaluate(model, read_dataset(sounds / "one.csv"), labels=["dog", "cat"]).zero_shot[0].labels == ("dog", "cat")
 
 
 def test_rows_as_spreadsheets_write_them(tmp_path: Path) -> None:

@@ -385,7 +385,7 @@ def test_labels_with_underscores(clap: claprt.Clap, sounds: Path) -> None:
     assert result.zero_shot[0].labels == ("a tone", "a drums", "a rain")
 
 
-@pytest.mark.parametrize("path", [None, 5, "x" * 5000, "a\0b"])
+@pytest.mark.parametrize("path", [None, 5, "", "x" * 5000, "a\0b"])
 def test_no_path_at_all(path: Any) -> None:
     with pytest.raises(DatasetError):
         read_dataset(path)

@@ -86,9 +86,17 @@ def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("p.csv", "path,said\na.wav,dog\n", "one of text, caption"),
         ("p.csv", "path,text\na.wav,dog\na.wav,\na.wav, \n", "an empty text in 2 of 3 rows: line 3, 4"),
         ("p.csv", "path,text\n,dog\n", "an empty path in 1 of 1 rows: line 2"),
-        ("p.csv", "path,text\nb.wav,dog\na.wav,x\nc.wav,y\n", r"2 of 3 sounds that are not there: .*b\.wav, .*c\.wav"),
+        (
+            "p.csv",
+            "path,text\nb.wav,dog\na.wav,x\nc.wav,y\n",
+            r"2 of 3 sounds that are not there, or no files: .*b\.wav, .*c\.wav",
+        ),
         ("p.csv", "id,path,text\n7,a.wav,dog\n7,a.wav,cat\n8,a.wav,x\n", "1 ids more than once: 7"),
-        ("p.csv", b"\xff\xfe\xfa", "cannot be read as CSV"),
+        ("p.csv", b"\xff\xfe\xfa", "is not text in UTF-8"),
+        ("p.csv", "path,text\na.wav,a dog, barking\n", "Line 2 of .* has more fields than the header's 2"),
+        ("p.csv", "path,text,Text\na.wav,a,b\n", "the column text more than once"),
+        ("p.csv", "path;text\na.wav;a dog\n", "separates fields by semicolons"),
+        ("p.csv", "path,text\n.,a dog\n", "1 of 1 sounds that are not there, or no files"),
         ("p.jsonl", '{"path": "a.wav", "text": "dog"}\n{"path"\n', "Line 2 of .* is not JSON"),
         ("p.jsonl", '["a.wav", "dog"]\n', "not an object with a path and a text"),
         ("p.jsonl", '{"path": "a.wav", "text": null}\n', "one of text, caption"),
@@ -126,6 +134,9 @@ def test_scores_by_hand() -> None:
     same = PairSums(2)
     same.add(audio, text, [("a", "x"), ("b", "x")])
     assert same.result(PROVENANCE).shuffled is None
+    same.add(audio, text, [("a", "x"), ("c", "z")])
+    assert any("1 of 4 pairs are the same sound and text" in warning for warning in same.result(PROVENANCE).warnings)
+    assert not any("the same sound and text" in warning for warning in found.warnings)
 
 
 def test_shuffled_pairs_are_all_combinations_that_share_nothing() -> None:

@@ -239,6 +239,9 @@ def test_the_command(bundle: Path, folders: tuple[Path, Path], tmp_path: Path, c
         assert [float(row["fad"]) for row in csv.DictReader(file)] == [item["fad"] for item in found["items"]]
     assert main([*arguments, "--metric", "prdc"]) == 0
     assert "coverage" in capsys.readouterr().out
+    saved = tmp_path / "reference.npz"
+    assert main([*arguments[:3], *arguments[5:], "--save-reference", str(saved), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["statistics"] == str(saved)
     for more, words in (
         (["--metric", "mmd"], "mmd"),
         (["--protocol", "laion", "--hop", "5"], "own preprocessing"),

@@ -91,7 +91,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         where = [("reference", options.reference)]
         (reference,) = read_sets(clap, where, protocol, seed=seed, progress=settings["progress"])
-        _save(options, reference, provenance_under(clap, protocol, seed))
+        provenance = provenance_under(clap, protocol, seed)
+        _save(options, reference, provenance)
+        side = reference.to_dict()
+        figures = {"reference": side, "statistics": str(options.save_reference), "model": provenance.to_dict()}
+        table = f"mean and covariance of {side['vectors']} vectors, fingerprint {provenance.fingerprint}"
+        show_figures(options, figures, table, as_json=options.json)
         return 0
     for warning in found.warnings:
         note(options, warning)

@@ -85,5 +85,6 @@ def _check_there(dataset: Dataset, items: list[Item]) -> None:
         more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
         shown = ", ".join(map(str, lost[:_SHOWN]))
         raise DatasetError(
-            f"{dataset.name} names {len(lost)} of {len(dataset.items)} sounds that are not there: {shown}{more}."
+            f"{dataset.name} names {len(lost)} of {len(dataset.items)} sounds that are not there, or no files: "
+            f"{shown}{more}."
         )

@@ -196,7 +196,7 @@ def _prompts(
     """The classes, and for each template their sentences.
 
     Raises:
-        DatasetError: If a sound's class is not among the labels.
+        DatasetError: If a sound's class is not among the labels, or there is one label.
         OptionError: If a template has no `{}`, or there is no such published evaluation.
     """
     row = None if published is None else find_published(published)
@@ -205,6 +205,10 @@ def _prompts(
     else:
         names = tuple(label.replace("_", " ") for label in validate_labels(labels)) if labels else dataset.labels
         prompts = {template: apply_template(template, names) for template in templates}
+    if len(names) == 1:
+        raise DatasetError(
+            f"{dataset.name} has one class, {names[0]!r}, so there is nothing to choose; name others as labels."
+        )
     strange = sorted(set(dataset.labels) - set(names))
     if strange:
         raise DatasetError(f"{dataset.name} has sounds of {', '.join(strange)}, which are not among the labels.")

@@ -45,14 +45,14 @@ class Chosen:
         return list(dict.fromkeys(name for name in (self.label, *self.captions, self.fold) if name is not None))
 
 
-def choose(where: str, found: Sequence[str], asked: Columns, *, numbers: Iterable[str] = ()) -> Chosen:
+def choose(where: str, found: Sequence[str], asked: Columns, *, wordless: Iterable[str] = ()) -> Chosen:
     """Choose the columns of a table.
 
     Args:
         where: What the table is called in messages.
         found: Its columns.
         asked: Those that the caller names.
-        numbers: Columns that hold numbers, which are taken for classes only if they are asked for.
+        wordless: Columns that hold numbers or bytes, which are taken only if they are asked for.
 
     Raises:
         DatasetError: If one that was asked for is not there, or there is neither a class nor a caption.
@@ -60,7 +60,7 @@ def choose(where: str, found: Sequence[str], asked: Columns, *, numbers: Iterabl
     for name in (asked.label, *asked.captions):
         if name is not None and _match(name, found) is None:
             raise DatasetError(f"{where} has no column {name!r}; it has {_listed(found)}.")
-    counted = set(numbers)
+    counted = set(wordless)
     words = [name for name in found if name not in counted]
     label = next((match for name in LABELS if (match := _match(name, words)) is not None), None)
     label = _match(asked.label, found) if asked.label is not None else label
@@ -71,7 +71,7 @@ def choose(where: str, found: Sequence[str], asked: Columns, *, numbers: Iterabl
         captions = [text]
     if label is None and not captions:
         held = next((name for name in found if name in counted and name.lower() in LABELS), None)
-        numbered = "" if held is None else f" {held!r} holds numbers, and nothing says what they stand for."
+        numbered = "" if held is None else f" {held!r} holds no words, and nothing says what its values stand for."
         raise DatasetError(
             f"{where} has the columns {_listed(found)}.{numbered} A class is taken from one of {', '.join(LABELS)}, "
             f"captions from columns that begin with caption; {_HOW}."

@@ -45,7 +45,7 @@ def read_dataset(
         MissingDependencyError: If pyarrow is needed and not installed.
         ClaprtError: As readers raise it.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise DatasetError(f"A dataset's folder or file was expected, and {path!r} was given.")
     root, folds = Path(path), tuple(map(str, folds))
     try:
@@ -64,6 +64,8 @@ def read_dataset(
         items = tuple(item for item in items if item.fold in folds)
     if not items:
         raise DatasetError(f"{root} names no sound.")
+    if all(item.label is None and not item.captions for item in items):
+        raise DatasetError(f"{root} names {len(items)} sounds, and neither a class nor a caption of any of them.")
     return Dataset(name=root.name, items=items, library=own if library is None else Path(library))
 
 

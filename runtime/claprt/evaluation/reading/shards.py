@@ -32,7 +32,7 @@ def shard_items(archive: Path, asked: Columns) -> list[Item]:
     except (*_ERRORS, LibraryError) as error:
         raise DatasetError(f"{archive} cannot be read as a tar archive: {error}") from error
     found = list(dict.fromkeys(name for row in beside.values() for name in row))
-    columns = choose(str(archive), found, asked, numbers=[name for name in found if _all_numbers(beside, name)])
+    columns = choose(str(archive), found, asked, wordless=[name for name in found if _all_numbers(beside, name)])
     items: list[Item] = []
     for number, sound in enumerate(sounds):
         item = Item(path=Path(sound.path), inside=Inside(archive=archive, number=number, name=sound.path))

@@ -29,9 +29,11 @@ def table_items(table: Path, asked: Columns) -> list[Item]:
         with open_table(str(table), table.name) as file:
             schema = file.schema
             named = _named_classes(schema)
-            columns = choose(str(table), _columns(pa, schema), asked, numbers=_numbers(pa, schema, named))
+            columns = choose(str(table), _columns(pa, schema), asked, wordless=_wordless(pa, schema, named))
             content: Mapping[str, list[Any]] = file.columns(columns.names)
         sounds = list(archive_sounds(table))
+    except DatasetError:
+        raise
     except (OSError, ValueError, LibraryError) as error:
         raise DatasetError(f"{table} cannot be read as a table of sounds: {error}") from error
     lost = [sound.error for sound in sounds if isinstance(sound, Inline) and sound.error is not None]
@@ -68,12 +70,13 @@ def _name(value: Any, names: list[str], columns: Chosen) -> str | None:
 
 
 def _columns(pa: Any, schema: Any) -> list[str]:
-    """Columns that may hold words: not those of sounds."""
-    return [field.name for field in schema if not pa.types.is_struct(field.type) and not pa.types.is_binary(field.type)]
+    """Columns that may be named: all but those of sounds."""
+    return [field.name for field in schema if not pa.types.is_struct(field.type)]
 
 
-def _numbers(pa: Any, schema: Any, named: Mapping[str, list[str]]) -> list[str]:
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+def _wordless(pa: Any, schema: Any, named: Mapping[str, list[str]]) -> list[str]:
+    """Columns that hold numbers or bytes."""
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_binary, pa.types.is_large_binary)
     return [field.name for field in schema if field.name not in named and any(kind(field.type) for kind in kinds)]
 
 

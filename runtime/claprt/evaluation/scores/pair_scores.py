@@ -204,18 +204,23 @@ class PairSums:
             items=tuple(items if order is None else [items[position] for position in order]),
             seed=seed,
             provenance=provenance,
-            warnings=_warnings(n, interval, shuffled, mean, provenance),
+            warnings=_warnings(n, len(set(self._names)), interval, shuffled, mean, provenance),
         )
 
 
 def _warnings(
-    n: int, interval: Interval | None, shuffled: Shuffled | None, mean: float, provenance: Provenance
+    n: int, different: int, interval: Interval | None, shuffled: Shuffled | None, mean: float, provenance: Provenance
 ) -> tuple[str, ...]:
     found: list[str] = []
     if n < LEAST:
         found.append(f"{n} pairs are too few for an interval, which needs {LEAST}.")
     elif n < _FEW:
         found.append(f"{n} pairs are few: the interval is wide, and holds only roughly as often as it states.")
+    if different < n:
+        found.append(
+            f"{n - different} of {n} pairs are the same sound and text as another; each counts, and the interval is "
+            "too narrow."
+        )
     if shuffled is None:
         found.append("All pairs share a sound or a text, so nothing says what unrelated pairs would score.")
     elif interval is not None and shuffled.mean >= interval.low:

@@ -54,8 +54,8 @@ def read_pairs(file: str | os.PathLike[str]) -> tuple[Pair, ...]:
     missing = [str(pair.path) for pair in pairs if not pair.path.is_file()]
     if missing:
         raise DatasetError(
-            f"{path} names {len(missing)} of {len(pairs)} sounds that are not there: {_some(missing)}. Relative paths are "
-            f"looked for in {path.parent.absolute()}, then in {Path.cwd()}."
+            f"{path} names {len(missing)} of {len(pairs)} sounds that are not there, or no files: {_some(missing)}. "
+            f"Relative paths are looked for in {path.parent.absolute()}, then in {Path.cwd()}."
         )
     twice = [name for name, times in Counter(pair.id for pair in pairs if pair.id is not None).items() if times > 1]
     if twice:
@@ -78,7 +78,9 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 return [(number, _plain(row)) for number, row in csv_rows(path, reader)]
     except FileNotFoundError as error:
         raise DatasetError(f"Pairs were asked for from {path}, and there is no such file.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not text in UTF-8, as CSV and JSON lines are here: {error}") from error
+    except (OSError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as CSV or JSON lines: {error}") from error
     return [(number, _of_json(path, number, line)) for number, line in lines if line.strip()]
 
