@@ -69,7 +69,7 @@ $(INTEGRATIONS)/.complete: pyproject.toml constraints-integrations.txt
 	$(PYTHON) -m venv $(INTEGRATIONS)
 	$(INTEGRATIONS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-integrations.txt torch
 	$(INTEGRATIONS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-integrations.txt \
-	    --editable '.[cpu,ray]' pytest $(shell sed -n '/^# adapters/,/^# the tests/s/==.*//p' constraints-integrations.txt)
+	    --editable '.[cpu,library,ray]' pytest $(shell sed -n '/^# adapters/,/^# the tests/s/==.*//p' constraints-integrations.txt)
 	touch $@
 
 demo: $(VENV)/.complete $(BUNDLE)/manifest.json ## export the small model, classify, compare and search sounds (and FILES="…"), check the latency

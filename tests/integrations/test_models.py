@@ -56,6 +56,19 @@ def test_a_description_loads_the_model_again(bundle: Path) -> None:
         assert describe_model(small)["bundle"] == "mini"
 
 
+def test_a_description_names_a_model_as_its_caller_did(
+    bundle: Path, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the folder that its export lies in here."""
+    monkeypatch.delenv("CLAPRT_BUNDLE", raising=False)
+    assert describe_model(clap)["bundle"] == str(bundle)
+    assert describe_model(clap, "630k-audioset-best")["bundle"] == "630k-audioset-best"
+    monkeypatch.setenv("CLAPRT_BUNDLE", "630k-audioset-best")
+    assert describe_model(clap)["bundle"] == "630k-audioset-best"
+    monkeypatch.chdir(bundle.parent)
+    assert describe_model(clap, bundle.name)["bundle"] == str(bundle)
+
+
 def test_texts_and_sounds_in_one_list(clap: claprt.Clap, few: list[str], tmp_path: Path) -> None:
     path = Path(few[1])
     found = embed_mixed(clap, ["a dog", few[0], path, path.read_bytes(), "a cat/dog fight"])

@@ -23,6 +23,7 @@ TESTED: Mapping[str, str] = MappingProxyType({
     "lancedb": "0.40.0",
     "langchain-core": "1.8.3",
     "llm": "0.36",
+    "mteb": "2.26.0",
     "ray": "2.60.0",
     "scikit-learn": "1.9.1",
     "sentence-transformers": "6.2.0",

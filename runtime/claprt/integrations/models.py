@@ -17,7 +17,7 @@ from claprt.audio.files.folders import is_sound_name
 from claprt.audio.long_audio import long_audio_policy
 from claprt.audio.preprocess import recipe
 from claprt.bundle.fingerprint import fingerprint_of
-from claprt.bundle.folder import default_bundle
+from claprt.bundle.folder import BUNDLE_VARIABLE, default_bundle
 from claprt.bundle.graphs import Precision
 from claprt.bundle.manifest import Manifest
 from claprt.errors import FingerprintError, OptionError
@@ -81,7 +81,8 @@ def describe_model(clap: Clap, model: Model = None) -> dict[str, Any]:
         clap: The model.
         model: How a caller named it; a published name stays as it is, a path is given in full.
     """
-    named = None if model is None or isinstance(model, Clap) else os.fspath(model)
+    default = os.environ.get(BUNDLE_VARIABLE) or None
+    named = None if isinstance(model, Clap) else default if model is None else os.fspath(model)
     facts = dataclasses.asdict(reference(clap, named))
     arguments = {name: facts[name] for name in ("bundle", "precision", "preprocess", "long", "hop_s", "seed")}
     return {**{name: value for name, value in arguments.items() if value is not None}, "fingerprint": clap.fingerprint}

@@ -11,14 +11,13 @@ part, and a sound over ten seconds is the mean of its windows, where mteb's own 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
 from claprt.arrays import Embeddings
-from claprt.errors import MissingDependencyError, OptionError
+from claprt.errors import OptionError
+from claprt.integrations.libraries import imported
 from claprt.model.clap import Clap
-from claprt.system.foreign_errors import describe_error
 
 
 class ClapEncoder:
@@ -67,23 +66,23 @@ class ClapEncoder:
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of all rows with all rows, [n, m], as a torch tensor."""
-        return _library("mteb.similarity_functions").cos_sim(embeddings1, embeddings2)
+        return imported("mteb.similarity_functions", package="mteb").cos_sim(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of rows with equal positions, [n], as a torch tensor."""
-        return _library("mteb.similarity_functions").pairwise_cos_sim(embeddings1, embeddings2)
+        return imported("mteb.similarity_functions", package="mteb").pairwise_cos_sim(embeddings1, embeddings2)
 
 
 def _sounds(dataset: Any) -> Iterator[Any]:
     """The sounds of a data set, undecoded where it holds files."""
-    audio = _library("datasets").Audio
+    audio = imported("datasets", "Audio", package="datasets").Audio
     if isinstance(dataset.features["audio"], audio):
         dataset = dataset.cast_column("audio", audio(decode=False))
     return (row["audio"] for row in dataset.select_columns(["audio"]))
 
 
 def _meta(model: Clap) -> Any:
-    return _library("mteb.models").ModelMeta(
+    return imported("mteb.models", package="mteb").ModelMeta(
         loader=None,
         name=f"claprt/{model.manifest.name}",
         revision=model.fingerprint.replace("/", "_"),
@@ -103,17 +102,3 @@ def _meta(model: Clap) -> Any:
         training_datasets=None,
         modalities=["audio", "text"],
     )
-
-
-def _library(name: str) -> Any:
-    """A module of mteb or of what it needs.
-
-    Raises:
-        MissingDependencyError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"ClapEncoder is a model for mteb, which cannot be imported ({describe_error(error)}): pip install mteb"
-        ) from error

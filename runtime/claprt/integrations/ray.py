@@ -4,7 +4,8 @@
     from claprt.integrations.ray import ClapEmbedder
 
     sounds = ray.data.read_binary_files("folder", include_paths=True)
-    embedded = sounds.map_batches(ClapEmbedder, fn_constructor_kwargs={"model": "mini"}, concurrency=2, batch_size=64)
+    actors = ray.data.ActorPoolStrategy(size=2)
+    embedded = sounds.map_batches(ClapEmbedder, fn_constructor_kwargs={"model": "mini"}, compute=actors, batch_size=64)
 
 Ray is not imported here. Folders of millions of sounds are better indexed by `claprt index --ray`, which goes on where it
 was interrupted.
