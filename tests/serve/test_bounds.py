@@ -213,6 +213,34 @@ def test_a_client_that_does_not_read_is_let_go(strict: Process, first: bytes, qu
     assert httpx.get(strict.url("/readyz")).status_code == 200
 
 
+@pytest.mark.seconds
+def test_a_stream_whose_client_does_not_read_is_closed_with_a_reason(bundle: Path, tmp_path: Path) -> None:
+    """The service stops reading, so that its memory does not grow, and says why it closes behind what it had to say."""
+    labels = json.dumps({"type": "labels", "labels": [str(n) * 8000 for n in range(9)]}).encode()
+    with Process(tmp_path / "log", "--bundle", str(bundle), "--timeout-s", "2") as service, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(upgrade("/stream"))
+        client.recv(2048)
+        client.sendall(frame(b'{"labels": ["rain"], "sample_rate": 16000}') + frame(labels))
+        while b'"type":"labels"' not in client.recv(2048):  # from here on their vectors are known
+            pass
+        before = peak_mb(service)
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):
+            ask_for_ever(client, frame(labels))
+        assert peak_mb(service) < before + 60
+        time.sleep(2)  # a second after the service has given up, and a second before it hangs up
+        client.settimeout(20)
+        told = bytearray()
+        with contextlib.suppress(ConnectionError):
+            while part := client.recv(1 << 20):
+                told += part
+    reason = b"The client does not read its replies."
+    assert told.endswith(b"\x88" + bytes([2 + len(reason)]) + (1008).to_bytes(2, "big") + reason)
+
+
 def ask_for_ever(client: socket.socket, question: bytes) -> None:
     while True:
         client.sendall(question * 100)

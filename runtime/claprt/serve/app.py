@@ -27,6 +27,7 @@ from claprt.serve.http.page import page_routes
 from claprt.serve.http.rank import RankApi
 from claprt.serve.http.routes import HttpApi
 from claprt.serve.http.space import SpaceApi
+from claprt.serve.http.timeline import TimelineApi
 from claprt.serve.kserve.routes import KServeApi
 from claprt.serve.limits import Limits
 from claprt.serve.middleware import RequestGuard
@@ -37,14 +38,15 @@ from claprt.serve.scheduling.idle import IdleUnload
 from claprt.serve.scheduling.service import Service
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
+from claprt.serve.websocket.stream import StreamProtocol
 
 if TYPE_CHECKING:
     from claprt.serve.library.interface import SearchableLibrary
 
 _DESCRIPTION = """\
-CLAP embeddings of audio and texts, classification, tags and behaviour descriptors. On the same port, WebSockets: `/clap`
-(kromosynth's protocol, also at every path without an endpoint of its own), `/clap-bd` (the same, with a behaviour
-descriptor) and `/project`.
+CLAP embeddings of audio and texts, classification, tags, timelines and behaviour descriptors. On the same port, WebSockets:
+`/clap` (kromosynth's protocol, also at every path without an endpoint of its own), `/clap-bd` (the same, with a behaviour
+descriptor), `/project` and `/stream` (sound as it arrives, to windows and events).
 """
 
 
@@ -116,7 +118,7 @@ def create_app(
     page = [*page_routes(service, document, token=token is not None, library=library is not None), *library_pages]
     routes = [
         *_websocket_routes(service, token, sample_rate),
-        *(Route(path, _upgrade_required, methods=["GET", "POST"]) for path in ("/clap", "/clap-bd")),
+        *(Route(path, _upgrade_required, methods=["GET", "POST"]) for path in ("/clap", "/clap-bd", "/stream")),
         *(endpoint.route() for endpoint in endpoints),
         Route("/openapi.json", openapi),
         *page,
@@ -143,7 +145,14 @@ def create_app(
 
 def _endpoints(service: Service) -> list[HttpEndpoint]:
     """The endpoints of HTTP that every service has."""
-    apis = (HttpApi(service), SpaceApi(service), RankApi(service), FreesoundApi(service), KServeApi(service))
+    apis = (
+        HttpApi(service),
+        SpaceApi(service),
+        RankApi(service),
+        TimelineApi(service),
+        FreesoundApi(service),
+        KServeApi(service),
+    )
     return [endpoint for api in apis for endpoint in api.endpoints()]
 
 
@@ -151,6 +160,7 @@ def _websocket_routes(service: Service, token: str | None, sample_rate: int) -> 
     protocols: dict[str, Callable[[WebSocket], MessageProtocol]] = {
         "/clap-bd": lambda socket: Kromosynth(service, socket, sample_rate, with_descriptor=True),
         "/project": lambda _: Projector(service),
+        "/stream": lambda _: StreamProtocol(service),
         "/clap": lambda socket: Kromosynth(service, socket, sample_rate),
     }
     endpoints = {path: Endpoint(service, token, path, protocol) for path, protocol in protocols.items()}

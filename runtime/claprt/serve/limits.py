@@ -16,6 +16,14 @@ class Limits:
     """Largest message or request body."""
     windows: int = 60
     """Windows of ten seconds in one sound: ten minutes."""
+    timeline_windows: int = 1200
+    """Windows in one timeline: twenty minutes at a hop of one second, ten at half a second."""
+    timeline_labels: int = 100
+    """Labels of a timeline or a stream, with those of its background."""
+    streams: int = 32
+    """Streams that are open at a time, of 6 MB each."""
+    stream_block_s: int = 60
+    """Seconds of sound in one message of a stream."""
     samples: int = 30_000_000
     """Samples of one sound at its own rate, before it is resampled: ten minutes at 48 kHz, fewer at higher rates."""
     texts: int = 2048

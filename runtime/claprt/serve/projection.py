@@ -42,6 +42,9 @@ class Projector:
         """An error with the original's keys."""
         return encode_error(error).decode()
 
+    def end(self) -> None:
+        """The connection has ended; nothing is kept of it."""
+
 
 def encode_error(error: ClaprtError) -> bytes:
     """Encode an error in JSON, with the original's keys."""

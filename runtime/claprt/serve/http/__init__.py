@@ -6,6 +6,7 @@
     embeddings        `/v1/embeddings`, whose vectors `quantised` writes in fewer bytes
     space             `/v1/space`
     rank              `/rank`
+    timeline          `/timeline`
     freesound         `/encode_text/`
     page              the page at `/`, whose files are in `static`
     page_data         waveform and log-mel that the page draws

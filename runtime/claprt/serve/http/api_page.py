@@ -15,6 +15,7 @@ _SOCKETS = (
         "Embedding of audio: raw float32 samples, a file, or JSON; kromosynth's protocol. Also at every other path.",
     ),
     ("/clap-bd", "The same, with a behaviour descriptor."),
+    ("/stream", "Blocks of samples in, windows with probabilities of labels and events out, as they come."),
     ("/project", "Behaviour descriptors of embeddings; kromosynth's projection protocol."),
 )
 

@@ -10,20 +10,24 @@ import asyncio
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from claprt.arrays import Embeddings
+from claprt.arrays import Embedding, Embeddings
 from claprt.audio.features import AudioFeatures
-from claprt.audio.sound import source_name
+from claprt.audio.long_audio import LongAudioPolicy
+from claprt.audio.resample import Samples
+from claprt.audio.sound import Sound, source_name
 from claprt.bundle.graphs import Stage
 from claprt.engines.providers import ON_CPU
 from claprt.errors import BundleError, ClaprtError, ProviderError
 from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
+from claprt.model.dense import EmbeddedWindows
 from claprt.serve.errors import ModelUnavailableError, to_client_error
 from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput, decode
@@ -128,6 +132,37 @@ class Batcher:
                 self._pool.submit(lambda: self.clap.embedding_cache.store(key, embedding.sound))
         return embedding
 
+    async def embed_windows(self, audio: AudioInput, policy: LongAudioPolicy) -> EmbeddedWindows:
+        """Embed the overlapping windows of one audio input, for a timeline; never from the cache.
+
+        Raises:
+            ClaprtError: If it cannot be embedded.
+        """
+        job = AudioJob(audio, current_client(), policy=policy)
+        try:
+            await self._read(job.client, job.done, lambda task: self._read_audio(job, task))
+        finally:
+            job.audio = None
+        return job.windows(policy.window_s or self.clap.manifest.audio.window_s)
+
+    async def embed_features(self, compute: Callable[[], Sequence[AudioFeatures]]) -> list[Embedding]:
+        """Vectors [dim] of the windows that `compute` gives in a reader thread, where it is called once.
+
+        Raises:
+            ClaprtError: If they cannot be computed or embedded.
+        """
+        job = AudioJob(None, current_client())
+
+        def read(_: ReadTask) -> None:
+            for view in compute():
+                self._tower.add(job, view)
+            with self._change:
+                job.complete = True
+                job.settle()
+
+        await self._read(job.client, job.done, read)
+        return job.vectors
+
     async def read(self, work: Callable[[Callable[[], None]], T]) -> T:
         """Run work on audio in a reader thread, in turn with that of other clients.
 
@@ -219,12 +254,14 @@ class Batcher:
             raise Cancelled
         audio = decode(job.audio)
         job.name = source_name(audio.content)
-        if self._find_cached(job, audio):
+        if job.policy is None and self._find_cached(job, audio):
             job.read_s = task.read_s + task.running_s
             settle(job.done, None)
             return
         sound = open_limited(self.clap, audio, self.limits, lambda: self._readers.pause(task))
-        for number, view in enumerate(extract(self.clap, sound, self.limits)):
+        if job.policy is not None:
+            sound = replace(sound, blocks=_timed(job, sound))
+        for number, view in enumerate(extract(self.clap, sound, self.limits, job.policy)):
             if number < len(job.starts_s):
                 continue
             self._readers.pause(task, has_window=True)
@@ -290,6 +327,15 @@ class Batcher:
         if vectors.shape != (count, self.clap.dim) or not np.isfinite(vectors).all():
             raise ProviderError("The engine gave vectors that are not finite numbers, or not as many as they should be.")
         return vectors
+
+
+def _timed(job: AudioJob, sound: Sound) -> Iterator[Samples]:
+    """The blocks of a sound, whose duration is noted."""
+    samples = 0
+    for block in sound.blocks:
+        samples += block.size
+        job.duration_s = samples / sound.rate
+        yield block
 
 
 def as_exception(error: BaseException) -> Exception:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from claprt.audio.features import AudioFeatures, model_inputs
-from claprt.audio.long_audio import limit_duration
+from claprt.audio.long_audio import LongAudioPolicy, limit_duration
 from claprt.audio.preprocess import preprocess_blocks
 from claprt.audio.resample import Samples
 from claprt.audio.sound import AudioSource, Sound, open_sound
@@ -54,17 +54,24 @@ def open_limited(clap: Clap, audio: AudioInput, limits: Limits, pause: Callable[
     return replace(opened, blocks=counted(), again=None if again is None else lambda: limited(again()))
 
 
-def extract(clap: Clap, sound: Sound, limits: Limits) -> Iterator[AudioFeatures]:
+def extract(clap: Clap, sound: Sound, limits: Limits, policy: LongAudioPolicy | None = None) -> Iterator[AudioFeatures]:
     """Compute the model inputs of audio that `open_limited` opened, one for each window, in order.
+
+    Args:
+        clap: The model.
+        sound: The audio.
+        limits: Limits of the service.
+        policy: The windows of a timeline; None for the model's.
 
     Raises:
         AudioShapeError: If it has more windows than the limit.
         AudioError: If it cannot be decoded, or exceeds another limit.
     """
     blocks = preprocess_blocks(sound, clap.recipe, clap.sample_rate)
-    for number, view in enumerate(model_inputs(blocks, clap.manifest.audio, clap.recipe, clap.long)):
-        if number == limits.windows:
-            raise AudioShapeError(f"A sound may have up to {limits.windows} windows here, and this one has more. Cut it.")
+    most, advice = (limits.windows, "Cut it.") if policy is None else (limits.timeline_windows, "Cut it, or widen hop_s.")
+    for number, view in enumerate(model_inputs(blocks, clap.manifest.audio, clap.recipe, policy or clap.long)):
+        if number == most:
+            raise AudioShapeError(f"A sound may have up to {most} windows here, and this one has more. {advice}")
         yield view
 
 

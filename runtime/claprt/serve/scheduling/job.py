@@ -6,7 +6,11 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from claprt.arrays import Embedding
+from claprt.audio.long_audio import LongAudioPolicy
+from claprt.model.dense import EmbeddedWindows
 from claprt.model.results import EmbeddedSound, join_windows
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.fair_queue import Client, settle
@@ -38,6 +42,10 @@ class AudioJob:
     arrived: float = field(default_factory=time.perf_counter)
     name: str = ""
     key: bytes | None = None
+    policy: LongAudioPolicy | None = None
+    """The windows of a timeline; None for the model's."""
+    duration_s: float = 0.0
+    """Seconds of sound that were read, of a timeline."""
     cached: EmbeddedSound | None = None
     starts_s: list[float] = field(default_factory=list[float])
     """Start of each window that was handed to the tower."""
@@ -57,6 +65,16 @@ class AudioJob:
             wait_ms=1000 * wait_s,
             tower_ms=1000 * self.tower_s,
             batch=self.batch,
+        )
+
+    def windows(self, window_s: float) -> EmbeddedWindows:
+        """The vectors of all windows, whose length in seconds is `window_s` unless the sound is shorter."""
+        return EmbeddedWindows(
+            source=self.name,
+            vectors=np.stack(self.vectors),
+            starts_s=np.array(self.starts_s, np.float64),
+            window_s=min(window_s, self.duration_s),
+            duration_s=self.duration_s,
         )
 
     def settle(self) -> None:

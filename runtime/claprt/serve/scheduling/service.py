@@ -73,6 +73,8 @@ class Service:
         self.admission = AdmissionControl(limits, self.metrics.reject)
         self.batcher = Batcher(clap, limits, self.metrics.batch, self.towers)
         self.open_websockets = ActiveCounter()
+        self.streams = set[object]()
+        """Streams that have begun and whose connections are open."""
         self.closing = asyncio.Event()
         """Set when all admitted requests are answered and WebSockets are to close."""
         self._probe: asyncio.Task[None] | None = None

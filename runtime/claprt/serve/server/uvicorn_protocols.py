@@ -212,9 +212,13 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._taken = 0
+        self._given_up = False
+        """Whether the client is told that it does not read; what it still sends is dropped."""
 
     def data_received(self, data: bytes) -> None:
         """Answer an invalid handshake, which uvicorn leaves without a response."""
+        if self._given_up:
+            return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
             access.request("WS", "-", 400, 0.0)
@@ -254,9 +258,21 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
+    def _give_up(self) -> None:
+        """Tell a client that does not read why it is closed, behind the replies that it has not read.
+
+        A socket that is closed with data unread takes back what it has sent; so the client's data is read and dropped until
+        it has hung up, or the time for `closing` is over.
+        """
+        self._given_up = True
+        self.conn.fail(1008, "The client does not read its replies.")
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.transport.resume_reading()
+
     def phase(self) -> Phase:
         """`body` while a message arrives, `sending` while the client does not read, and so on; and the message's number."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._given_up:
             return "closing", None
         if not self.handshake_complete:
             return "headers", None
@@ -277,6 +293,8 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
         """Close with a reason if the client may still read it."""
         if phase == "body":
             self._end(1008, "The message took too long to arrive.")
+        elif phase == "sending":
+            self._give_up()
         else:
             self.transport.abort()
 

@@ -8,6 +8,7 @@ cancelled. During shutdown, accepted messages are answered, new ones are rejecte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -28,12 +29,16 @@ _GOING_AWAY = 1001
 class MessageProtocol(Protocol):
     """How messages are answered, and how errors are encoded."""
 
-    async def answer(self, message: bytes | str) -> str:
-        """The reply to a message; raises `ClaprtError`."""
+    async def answer(self, message: bytes | str) -> str | None:
+        """The reply to a message, None for none; raises `ClaprtError`."""
         ...
 
     def error_reply(self, error: ClaprtError) -> str:
         """The reply to a message that failed."""
+        ...
+
+    def end(self) -> None:
+        """The connection has ended."""
         ...
 
 
@@ -65,8 +70,10 @@ class Endpoint:
         set_current_client(Client())
         self._service.metrics.connections(self.path, 1)
         try:
-            with self._service.open_websockets.track():
-                await self._serve(socket, self._protocol(socket))
+            with self._service.open_websockets.track(), contextlib.ExitStack() as ending:
+                protocol = self._protocol(socket)
+                ending.callback(protocol.end)
+                await self._serve(socket, protocol)
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client disconnected while it was answered
             return
         finally:
@@ -86,7 +93,8 @@ class Endpoint:
                     return
                 incoming = asyncio.ensure_future(socket.receive())
                 reply, is_last = await self._while_connected(incoming, self._reply(protocol, message))
-                await socket.send_text(reply)
+                if reply is not None:
+                    await socket.send_text(reply)
                 if is_last:
                     await socket.close(_GOING_AWAY, "The service is shutting down.")
                     return
@@ -94,7 +102,7 @@ class Endpoint:
             incoming.cancel()
             closing.cancel()
 
-    async def _while_connected(self, incoming: Task, work: Awaitable[tuple[str, bool]]) -> tuple[str, bool]:
+    async def _while_connected(self, incoming: Task, work: Awaitable[tuple[str | None, bool]]) -> tuple[str | None, bool]:
         """Await the reply, or cancel it.
 
         Raises:
@@ -109,7 +117,7 @@ class Endpoint:
         finally:
             answer.cancel()
 
-    async def _reply(self, protocol: MessageProtocol, message: dict[str, Any]) -> tuple[str, bool]:
+    async def _reply(self, protocol: MessageProtocol, message: dict[str, Any]) -> tuple[str | None, bool]:
         """The reply to a message, and whether it is the last one."""
         began, status, is_last = time.perf_counter(), 200, False
         access.begin()
@@ -124,7 +132,7 @@ class Endpoint:
             status, is_last, reply = status_of(error), isinstance(error, ShuttingDownError), protocol.error_reply(error)
         took = time.perf_counter() - began
         self._service.metrics.request(self.path, status, took)
-        access.request("WS", self.path, status, took, received=len(content), sent=len(reply))
+        access.request("WS", self.path, status, took, received=len(content), sent=len(reply or ""))
         return reply, is_last
 
     def _check_size(self, content: bytes | str) -> None:

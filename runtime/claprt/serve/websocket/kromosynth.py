@@ -59,6 +59,9 @@ class Kromosynth:
         """An error with the original's keys."""
         return msgspec.json.encode({"status": "ERROR", "message": str(error)}).decode()
 
+    def end(self) -> None:
+        """The connection has ended; nothing is kept of it."""
+
     def _stated_rate(self) -> int:
         """The rate in the address, or the default; other parameters, such as kromosynth's `ckpt_dir`, are ignored."""
         stated = self._parameters.get("sample_rate") or self._parameters.get("sampleRate")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from claprt.arrays import Embedding
 from claprt.audio.block_stream import BlockStream
 from claprt.audio.features import AudioFeatures
-from claprt.errors import AudioError, OptionError
+from claprt.errors import AudioError, ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.dense import dense_policy
 from claprt.model.parallel import exact_batch_size, stack_features
@@ -111,7 +111,7 @@ class Stream:
         self._options = EventOptions(on=on, off=off, min_duration_s=min_duration_s, merge_s=merge_s)
         self._window_s = clap.manifest.audio.window_s if window_s is None else float(window_s)
         self._lock = threading.Lock()
-        self._failure: AudioError | None = None
+        self._failure: ClaprtError | None = None
         self._blocks = self._new_blocks()
         self._label_options: LabelOptions | None = None
         self._track: LabelTrack | None = None
@@ -144,14 +144,14 @@ class Stream:
         Raises:
             AudioError: If the block is not sound; it is left out, and the next one follows the one before it. Levels far
                 beyond full scale may be noticed only later; the stream has to be begun anew then (`reset`).
-            ClosedError: If the model was closed.
+            ClaprtError: If the engine failed, after which the stream has to be begun anew too; or the model was closed.
         """
         with self._lock:
             self._check()
             before = self._blocks.samples
             try:
                 return self._results(self._blocks.push(block))
-            except AudioError as error:
+            except ClaprtError as error:
                 if self._blocks.samples != before:
                     self._failure = error
                 raise
@@ -221,7 +221,7 @@ class Stream:
     def _check(self) -> None:
         self._clap.check_open()
         if self._failure is not None:
-            raise type(self._failure)(f"{self._failure} The stream cannot go on; reset() begins anew.")
+            raise AudioError(f"{self._failure} The stream cannot go on; reset() begins anew.")
 
     def _results(self, features: Iterator[AudioFeatures]) -> StreamResult:
         windows, events = list[StreamWindow](), list[Event]()
