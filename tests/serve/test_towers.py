@@ -47,6 +47,7 @@ class TestOnly:
             for path, body in (
                 ("/v1/embeddings", sound),
                 ("/classify", {"audio": base64_of(rain), "labels": ["a", "b"]}),
+                ("/timeline", {"audio": base64_of(rain), "labels": ["a"]}),
                 ("/rank", {"texts": ["a"], "sounds": [base64_of(rain)]}),
             ):
                 reply = client.post(path, json=body)
@@ -54,6 +55,9 @@ class TestOnly:
                 assert "embeds no sounds: it was started with --only text" in reply.json()["error"]["message"]
             with client.websocket_connect("/clap") as socket:
                 socket.send_bytes(SOUNDS["rain"](RATE, RATE).astype("<f4").tobytes())
+                assert "embeds no sounds" in json.dumps(socket.receive_json())
+            with client.websocket_connect("/stream") as socket:
+                socket.send_json({"sample_rate": RATE})
                 assert "embeds no sounds" in json.dumps(socket.receive_json())
             space = client.get("/v1/space").json()
             assert (space["audio"], space["text"]["precision"]) == (None, "fp32")
