@@ -15,6 +15,7 @@ would be silence.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,11 @@ def mix_channels(name: str, channels: NDArray[Any], *, trust_levels: bool = Fals
     with np.errstate(invalid="ignore", over="ignore"):  # means of infinities, and numbers beyond float32: refused below
         samples = _to_float(name, channels, trust_levels=trust_levels)
         mono = samples.mean(axis=0) if len(channels) > 1 else samples[0]
-    if not np.isfinite(mono).all():
+        low, high = float(mono.min()), float(mono.max())  # NaN is in both
+    if not (math.isfinite(low) and math.isfinite(high)):
         _raise_not_finite(name, samples)
     if channels.dtype.kind == "f" and not trust_levels and not was_given("loud"):
-        _warn_if_loud(name, mono)
+        _warn_if_loud(name, max(high, -low))
     return mono
 
 
@@ -149,8 +151,7 @@ def _width(name: str, array: NDArray[Any]) -> int:
     return bits
 
 
-def _warn_if_loud(name: str, samples: Samples) -> None:
-    peak = max(float(samples.max()), -float(samples.min()))
+def _warn_if_loud(name: str, peak: float) -> None:
     if peak > LOUD:
         warn_once(
             "loud",

@@ -122,8 +122,8 @@ class ParallelPipeline:
         callers = engine.max_concurrency
         if runs_batches(engine):
             self._batch_size, readers = batch_size, min(engine.threads, _MAX_READERS)
-        else:  # reading a sound takes up to a third of the time that the tower takes for it
-            self._batch_size, readers = 1, max(1, callers // 3)
+        else:  # reading takes up to a third of the tower's time, and more of the native engine's (benchmarks/LOG.md)
+            self._batch_size, readers = 1, max(min(callers, 2), callers // 3)
         self._ahead = 4 * callers * self._batch_size + 2 * readers
         self._unread: queue.SimpleQueue[tuple[Iterator[AudioFeatures], Future[list[Future[Embedding]]]]] = (
             queue.SimpleQueue()
