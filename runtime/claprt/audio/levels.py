@@ -66,7 +66,7 @@ def mix_channels(name: str, channels: NDArray[Any], *, trust_levels: bool = Fals
     with np.errstate(invalid="ignore", over="ignore"):  # means of infinities, and numbers beyond float32: refused below
         samples = _to_float(name, channels, trust_levels=trust_levels)
         mono = samples.mean(axis=0) if len(channels) > 1 else samples[0]
-        low, high = float(mono.min()), float(mono.max())  # NaN is in both
+        low, high = float(mono.min(initial=0.0)), float(mono.max(initial=0.0))  # NaN is in both
     if not (math.isfinite(low) and math.isfinite(high)):
         _raise_not_finite(name, samples)
     if channels.dtype.kind == "f" and not trust_levels and not was_given("loud"):
