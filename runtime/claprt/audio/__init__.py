@@ -17,6 +17,8 @@
     dense_windows  log-mels of windows that overlap, with shared spectra
     features       the whole way from a source to features
     block_stream   the same for a sound that arrives in blocks
+    pipe           sound that arrives on standard input: raw samples or WAV
+    microphone     sound from a microphone (sounddevice)
     synthetic      sounds that are computed, for tests and demonstrations
 
 Imports `text` and below, not `engines`.

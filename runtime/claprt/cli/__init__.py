@@ -1,12 +1,12 @@
 """The `claprt` command. May import every room.
 
 A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `cluster`, `demo`, `duplicates`, `embed`,
-`evaluate`, `index`, `inspect`, `latency`, `library` (with `build_index`), `rank`, `score`, `search`, `serve`, `similarity`,
-`sound_map` (the command `map`), `tag`, `timeline`, `triton`. What they share:
+`evaluate`, `index`, `inspect`, `latency`, `library` (with `build_index`), `listen`, `rank`, `score`, `search`, `serve`,
+`similarity`, `sound_map` (the command `map`), `tag`, `timeline`, `triton`. What they share:
 
     parsing    the argument parser: any order, suggestions for misspelt options
     options    options of several commands, and the bundle that they name
-    time_options     labels, windows and events of `timeline` and `listen`
+    time_options   labels, windows and events of `timeline` and `listen`
     sounds     files, folders and standard input; progress; files that fail
     words      labels and tags
     datasets   the dataset of `evaluate` and `calibrate`
@@ -41,6 +41,7 @@ from claprt.cli import (
     inspect,
     latency,
     library,
+    listen,
     rank,
     score,
     search,
@@ -128,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         classify,
         tag,
         timeline,
+        listen,
         similarity,
         index,
         search,

@@ -127,6 +127,11 @@ class Stream:
         return () if self._label_options is None else self._label_options.labels
 
     @property
+    def warning(self) -> str | None:
+        """A message if none of the labels is among the words that the model was trained on, if those are known."""
+        return None if self._track is None else self._track.scorer.warning
+
+    @property
     def duration_s(self) -> float:
         """Seconds of sound taken so far."""
         return self._blocks.duration_s
