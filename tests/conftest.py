@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import claprt
+from claprt.evaluation.latency import measure_latency
 from tests.tiny import write_tiny_bundle
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell that has no job control
@@ -65,6 +67,12 @@ def clap(bundle: Path) -> claprt.Clap:
 def fused_clap(fused_bundle: Path) -> claprt.Clap:
     """The fused toy bundle, loaded."""
     return claprt.load(fused_bundle)
+
+
+@pytest.fixture
+def brief_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`claprt latency` measures one sound of a second only."""
+    monkeypatch.setattr("claprt.cli.latency.measure_latency", partial(measure_latency, calls=((1, 1),)))
 
 
 @pytest.fixture(scope="session")

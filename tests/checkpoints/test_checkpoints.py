@@ -557,6 +557,7 @@ def test_the_variables(stand_in: StandIn, file: Path, monkeypatch: pytest.Monkey
     assert len(stand_in.calls) == 1
 
 
+@pytest.mark.usefixtures("brief_latency")
 @pytest.mark.parametrize("option", ["--bundle", "--checkpoint"])
 @pytest.mark.parametrize(
     "arguments", [["embed", "--text", "rain"], ["inspect", None], ["latency", "--trials", "1"]], ids=lambda words: words[0]

@@ -22,6 +22,7 @@ import soundfile
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.checkpoints import exporter_process
 from claprt.cli import main
 from claprt.compat.kromosynth import CLAPExtractor
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError
@@ -34,7 +35,13 @@ from tests.export.test_checkpoint import as_transformers
 from tests.serve.process import Process
 
 RATE = 48_000
-LOAD = "import claprt, sys; print(claprt.load({path!r}).bundle.path, 'torch' in sys.modules)"
+LOAD = """
+import claprt, sys
+from claprt.checkpoints import exporter_process
+
+exporter_process.exporter_command = lambda: {command!r}
+print(claprt.load({path!r}).bundle.path, 'torch' in sys.modules)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -66,12 +73,13 @@ def exports(tmp_path: Path) -> list[Path]:
 
 def start(path: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """A process that loads a checkpoint."""
-    command = [sys.executable, "-c", LOAD.format(path=str(path))]
+    command = [sys.executable, "-c", LOAD.format(path=str(path), command=exporter_process.exporter_command())]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
     )
 
 
+@pytest.mark.usefixtures("traced_exporter")
 def test_from_a_file_to_vectors(
     laion_file: Path, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ PLAN = sampler.Plan(
 
 @pytest.fixture(scope="module")
 def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Log-mels of a few sounds in the layout of ESC-10, of a few named ones, and of one synthesised sound of each kind."""
+    """Log-mels of a few sounds in the layout of ESC-10, of named ones, and of one short synthesised sound of each kind."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "esc10").mkdir()
     rows: list[dict[str, object]] = []
@@ -55,7 +56,9 @@ def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("bd_boom", "drum_cowbell", "loop_amen"):
         soundfile.write(folder / "sonicpi" / f"{name}.flac", SOUNDS["drums"](RATE // 4, RATE), RATE)
     store = folder / "store.npz"
-    make_store(store, esc10=folder / "esc10", berklee=None, sonicpi=folder / "sonicpi", synthesised=1, processes=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "synthesise", partial(synthesise, seconds=1.0))
+        make_store(store, esc10=folder / "esc10", berklee=None, sonicpi=folder / "sonicpi", synthesised=1, processes=1)
     return store
 
 

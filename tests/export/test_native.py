@@ -41,8 +41,8 @@ from claprt_export.precision.labelled_sets import calibration_sounds
 from claprt_export.precision.lower import quantised
 
 TEXT = TextArchitecture(vocabulary=261, width=64, layers=1, heads=1, hidden=128, positions=80)
-PLAIN = AudioArchitecture(embed_dim=32, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16))
-"""mini's sizes: layers of its first two stages stay in float32."""
+PLAIN = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16))
+"""mini's widths: layers of its first two stages stay in float32."""
 BYTES = AudioArchitecture(embed_dim=96, depths=(1, 2, 1, 1), heads=(4, 8, 16, 32))
 ODD = AudioArchitecture(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), joint_dim=48)
 """Vectors of a length that the engine does not give."""

@@ -47,7 +47,6 @@ from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
 from claprt_export.precision.carry_over import with_additions
 from tests.export.conftest import laion_state
-from tests.export.traced import Graphs
 from tests.projected import expected, with_projection
 
 RATE = 48_000
@@ -142,18 +141,6 @@ def test_fused_export(small_fused: Checkpoint, tokenizer_file: Path, tmp_path: P
     clap = claprt.load(tmp_path / "out")
     vectors = clap.embed_audio([SOUNDS["rain"](samples, RATE) for samples in (100_000, 900_000)], RATE)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-def test_the_same_checkpoint_gives_the_same_bundle(
-    exported: Path, laion_file: Path, tokenizer_file: Path, tmp_path: Path, traced: Graphs
-) -> None:
-    before = dict(traced)
-    traced.clear()
-    export_bundle(tmp_path / "again", checkpoint=laion_file, tokenizer=tokenizer_file)
-    assert len(traced) == 2  # both towers were traced again
-    traced.update(before)
-    for path in exported.iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
 # what is refused

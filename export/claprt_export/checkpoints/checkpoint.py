@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from claprt.bundle.digests import sha256_of
 from claprt.bundle.manifest import MAX_LOGIT_SCALE, MelSpec
@@ -67,15 +69,27 @@ class Checkpoint:
 
     def audio_tower(self) -> AudioTower:
         """The audio tower with these weights, ready for inference."""
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             tower = AudioTower(self.audio)
         return _filled(tower, self.weights)
 
     def text_tower(self) -> TextTower:
         """The text tower with these weights, ready for inference."""
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             tower = TextTower(self.text)
         return _filled(tower, self.weights)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves weights without their initial values, which on the device `meta` would import all of torch's compiler."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
@@ -122,7 +136,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
         CheckpointError: something is missing, unexpected, of another shape, or defined otherwise.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             towers: tuple[nn.Module, ...] = (AudioTower(checkpoint.audio), TextTower(checkpoint.text))
     except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.name} has weights of sizes that no CLAP has: {error}.") from error

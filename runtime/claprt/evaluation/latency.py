@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -26,6 +26,8 @@ from claprt.model.clap import Clap
 
 FILE_RATE = 44_100
 STAGES = ("decode", "resample", "window", "mel", "tower")
+CALLS = ((1, 1), (10, 1), (10, 10))
+"""Seconds of a sound and sounds of a call, for each kind of call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,12 @@ class Latency:
 
 
 def measure_latency(
-    clap: Clap, *, target_ms: float = 100.0, trials: int = 30, progress: Callable[[str], None] = lambda _: None
+    clap: Clap,
+    *,
+    target_ms: float = 100.0,
+    trials: int = 30,
+    progress: Callable[[str], None] = lambda _: None,
+    calls: Sequence[tuple[int, int]] = CALLS,
 ) -> Latency:
     """Measures one sound of 1 s, one of 10 s, and ten of 10 s in one call.
 
@@ -85,9 +92,11 @@ def measure_latency(
         target_ms: What 95 % of the sounds shall stay below.
         trials: Calls of each case after three that warm up.
         progress: Is told which case is being measured.
+        calls: Other cases: seconds of a sound, and sounds of a call.
     """
     cases: list[Case] = []
-    for name, seconds, count in (("1 s", 1, 1), ("10 s", 10, 1), ("10 x 10 s", 10, 10)):
+    for seconds, count in calls:
+        name = f"{seconds} s" if count == 1 else f"{count} x {seconds} s"
         progress(name)
         makers = list(SOUNDS.values())
         files = [_wav(makers[(7 + index) % len(makers)](seconds * FILE_RATE, FILE_RATE)) for index in range(count)]
