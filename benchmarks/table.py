@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables.library import library_search_table, near_duplicates_table  # noqa: E402
-from benchmarks.tables.scores import scores_table  # noqa: E402
+from benchmarks.tables.scores import score_checks_table, scores_table  # noqa: E402
 from benchmarks.tables.services import service_table, soak_table, triton_table  # noqa: E402
 from benchmarks.tables.speed import bench_table, brief_bench_table, gpu_table, tensorrt_rtx_table  # noqa: E402
 from benchmarks.tables.vectors import mini_table, parity_table, quality_table, tagging_table  # noqa: E402
@@ -44,6 +44,7 @@ def tables() -> dict[str, str]:
         "soak": soak_table(_read("soak")),
         "service: another": service_table(_read("service-another")),
         "protocols": scores_table(_read("scores")),
+        "score-checks": score_checks_table(_read("scores")),
         "tensorrt-rtx": tensorrt_rtx_table(_read("tensorrt-rtx")),
         "gpu": gpu_table(_read("gpu")),
         "library-search": library_search_table(_read("library-search")),

@@ -24,6 +24,19 @@ def scores_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def score_checks_table(results: dict[str, Any]) -> str:
+    """What ten thousand pairs cost beyond embedding, and how often intervals of a mean hold it."""
+    pairs, kinds = results["many_pairs"], results["coverage"]
+    took = f"{pairs['seconds']:.1f} s ({pairs['processor_seconds']:.1f} s of the processor, {pairs['processor']})"
+    return "\n".join([
+        "| what | measured |",
+        "|---|---|",
+        f"| {pairs['pairs']} pairs, beyond embedding | {took} |",
+        f"| memory that a pair adds: its cosine and its names | {pairs['bytes_per_pair']:.0f} bytes |",
+        *(f"| intervals of 95 % that hold the mean of scores, {kind} | {share:.1%} |" for kind, share in kinds.items()),
+    ])  # fmt: skip
+
+
 def _span(values: list[float], digits: int) -> str:
     """Smallest and largest value; a dash where there is none."""
     if not values:

@@ -378,7 +378,14 @@ def test_command_on_a_library(library: Path, bundle: Path, capsys: pytest.Captur
     top = [line for line in computed.splitlines() if "top-1" in line]
     assert top == [line for line in taken.splitlines() if "top-1" in line]
     assert main([*asked, "--dataset", str(library.parent / "labels.csv"), "--vectors", str(library), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["from_library"] == 6
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["from_library"] == 6
+    assert "were embedded" not in captured.err
+    copy = library.parent / "copy.wav"
+    copy.write_bytes(files_of(library.parent)[0].read_bytes())
+    (library.parent / "copies.csv").write_text(f"file,label\n{copy},a\n{files_of(library.parent)[2]},b\n")
+    assert main([*asked, "--dataset", str(library.parent / "copies.csv"), "--vectors", str(library)]) == 0
+    assert f"1 of 2 sounds were embedded: {library} does not hold them" in capsys.readouterr().err
 
 
 def test_command_with_columns(sounds: Path, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,12 @@ def run(options: argparse.Namespace) -> int:
     result = evaluate(clap, dataset, **asked)
     if result.trained_on is not None:
         note(options, f"{clap.manifest.name} was trained on {result.trained_on}; figures on these flatter it.")
+    if dataset.library is not None and result.from_library < result.sounds:
+        left = result.sounds - result.from_library
+        note(
+            options,
+            f"{left} of {result.sounds} sounds were embedded: {dataset.library} does not hold them as they are.",
+        )
     figures, text = result.to_dict(), summary(result)
     if other is not None:
         second = evaluate(other, replace(dataset, library=None), **asked)
