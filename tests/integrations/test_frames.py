@@ -113,6 +113,7 @@ def ray() -> Iterator[Any]:
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_ray_data(ray: Any, copied: Path, clap: claprt.Clap, many: list[str], vectors: Embeddings,
                   replace_model: Callable[[], str]) -> None:  # fmt: skip
     from claprt.integrations.ray import ClapEmbedder

@@ -30,7 +30,9 @@ NEEDS = {
 """What a page's examples import."""
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "with-ray.md" else []) for name in PAGES]
+)
 @pytest.mark.seconds
 def test_examples_run(
     name: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
