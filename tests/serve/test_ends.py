@@ -29,7 +29,7 @@ JSON = {"Content-Type": "application/json"}
 
 SLOW_START = """\
 import sys, time
-import claprt.cli.serve as serve
+import claprt.cli.serve_process as serve
 from claprt.cli import main
 
 loaded = serve._loaded

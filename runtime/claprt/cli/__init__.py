@@ -14,6 +14,7 @@ A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `clu
     figures    the figures of `score` and `evaluate`, as a table or as JSON
     tables     tables that fit the terminal
     index_progress   what `claprt index` shows while it runs
+    serve_process   what `claprt serve` does once its port is open
     serve_environment   what `claprt serve` takes from environment variables
     vectors    output of `claprt embed`: JSON lines, CSV, numpy's files
 """

@@ -17,10 +17,12 @@ _LONGEST_PATH = 200
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 
 
-def switch_on() -> None:
-    """Write the log to standard error from now on."""
+def switch_on(worker: int | None = None) -> None:
+    """Write the log to standard error from now on, with the number of this worker process if there are several."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ"))
+    handler.setFormatter(
+        logging.Formatter(f"%(asctime)s {'' if worker is None else f'worker={worker} '}%(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    )
     assert handler.formatter is not None
     handler.formatter.converter = time.gmtime
     log.addHandler(handler)

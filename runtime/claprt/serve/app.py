@@ -30,6 +30,7 @@ from claprt.serve.http.space import SpaceApi
 from claprt.serve.http.timeline import TimelineApi
 from claprt.serve.kserve.routes import KServeApi
 from claprt.serve.limits import Limits
+from claprt.serve.metrics import Metrics
 from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
 from claprt.serve.projection import Projector
@@ -101,10 +102,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await service.start()
-        watch = None if idle is None else asyncio.create_task(idle.run())
+        beside = [] if idle is None else [asyncio.create_task(idle.run())]
+        if service.metrics.is_shared:
+            beside.append(asyncio.create_task(_refresh(service.metrics)))
         yield
-        if watch is not None:
-            watch.cancel()
+        for task in beside:
+            task.cancel()
         await service.drain()
         if close_library is not None:
             await asyncio.to_thread(close_library)
@@ -141,6 +144,13 @@ def create_app(
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.state.service = service
     return app
+
+
+async def _refresh(metrics: Metrics) -> None:
+    """Compute the gauges of this worker process every second."""
+    while True:
+        metrics.refresh()
+        await asyncio.sleep(1)
 
 
 def _endpoints(service: Service) -> list[HttpEndpoint]:

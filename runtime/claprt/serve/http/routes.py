@@ -118,7 +118,9 @@ class HttpApi:
     async def readyz(self, _: Request) -> Response:
         """Whether the service is ready, and its model."""
         reason = await self._service.ready()
-        return JSONResponse({"status": reason or "ready", **self._service.facts()}, 200 if reason is None else 503)
+        worker = self._service.worker
+        facts = self._service.facts() | ({} if worker is None else {"worker": worker[0], "workers": worker[1]})
+        return JSONResponse({"status": reason or "ready", **facts}, 200 if reason is None else 503)
 
     async def metrics(self, _: Request) -> Response:
         """Counters, gauges and histograms in Prometheus' text format."""

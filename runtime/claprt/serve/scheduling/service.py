@@ -77,6 +77,8 @@ class Service:
         """Streams that have begun and whose connections are open."""
         self.closing = asyncio.Event()
         """Set when all admitted requests are answered and WebSockets are to close."""
+        self.worker: tuple[int, int] | None = None
+        """Number of this process and of all worker processes, where there are several."""
         self._probe: asyncio.Task[None] | None = None
         gauge = self.metrics.add_gauge
         self.metrics.set_build({**self.facts(), "version": __version__})

@@ -1,6 +1,7 @@
 """The server process: sockets, signals, shutdown, and limits on connections.
 
     run                  `serve`: the application on uvicorn
+    workers              several processes that do so behind one port
     uvicorn_protocols    uvicorn's protocols with timeouts for each phase
 
 `claprt serve` runs it.

@@ -26,6 +26,7 @@ _LINGER_S = 5.0  # for what a client still sends after the response
 _CLOSING_S = 5  # for connections that remain after a shutdown's responses
 _PING_S = 20.0
 _SWITCH_S = 0.001  # after which a computing thread releases the GIL to the event loop; Python's default is 0.005
+_BACKLOG = 512  # connections that wait to be accepted
 _OWN_FILES = 192  # besides connections: those that are rejected, libraries, graphs, audio that is decoded
 
 
@@ -115,7 +116,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     for family, _, _, _, address in addresses:
         one = (str(address[0]), opened[0].getsockname()[1] if opened and port == 0 else port)
         try:
-            opened.append(socket.create_server(one, family=family, backlog=512))
+            opened.append(socket.create_server(one, family=family, backlog=_BACKLOG))
             # asyncio does not set it for these; the end of a response would wait 40 ms for an acknowledgement
             opened[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -163,6 +164,7 @@ def serve(
     ready: Callable[[], None],
     drain: Callable[[float], Awaitable[None]],
     access_log: bool = False,
+    worker: int | None = None,
 ) -> None:
     """Run the application until SIGTERM or SIGINT.
 
@@ -174,13 +176,14 @@ def serve(
         ready: Called once it answers.
         drain: Called at the end with a number of seconds: accepts no new requests and answers the accepted ones.
         access_log: Whether a line for each request goes to standard error.
+        worker: Number of this process among those that share the sockets; None for one alone.
 
     Raises:
         OptionError: If this process may not open as many files as there may be connections.
     """
     _allow_files(bounds.connections + _OWN_FILES)
     if access_log:
-        access.switch_on()
+        access.switch_on(worker)
     sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
         app,
@@ -192,6 +195,7 @@ def serve(
         ws_ping_interval=_PING_S,
         ws_ping_timeout=max(_PING_S, bounds.timeout_s),  # a client cannot answer a ping in the middle of a long frame
         h11_max_incomplete_event_size=HEADER_BYTES,
+        backlog=_BACKLOG if worker is None else 1,  # asyncio accepts so many at once; the others are for other workers
         limit_concurrency=bounds.connections,
         timeout_keep_alive=bounds.idle_s,
         timeout_graceful_shutdown=_CLOSING_S,
@@ -199,7 +203,9 @@ def serve(
         access_log=False,
         server_header=False,
     )
-    server = Server(config, limits_s=bounds.phases(), shutdown_s=bounds.shutdown_s, ready=ready, drain=drain)
+    server = Server(
+        config, backlog=_BACKLOG, limits_s=bounds.phases(), shutdown_s=bounds.shutdown_s, ready=ready, drain=drain
+    )
     server.run(sockets)
 
 

@@ -314,6 +314,7 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        backlog: int,
         limits_s: Mapping[str, float],
         shutdown_s: float,
         ready: Callable[[], None],
@@ -323,19 +324,22 @@ class Server(uvicorn.Server):
 
         Args:
             config: Configuration of uvicorn.
+            backlog: Connections that may wait to be accepted, whatever `config` says of those that are accepted at once.
             limits_s: Seconds that a connection may be in each phase.
             shutdown_s: Seconds for `drain`.
             ready: Called once the server accepts connections.
             drain: Called at shutdown with `shutdown_s`; answers accepted requests.
         """
         super().__init__(config)
-        self._limits_s, self._shutdown_s = limits_s, shutdown_s
+        self._backlog, self._limits_s, self._shutdown_s = backlog, limits_s, shutdown_s
         self._ready, self._drain = ready, drain
         logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and call `ready`."""
         await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(self._backlog)
         if self.started:
             self._ready()
 
