@@ -2,8 +2,8 @@
 
 python benchmarks/workers.py [--bundle MODEL] [--workers 2] [--clients 32] [--requests 96] [--rounds 3]
 
-Both run all the time on the same cores, with the same threads in all; they are asked in turns, one after the other. Sounds are of
-one second at 16 kHz, as binary messages on WebSockets.
+Both run all the time on the same cores, with the same threads in all; they are asked in turns, one after the other. Sounds
+are of one second at 16 kHz, as binary messages on WebSockets.
 """
 
 from __future__ import annotations
@@ -37,27 +37,18 @@ def main() -> None:
     options = parser.parse_args()
     flags = ["--bundle", options.bundle, "--provider", options.provider, "--precision", options.precision]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with (
-            Process(folder / "one", *flags) as one,
-            Process(folder / "many", *flags, "--workers", str(options.workers)) as many,
-        ):
-            rate = rates(
-                {
-                    name: lambda url=service.url("/clap", "ws"): asyncio.run(
-                        ask_from(url, options.clients, options.requests)
-                    )
-                    for name, service in (("one", one), ("many", many))
-                },
-                options.requests,
-                options.rounds,
-            )
+        folder, shared = Path(temporary), ["--workers", str(options.workers)]
+        with Process(folder / "one", *flags) as one, Process(folder / "many", *flags, *shared) as many:
+
+            def ask(service: Process) -> None:
+                asyncio.run(ask_from(service.url("/clap", "ws"), options.clients, options.requests))
+
+            work = {"one": lambda: ask(one), "many": lambda: ask(many)}
+            rate = rates(work, options.requests, options.rounds)
     first, second = (np.asarray(rate[name]) for name in ("one", "many"))
-    print(
-        f"one process {np.median(first):.1f}, {options.workers} workers {np.median(second):.1f} sounds in a second: ",
-        end="",
-    )
-    print(f"{np.median(second / first):.2f}x, of {options.rounds} turns {np.round(second / first, 2).tolist()}")
+    ratio = f"{np.median(second / first):.2f}x"
+    print(f"one process {np.median(first):.1f}, {options.workers} workers {np.median(second):.1f} sounds in a second:")
+    print(f"{ratio}, of {options.rounds} turns {np.round(second / first, 2).tolist()}")
 
 
 if __name__ == "__main__":

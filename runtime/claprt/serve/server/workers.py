@@ -158,7 +158,8 @@ class Supervisor:
                 process.kill()
                 process.join()
             pipe.close()
-            statuses.append(0 if process.exitcode == 0 else 1)
+            starting = process.exitcode == -signal.SIGTERM  # it had not come as far as to handle the signal
+            statuses.append(0 if process.exitcode == 0 or starting else 1)
         return max(statuses, default=0)
 
     @contextlib.contextmanager
