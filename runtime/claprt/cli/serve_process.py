@@ -70,7 +70,15 @@ def answer(
     ready: Callable[[str], None],
     worker: Worker | None = None,
 ) -> None:
-    """Load the model and serve it until a signal ends that."""
+    """Load the model and serve it until a signal ends that.
+
+    Args:
+        options: Of the command.
+        sockets: Listening sockets.
+        library: The library to search, if there is one.
+        ready: Called with a line that says what is served, once it is.
+        worker: Which worker process this is, if there are several.
+    """
     from claprt.serve.app import create_app
     from claprt.serve.server.run import Stopped, reject_waiting, serve, stopped_by_signals, urls
 
