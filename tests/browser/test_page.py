@@ -230,7 +230,8 @@ def test_the_playhead_follows_the_player(page: Page, address: str, sound: Path) 
     assert {visibility for visibility, _ in page.run(lines)} == {"hidden"}
     page.run("document.getElementById('player').currentTime = 1.5")
     page.wait_for("document.querySelector('.playhead').style.visibility === 'visible'")
-    (_, wave), (_, mel) = page.run(lines)
+    (_, wave), (over_time, _), (_, mel) = page.run(lines)
+    assert over_time == "hidden"  # there is nothing over time
     assert wave == pytest.approx(mel, abs=1)  # one axis of time for both
     page.click("#wave")  # in its middle
     page.wait_for("Math.abs(document.getElementById('player').currentTime - 1.5) > 0.01")
@@ -310,3 +311,37 @@ def test_the_interface_is_described_without_scripts(page: Page, address: str) ->
     assert {urlsplit(request).hostname for request in page.requests} == {"127.0.0.1"}
     assert page.complaints == []
     keep(page, "api")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_what_is_heard_when(page: Page, serve: Serve, mini: claprt.Clap, tmp_path: Path, width: int, dark: bool) -> None:
+    """Strips and events under the waveform, those of `claprt.timeline`; they go with another question."""
+    path = tmp_path / "street.wav"
+    soundfile.write(path, np.concatenate([SOUNDS[name](5 * RATE, RATE) for name in ("drums", "tone")]), RATE)
+    labels = ["a tone", "drums", "a very long label that does not fit into the width of a telephone's screen"]
+    page.open(serve(), width, 844, dark=dark)
+    page.write("#labels", json.dumps(labels))
+    page.click("input[value=tag]")
+    page.choose("#file", path)
+    rows(page)
+    assert page.run("document.getElementById('line-chart').hidden")
+    page.click("#ask-when")
+    page.wait_for("!document.getElementById('events').hidden")
+    line = claprt.timeline(path, labels=labels, window_s=2, hop_s=0.5, model=mini)
+    shown = page.run("[...document.querySelectorAll('#events li')].map(item => item.innerText)")
+    assert line.events
+    onsets = [float(text.split(" ")[0]) for text in shown]
+    assert onsets == pytest.approx([event.onset_s for event in line.events], abs=0.051)
+    assert page.run("document.getElementById('line-text').textContent").startswith(f"{len(line.starts_s)} windows of 2 s")
+    assert page.run(COLOURS % "line") > 10
+    assert page.run("document.documentElement.scrollWidth") <= width
+    keep(page, f"over time {width}")
+    page.click("#events button")
+    page.click("#events li:last-child button")
+    page.wait_for("document.querySelectorAll('.playhead')[1].style.visibility === 'visible'")
+    assert page.run("document.getElementById('player').currentTime") == pytest.approx(line.events[-1].onset_s, abs=0.1)
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.click("#ask")
+    rows(page)
+    assert page.run("document.getElementById('line-chart').hidden && document.getElementById('events').hidden")
+    assert_clean(page)

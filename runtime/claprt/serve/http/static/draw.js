@@ -7,6 +7,7 @@ const STOPS = [
 const LEFT = 46;
 const BOTTOM = 22;
 const TOP = 8;
+const ROW = 40; // height of a label over time
 const SCALE = 74; // what the dB scale takes on the right
 
 // Red, green and blue of a level from 0 to 255: dark where it is quiet, bright where it is loud.
@@ -37,6 +38,43 @@ export function drawWave(canvas, { low, high }, sound, shown) {
   for (const value of [loudest, 0, -loudest]) label(pen, style, tidy(value), LEFT - 6, middle - (value / loudest) * half);
   seconds(pen, style, 0, sound.seconds, x, height);
   return { left: LEFT, right, top: TOP, bottom: TOP + 2 * half, from: 0, to: sound.seconds };
+}
+
+// Labels over time: for each its name, a strip that is darker where it is more probable, and its events under it.
+export function drawLine(canvas, line, sound) {
+  canvas.style.height = `${TOP + line.labels.length * ROW + BOTTOM}px`;
+  const { pen, width, height, style } = prepared(canvas);
+  const right = width - SCALE;
+  const x = (at) => Math.round(LEFT + (at / sound.seconds) * (right - LEFT)); // strips without seams
+  const middles = line.starts_s.map((start) => start + line.window_s / 2);
+  const edges = [0, ...middles.slice(1).map((middle, index) => (middle + middles[index]) / 2), line.duration_s];
+  line.labels.forEach((name, row) => {
+    const y = TOP + row * ROW;
+    pen.textAlign = "left";
+    label(pen, style, shortened(pen, name, right - LEFT), LEFT, y + 7);
+    pen.fillStyle = style("--track");
+    pen.fillRect(LEFT, y + 15, right - LEFT, 12);
+    pen.fillStyle = style("--bar");
+    line.probabilities.forEach((probabilities, index) => {
+      pen.globalAlpha = probabilities[row];
+      pen.fillRect(x(edges[index]), y + 15, x(edges[index + 1]) - x(edges[index]), 12);
+    });
+    pen.globalAlpha = 1;
+    pen.fillStyle = style("--tower");
+    for (const event of line.events.filter((one) => one.label === name)) {
+      pen.fillRect(x(event.onset_s), y + 28, Math.max(x(event.offset_s) - x(event.onset_s), 2), 4);
+    }
+    label(pen, style, `${Math.round(100 * Math.max(...line.probabilities.map((one) => one[row])))} %`, right + 12, y + 21);
+  });
+  seconds(pen, style, 0, sound.seconds, x, height);
+  return { left: LEFT, right, top: TOP, bottom: height - BOTTOM, from: 0, to: sound.seconds };
+}
+
+function shortened(pen, name, width) {
+  if (pen.measureText(name).width <= width) return name;
+  let letters = [...name];
+  while (letters.length && pen.measureText(`${letters.join("")}…`).width > width) letters = letters.slice(0, -1);
+  return `${letters.join("")}…`;
 }
 
 export function drawMel(canvas, mel, sound) {

@@ -2,9 +2,10 @@
 
 import { headline, seconds, showAnswer, showTimes } from "./answer.js";
 import { asCurl, asPython } from "./copy.js";
-import { drawMel, drawWave } from "./draw.js";
+import { drawLine, drawMel, drawWave } from "./draw.js";
 import { onFile } from "./files.js";
 import { Recorder, decoded } from "./sound.js";
+import { askTimeline, listEvents } from "./timeline.js";
 
 const at = (id) => document.getElementById(id);
 const MOST_S = 60;
@@ -13,6 +14,8 @@ const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the result is
 const recorder = new Recorder();
 let sound = null;
 let shown = null;
+let sent = null; // the file of the last request, which the browser may have decoded
+let line = null; // what is heard when
 let pending = null; // AbortController of the request in progress
 let request = null; // fields of the last request
 let axes = []; // of the charts, for the playhead
@@ -30,9 +33,16 @@ function say(text, state) {
 function clear() {
   shown = null;
   for (const id of ["answer", "headline", "warning", "copies", "pictures", "times"]) at(id).hidden = true;
+  clearLine();
   at("remark").textContent = "";
   at("empty").hidden = false;
   at("empty").textContent = "No result.";
+}
+
+function clearLine() {
+  line = null;
+  for (const id of ["line-chart", "events"]) at(id).hidden = true;
+  at("line-text").textContent = "";
 }
 
 async function readFacts() {
@@ -107,10 +117,38 @@ async function send(file, signal) {
   form.set("mode", request.mode);
   form.set("threshold", request.threshold);
   if (request.template) form.set("template", request.template);
-  const headers = at("token").value ? { authorization: `Bearer ${at("token").value}` } : {};
-  const answer = await fetch("/analyse", { method: "POST", body: form, headers, signal });
+  sent = file;
+  const answer = await fetch("/analyse", { method: "POST", body: form, headers: token(), signal });
   if (answer.status === 401) at("token").focus();
   return answer.json();
+}
+
+function token() {
+  return at("token").value ? { authorization: `Bearer ${at("token").value}` } : {};
+}
+
+// Asks for probabilities over time of what was analysed last.
+async function when() {
+  const mine = pending;
+  at("ask-when").disabled = true;
+  at("line-text").textContent = "Listening…";
+  try {
+    const found = await askTimeline(sent, request, shown.sound.seconds, Number(at("window").value), token(), mine.signal);
+    if (pending !== mine) return;
+    line = found;
+    at("line-chart").hidden = false;
+    at("line").setAttribute("aria-label", `Labels over time: ${line.labels.join(", ")}`);
+    at("line-text").textContent = `${line.starts_s.length} windows of ${seconds(line.window_s)}; a line marks an event`;
+    listEvents(at("events"), line, (at_s) => { at("player").currentTime = at_s; });
+    draw();
+  } catch (error) {
+    if (pending === mine && !mine.signal.aborted) {
+      clearLine();
+      at("line-text").textContent = error instanceof TypeError ? "The service cannot be reached." : error.message;
+    }
+  } finally {
+    at("ask-when").disabled = false;
+  }
 }
 
 function mode() {
@@ -140,6 +178,8 @@ function show(reply) {
     headline(at("headline"), reply);
     showAnswer(at("answer"), at("remark"), reply);
   }
+  clearLine();
+  at("over-time").hidden = !reply.result;
   at("times").hidden = false;
   showTimes(at("stages"), at("stage-list"), at("total"), reply.timings_ms, reply.batch);
   at("pictures").hidden = false;
@@ -154,17 +194,22 @@ function show(reply) {
 
 function draw() {
   if (!shown) return;
-  axes = [drawWave(at("wave"), shown.waveform, shown.sound, shown.log_mel), drawMel(at("mel"), shown.log_mel, shown.sound)];
+  axes = [
+    drawWave(at("wave"), shown.waveform, shown.sound, shown.log_mel),
+    line && drawLine(at("line"), line, shown.sound),
+    drawMel(at("mel"), shown.log_mel, shown.sound),
+  ];
   follow();
 }
 
-// The line over both charts at the position of the player.
+// The line over the charts at the position of the player.
 function follow() {
   const now = at("player").currentTime;
   const lines = document.querySelectorAll(".playhead");
   axes.forEach((axis, index) => {
     const { style } = lines[index];
-    style.visibility = now > 0 && now >= axis.from && now <= axis.to ? "visible" : "hidden";
+    style.visibility = axis && now > 0 && now >= axis.from && now <= axis.to ? "visible" : "hidden";
+    if (!axis) return;
     style.left = `${axis.left + ((now - axis.from) / (axis.to - axis.from)) * (axis.right - axis.left)}px`;
     style.top = `${axis.top}px`;
     style.height = `${axis.bottom - axis.top}px`;
@@ -237,7 +282,8 @@ at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.o
 at("copy-python").addEventListener("click", () => copy(asPython(listed())));
 at("player").addEventListener("error", () => { at("player").hidden = true; }); // a format that this browser does not play
 for (const kind of ["play", "seeked", "pause"]) at("player").addEventListener(kind, follow);
-["wave", "mel"].forEach((id, index) => at(id).addEventListener("click", (event) => seek(event, index)));
+at("ask-when").addEventListener("click", when);
+["wave", "line", "mel"].forEach((id, index) => at(id).addEventListener("click", (event) => seek(event, index)));
 at("labels").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask();
 });
