@@ -20,8 +20,8 @@ export ORT_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo export test test-fast check docs parity bench mini triton native-check fuzz soak dist install-check
-.PHONY: setup.tests setup.reference setup.triton setup.integrations test.all test.integrations parity.measure parity.table mini.train mini.package mini.tags
+.PHONY: help setup demo export test test-fast check docs parity bench mini triton fuzz soak dist install-check
+.PHONY: setup.tests setup.reference setup.triton setup.integrations test.all test.integrations parity.measure parity.table mini.train mini.package mini.tags fuzz.python fuzz.native
 .PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.library table.triton table.service
 
 help: ## print the verbs
@@ -192,10 +192,14 @@ triton: $(BUNDLE)/manifest.json ## a Triton model repository in build/triton_rep
 	$(BIN)/claprt triton --bundle $(BUNDLE) --out build/triton_repo $(if $(PRECISION),--precision $(PRECISION)) \
 	    $(if $(PLANS),--plans $(PLANS)) $(if $(VERSION),--version $(VERSION)) $(if $(TENSORRT),--tensorrt $(TENSORRT))
 
-native-check: $(VENV)/.complete ## build the native engine with sanitizers and run it on intact and altered packed weights
+fuzz: fuzz.$(or $(WHAT),python) ## ten thousand wrong requests, damaged files and stores (SEED=1); WHAT=native: altered weights of the native engine
+
+# the native engine with sanitizers, on intact and altered packed weights
+fuzz.native: $(VENV)/.complete
 	$(BIN)/python native/check.py
 
-fuzz: $(VENV)/.complete ## ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores (SEED=1)
+# ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores
+fuzz.python: $(VENV)/.complete
 	$(BIN)/python benchmarks/fuzz_service.py $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/fuzz_files.py $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/fuzz_stores.py $(if $(SEED),--seed $(SEED))

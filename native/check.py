@@ -1,4 +1,4 @@
-"""Build the native engine with sanitizers and run towers of random weights; `make native-check` starts this.
+"""Build the native engine with sanitizers and run towers of random weights; `make fuzz WHAT=native` starts this.
 
     python native/check.py [--only address,undefined|thread]
 

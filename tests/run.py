@@ -1,8 +1,11 @@
-"""Run the tests in parts, two at a time, and the tests of durations alone at the end; `make test` starts this.
+"""Run the tests in parts, three at a time, and the tests of durations alone at the end; `make test` starts this.
 
     python tests/run.py [--slow] [OPTION …]
 
-Every part is a pytest process of its own, which prints what it has to say when it ends. OPTIONs go to each of them; a part
+Every part is a pytest process of its own, which prints what it has to say when it ends. The two that compute most have
+half of the processors each, so that onnxruntime starts as many threads as there are processors for them: threads that wait
+for their turn cost a fifth of the time of all. Those of services and servers, which wait for much, have what is left of all
+processors. OPTIONs go to each of them; a part
 in which they select no test passes if another ran some. With `--slow` the tests marked `slow` run too. Where a test takes
 ten minutes, the stacks of its threads are printed.
 """
@@ -19,19 +22,31 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-AT_ONCE = 2
+HALVES = 2
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
-PARTS = (("tests/export",), ("tests/serve", "tests/browser"), ("tests/triton", "tests/project"))
-"""Folders that share what is expensive to make, the longest first; what is in none of them is one part more."""
+EXPORT, SERVICES, SERVERS = ("tests/export",), ("tests/serve", "tests/browser"), ("tests/triton", "tests/project")
+"""Folders that share what is expensive to make."""
+Part = tuple[str, ...]
+"""Options of pytest that name the tests of a part."""
 
 
-def parts() -> list[tuple[str, ...]]:
-    """Options that name the tests of each part; together they name every test."""
+def lanes() -> list[tuple[int | None, list[Part]]]:
+    """The parts that run one after the other, and their half of the processors, or None for all; every test is in one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     everything: list[str] = project["tool"]["pytest"]["ini_options"]["testpaths"]
-    named = [f"--ignore={folder}" for folders in PARTS for folder in folders]
-    return [*PARTS[:1], (*everything, *named), *PARTS[1:]]
+    others = (*everything, *(f"--ignore={folder}" for folder in (*EXPORT, *SERVICES, *SERVERS)))
+    return [(0, [EXPORT]), (1, [others]), (None, [SERVICES, SERVERS])]
+
+
+def keep_to(half: int) -> None:
+    """Keep this thread, and the processes that it starts, to one half of the processors, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    processors = sorted(os.sched_getaffinity(0))
+    share = len(processors) // HALVES
+    if share:
+        os.sched_setaffinity(0, processors[half * share : (half + 1) * share])
 
 
 def timed_files() -> list[str]:
@@ -45,7 +60,7 @@ def run(title: str, marks: str, arguments: Sequence[str]) -> int:
     print(f"== {title}: begun ==", flush=True)
     started = time.monotonic()
     # parts run side by side: torch gets its half of the processors
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // AT_ONCE)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // HALVES)), **os.environ}
     command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=600", "-m", marks, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -67,13 +82,19 @@ def main(arguments: list[str]) -> int:
     chosen = "" if "--slow" in arguments else "not slow"
     options = [argument for argument in arguments if argument != "--slow"]
 
-    def run_part(names: tuple[str, ...]) -> int:
+    def run_part(names: Part) -> int:
         marks = " and ".join(filter(None, ("not timing", chosen)))
         title = ", ".join(name for name in names if not name.startswith("--"))
         return run(title, marks, [*options, *names])
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        statuses = list(pool.map(run_part, parts()))
+    def run_lane(lane: tuple[int | None, list[Part]]) -> list[int]:
+        half, parts = lane
+        if half is not None:
+            keep_to(half)
+        return [run_part(names) for names in parts]
+
+    with ThreadPoolExecutor() as pool:
+        statuses = [status for found in pool.map(run_lane, lanes()) for status in found]
     marks = " and ".join(filter(None, ("timing", chosen)))
     statuses.append(run("tests of durations", marks, [*options, *timed_files()]))
     well = passed(statuses, selected=bool(options))

@@ -117,6 +117,7 @@ class InProcessEngine:
         gets this same engine.
         """
         if self.threads == 1 or self._max_concurrency > 1 or self.choice.provider not in ON_CPU:
+            self._check_open()
             return self
         with self._loading:
             self._check_open()
