@@ -63,6 +63,7 @@ EXTRAS = {
     "remote": Extra("cpu,library,remote", ("tests/library/test_remote.py",), needs=("moto[s3]", "flask", "flask-cors")),
     "media": Extra("cpu,media", ("tests/audio/files/test_media.py",),
                    tuple(f"tests/audio/files/test_{name}.py" for name in ("media", "media_damage", "decode"))),
+    "listen": Extra("cpu,listen", ("tests/cli/test_listen.py",)),
     "serve": Extra("cpu,serve", tuple(f"tests/serve/test_{name}.py" for name in ("http", "clients", "library")),
                    ("tests/serve",), ("httpx",)),
     "triton": Extra("cpu,triton", (*(f"tests/triton/test_{name}.py" for name in ("backend", "lint", "repository")),
