@@ -136,7 +136,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=cors,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", HEADER],
+            allow_headers=["authorization", "content-type", "traceparent", "tracestate", HEADER],
             expose_headers=[HEADER, "server-timing"],
         )
         middleware.insert(0, crossing)

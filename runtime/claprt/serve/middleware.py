@@ -20,6 +20,7 @@ from claprt.serve.errors import ShuttingDownError, error_response, response_to, 
 from claprt.serve.request_ids import HEADER, begin_id, server_timing
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.service import Service
+from claprt.serve.tracing import Tracing
 
 ALWAYS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Paths that need no token and are answered during shutdown."""
@@ -52,6 +53,7 @@ class RequestGuard:
         """
         self._app, self._service, self._token = app, service, token
         self._paths, self._public = paths, public | ALWAYS
+        self._tracing = Tracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; anything else passes through."""
@@ -64,6 +66,7 @@ class RequestGuard:
         set_current_client(state.get("client") or Client())
         access.begin()
         number = begin_id(Headers(scope=scope).get(HEADER))
+        span = self._tracing.begin(scope)
 
         async def counting_send(message: Message) -> None:
             nonlocal status, sent
@@ -88,6 +91,7 @@ class RequestGuard:
             path = state.get("endpoint") or (scope["path"] if scope["path"] in self._paths else "other")
             took = time.perf_counter() - began
             self._service.metrics.request(path, status or 500, took)
+            self._tracing.end(span, scope, path, status or 500, number)
             received = _stated_length(scope)
             access.request(scope["method"], scope["path"], status or 500, took, received=received, sent=sent, number=number)
 

@@ -19,7 +19,7 @@ from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
 from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
-from claprt.serve import access
+from claprt.serve import access, tracing
 from claprt.serve.errors import OtherTowerError, ShuttingDownError, log
 from claprt.serve.limits import Limits, check_count, check_length
 from claprt.serve.metrics import Metrics
@@ -155,7 +155,7 @@ class Service:
         self.check_tower(Stage.AUDIO)
         embedding = await self.batcher.embed(audio)
         run = {"tower": embedding.tower_ms / 1000} if embedding.batch else {}
-        for note in (self.metrics.stage, access.stage):
+        for note in (self.metrics.stage, access.stage, tracing.stage):
             note(read=embedding.read_ms / 1000, wait=embedding.wait_ms / 1000, **run)
         if times is not None:
             times.stages |= {"read": embedding.read_ms, "wait": embedding.wait_ms, "tower": embedding.tower_ms}
@@ -209,6 +209,7 @@ class Service:
         took = time.perf_counter() - began
         self.metrics.stage(text=took)
         access.stage(text=took)
+        tracing.stage(text=took)
         if times is not None:
             times.stages["text"] = times.stages.get("text", 0.0) + 1000 * took
         return rows
