@@ -46,7 +46,15 @@ class Tracing:
 
     @staticmethod
     def end(span: Span | None, scope: Scope, route: str, status: int, number: str) -> None:
-        """End the span of a request, under the name of its route."""
+        """End the span of a request.
+
+        Args:
+            span: The span, if it has one.
+            scope: Of the request.
+            route: Name of its endpoint.
+            status: HTTP status.
+            number: Id of the request.
+        """
         if span is None:
             return
         from opentelemetry.trace import StatusCode
