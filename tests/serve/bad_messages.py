@@ -193,3 +193,25 @@ def a_message_that_never_ends(draw: random.Random) -> dict[str, Any]:
     slow = tuple(whole[n : n + 1] for n in range(12)) if draw.random() < 0.5 else (whole[: draw.randint(20, 9000)],)
     parts = draw.choice([slow, (frame(b"{", fin=False), *(frame(b"", 0, fin=False) for _ in range(8)))])
     return {"upgraded": True, "parts": parts, "pause_s": 0.2}
+
+
+@kind()
+def a_stream_that_is_begun_wrongly(draw: random.Random) -> dict[str, Any]:
+    good: dict[str, Any] = {"labels": ["rain"], "sample_rate": 16000}
+    wrong = {
+        "sample_rate": draw.choice([0, -1, 1e9, "16000 Hz", None, [], 15.5]),
+        "labels": draw.choice([[], [""], ["a"] * 2, ["x" * 9000], [str(n) for n in range(101)], 3, [None]]),
+        "format": draw.choice(["mp3", 16, None]),
+        "channels": draw.choice([0, 17, 1.5, "two"]),
+        "hop_s": draw.choice([0, 1e9, -1, "x"]),
+        "off": draw.choice([0.9, 2, "x"]),
+        "type": draw.choice(["stop", "flush", "labels", 3]),
+        junk(draw, 8).hex(): 1,
+    }
+    name = draw.choice(list(wrong))
+    return {**_json({**good, name: wrong[name]}), "path": "/stream"}
+
+
+@kind()
+def a_block_of_a_stream_that_was_not_begun(draw: random.Random) -> dict[str, Any]:
+    return {**_message(junk(draw), opcode=BINARY), "path": "/stream"}
