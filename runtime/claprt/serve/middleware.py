@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claprt.serve import access
 from claprt.serve.errors import ShuttingDownError, error_response, response_to, to_client_error
-from claprt.serve.request_ids import HEADER, begin_id, server_timing
+from claprt.serve.request_ids import HEADER, begin_id, server_timing, stated_id
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.service import Service
 from claprt.serve.tracing import Tracing
@@ -65,17 +65,16 @@ class RequestGuard:
         state["began"] = began
         set_current_client(state.get("client") or Client())
         access.begin()
-        number = begin_id(Headers(scope=scope).get(HEADER))
+        number = begin_id(stated_id(scope["headers"]))
         span = self._tracing.begin(scope)
 
         async def counting_send(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[HEADER] = number
+                message["headers"] = [*message.get("headers", ()), (HEADER.encode(), number.encode())]
                 if timing := server_timing(access.stages(), time.perf_counter() - began):
-                    headers.setdefault("server-timing", timing)
+                    MutableHeaders(scope=message).setdefault("server-timing", timing)
             sent += len(message.get("body", b""))
             await send(message)
 

@@ -7,15 +7,21 @@ in the response, the access log and beside tracebacks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from uuid import uuid4
 
 HEADER = "x-request-id"
+_NAME = HEADER.encode()
 _VALID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 _NAMES = {"wait": "queue"}
 """Names of stages in the header, where they differ from those of the access log."""
 _current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def stated_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The id that a request states; of ASGI's headers, whose names are in lower case."""
+    return next((value.decode("latin-1") for name, value in headers if name == _NAME), None)
 
 
 def begin_id(stated: str | None) -> str:
@@ -25,7 +31,7 @@ def begin_id(stated: str | None) -> str:
         >>> begin_id("upload-7"), len(begin_id("two words")), len(begin_id(None))
         ('upload-7', 32, 32)
     """
-    number = stated if stated is not None and _VALID.fullmatch(stated) else uuid4().hex
+    number = stated if stated is not None and _VALID.fullmatch(stated) else secrets.token_hex(16)
     _current.set(number)
     return number
 
