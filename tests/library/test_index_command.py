@@ -62,12 +62,13 @@ def test_index_and_upkeep(folder: Path, bundle: Path, tmp_path: Path, capsys: py
 
 
 def test_partitions_by_command(folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad.wav").unlink()  # a partition of this file alone, as the folder's path may give, would end with status 1
     parts = [str(tmp_path / name) for name in ("one", "two")]
     for number, part in enumerate(parts, 1):
         options = ["--partition", f"{number}/2", "--bundle", str(bundle), "--quiet", "--json"]
         assert main(["index", str(folder), "--out", part, *options]) == 0
     found = [json.loads(line)["found"] for line in capsys.readouterr().out.splitlines()]
-    assert sum(found) == 4
+    assert sum(found) == 3
     with pytest.raises(SystemExit):
         main(["index", str(folder), "--out", parts[0], "--partition", "half"])
     assert "'half' is no partition; the second of four is 2/4" in capsys.readouterr().err
@@ -161,6 +162,8 @@ def test_sources_that_cannot_be_read_are_named_whatever_was_asked_for(
 def test_progress_counts_the_sounds_of_the_partition(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for number in range(20):  # four may all be of one partition
+        (folder / f"more{number}.wav").touch()
     monkeypatch.setattr(index_progress, "_DELAY_S", 0.0)
     monkeypatch.setattr(index_progress, "_JSON_EVERY_S", 0.0)
     options = argparse.Namespace(json=True, quiet=False, sources=[str(folder)])
@@ -174,8 +177,8 @@ def test_progress_counts_the_sounds_of_the_partition(
             total = json.loads(capsys.readouterr().err)["total"]
         assert total is not None
         totals.append(total)
-    assert sum(totals) == 4
-    assert max(totals) < 4
+    assert sum(totals) == 24
+    assert max(totals) < 24
 
 
 def test_a_folder_without_sounds_is_said_to_be(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ LENGTHS = [1, 479, 480, 48_000, 479_999, 480_000, 480_001, 480_479, 480_480, 700
 SAME = 1 - 1e-7
 
 
-def sound(samples: int, name: str = "rain") -> Any:
+@cache
+def _made(samples: int, name: str) -> Any:
     return SOUNDS[name](samples, RATE)
+
+
+def sound(samples: int, name: str = "rain") -> Any:
+    return _made(samples, name).copy()
 
 
 def cosines(left: Any, right: Any) -> Any:
