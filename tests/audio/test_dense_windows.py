@@ -32,15 +32,21 @@ def dense(clip: Waveform, block: int, hop_s: float, window_s: float | None = Non
     return found + list(windows.end())
 
 
-@pytest.fixture(params=["as installed", "numpy"])
+@pytest.fixture(params=["as installed", "numpy", "numpy, by windows"])
 def front_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """claprt-native where it is installed, and numpy, which share different rows."""
-    if request.param == "numpy":
+    """claprt-native where it is installed; numpy, and numpy whose product depends on a frame's place."""
+    if request.param != "as installed":
 
         def none(_: MelSpec) -> None:
             return None
 
         monkeypatch.setattr("claprt.audio.log_mel.native_bands", none)
+    if request.param == "numpy, by windows":
+
+        def differently(_: MelSpec) -> bool:
+            return False
+
+        monkeypatch.setattr("claprt.audio.log_mel.rounds_alike", differently)
 
 
 @pytest.mark.usefixtures("front_end")

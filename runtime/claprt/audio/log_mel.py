@@ -220,20 +220,33 @@ def _bands(power: NDArray[Any], spec: MelSpec) -> NDArray[Any]:
 def frame_rows(samples: Waveform, spec: MelSpec) -> NDArray[np.float32]:
     """What windows that overlap share of a frame, of every frame that lies within these samples: [frames, row] float32.
 
-    By claprt-native a row has the powers of the mel bands; by numpy those of the spectrum, since the rounding of its
-    product with the filters may depend on a frame's place in the window.
+    A row has the powers of the mel bands; or those of the spectrum where the rounding of numpy's product with the filters
+    depends on a frame's place in its group, which each window then computes for itself.
 
     Args:
         samples: [samples]; frames begin at its first sample, every `spec.hop`. Nothing is continued at its ends.
         spec: The front end.
     """
-    native = native_bands(spec)
-    return _spectra(samples, spec, "float32") if native is None else native(samples)
+    if (native := native_bands(spec)) is not None:
+        return native(samples)
+    spectra = _spectra(samples, spec, "float32")
+    return _bands(spectra, spec) if rounds_alike(spec) else spectra
 
 
 def log_mel_of_rows(rows: NDArray[np.float32], spec: MelSpec) -> LogMel:
     """`log_mel` [frames, mels] of a window from its `frame_rows` [frames, row], to the bit. May overwrite them."""
-    return _decibels(_bands(rows, spec) if native_bands(spec) is None else rows, spec)
+    has_bands = native_bands(spec) is not None or rounds_alike(spec)
+    return _decibels(rows if has_bands else _bands(rows, spec), spec)
+
+
+@cache
+def rounds_alike(spec: MelSpec) -> bool:
+    """Whether numpy's product gives a frame the same bits at every place in its group, as most BLAS do: tried on noise."""
+    frames = _COMPARED_FRAMES + _PRODUCT_FRAMES
+    bins = _window_and_filters(spec, "float32")[2].shape[0]
+    noise = (np.arange(frames * bins) ** 2 % 10_007 / 10_007).astype("float32").reshape(frames, bins)
+    bands = _bands(noise, spec)
+    return all(np.array_equal(_bands(noise[shift:], spec), bands[shift:]) for shift in range(1, _PRODUCT_FRAMES))
 
 
 def _decibels(bands: NDArray[Any], spec: MelSpec) -> NDArray[Any]:
