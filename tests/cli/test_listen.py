@@ -199,18 +199,9 @@ def test_an_interrupt_ends_it(sound: Any, bundle: Path) -> None:
     assert b"Traceback" not in errors
 
 
-def test_a_chart_on_a_terminal(sound: Any, tmp_path: Path, bundle: Path) -> None:
-    """Standard input is a terminal there, so a module in place of sounddevice brings the sound."""
-    np.save(tmp_path / "sound.npy", sound)
-    (tmp_path / "sounddevice.py").write_text(
-        "import sys, numpy\nfrom tests.cli.test_listen import FakeDevices\n"
-        f"sys.modules[__name__] = FakeDevices(numpy.load({str(tmp_path / 'sound.npy')!r}))\n"
-    )
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])])
-    status, shown = on_a_terminal(
-        ["listen", *OPTIONS[:-3], "--on", "0", "--seconds", "4", "-q"],
-        environment={"PYTHONPATH": path, "CLAPRT_BUNDLE": str(bundle)},
-    )
+def test_a_chart_on_a_terminal(sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeDevices(sound))
+    status, shown = on_a_terminal(["listen", *OPTIONS[:-3], "--on", "0", "--seconds", "4", "-q"])
     assert status == 0, shown
     assert shown.count("\x1b[3A\x1b[J") >= 2  # the chart of three lines is drawn over
     assert "* rain " in shown
