@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo export test test-fast check docs parity bench mini triton fuzz soak dist install-check
-.PHONY: setup.tests setup.reference setup.triton setup.integrations test.all test.integrations parity.measure parity.table mini.train mini.package mini.tags fuzz.python fuzz.native
+.PHONY: setup.tests setup.reference setup.triton setup.integrations test.all test.integrations parity.measure parity.table mini.train mini.package mini.tags fuzz.python fuzz.native native-check
 .PHONY: dist/native bench.compare bench.quick bench.triton bench.service bench.library table.compare table.library table.triton table.service
 
 help: ## print the verbs
@@ -195,7 +195,7 @@ triton: $(BUNDLE)/manifest.json ## a Triton model repository in build/triton_rep
 fuzz: fuzz.$(or $(WHAT),python) ## ten thousand wrong requests, damaged files and stores (SEED=1); WHAT=native: altered weights of the native engine
 
 # the native engine with sanitizers, on intact and altered packed weights
-fuzz.native: $(VENV)/.complete
+fuzz.native native-check: $(VENV)/.complete
 	$(BIN)/python native/check.py
 
 # ten thousand wrong requests to a real service, seventy thousand damaged files, eight thousand damaged stores

@@ -20,7 +20,8 @@ import pytest
 
 from claprt.arrays import Array
 from claprt.engines.native.layout import weight_blocks
-from claprt.engines.native.library import SCALAR, NativeLibrary, aligned, native_library
+from claprt.engines.native.library import NativeLibrary, aligned, native_library
+from claprt.system.native import SCALAR
 from tests.engines.packed_tower import FRAMES, JOINT, log_mels, packed_tower
 
 pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")

@@ -26,11 +26,12 @@ from claprt.bundle.manifest import AudioConfig
 from claprt.engines.graph_cache import GraphCache
 from claprt.engines.native import session as native_session
 from claprt.engines.native.constants import PackingError
-from claprt.engines.native.library import SCALAR, native_library, native_unavailable
+from claprt.engines.native.library import native_library, native_unavailable
 from claprt.engines.native.packing import pack_tower
 from claprt.engines.native.session import NativeSession
 from claprt.engines.onnxruntime_session import Load
 from claprt.errors import BundleCorruptError, ProviderUnavailableError
+from claprt.system.native import SCALAR
 from claprt_export.architecture import AudioArchitecture, TextArchitecture
 from claprt_export.checkpoints.checkpoint import Checkpoint
 from claprt_export.checkpoints.random_weights import seeded_checkpoint

@@ -90,11 +90,11 @@ def test_the_cache_of_datasets_keeps_models_apart(
     datasets: Any, bundle: Path, few: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from claprt.integrations import datasets as adapter
+    from claprt.integrations.models import embed_mixed
 
     datasets.Dataset.from_dict({"path": few}).save_to_disk(tmp_path / "table")
     calls: list[int] = []
-    embed = adapter.embed_mixed
-    monkeypatch.setattr(adapter, "embed_mixed", lambda clap, items: [calls.append(len(items)), embed(clap, items)][1])
+    monkeypatch.setattr(adapter, "embed_mixed", lambda clap, items: [calls.append(len(items)), embed_mixed(clap, items)][1])
     cases: list[tuple[dict[str, Any], int]] = [({}, 5), ({}, 5), ({"hop_s": 5.0}, 10), ({}, 10)]
     for options, computed in cases:
         adapter.embed_dataset(datasets.load_from_disk(tmp_path / "table"), bundle, "path", **options)
