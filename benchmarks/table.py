@@ -35,8 +35,6 @@ def tables() -> dict[str, str]:
         "bench: brief": brief_bench_table(bench, quality, parity),
         "bench: full": bench_table(bench),
         "bench: another": bench_table(_read("bench-another")),
-        "bench: quick tiny": bench_table(_read("bench-quick-tiny")),
-        "bench: quick base": bench_table(_read("bench-quick-base")),
         "quality": quality_table(quality),
         "triton": triton_table(triton),
         "tagging": tagging_table(tagging),
