@@ -264,7 +264,7 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
         A socket that is closed with data unread takes back what it has sent; so the client's data is read and dropped until
         it has hung up, or the time for `closing` is over.
         """
-        self._given_up = True
+        self._given_up = self.close_sent = True  # uvicorn neither pings it nor closes it again, which would raise
         self.conn.fail(1008, "The client does not read its replies.")
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
@@ -302,7 +302,7 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
         """Receive the next message; the one after it gets its own time limit."""
         message = await super().receive()
         self._taken += 1
-        if not self.writable.is_set() and not self.transport.is_closing():
+        if not self.writable.is_set() and not self._given_up and not self.transport.is_closing():
             self.transport.pause_reading()  # which `receive` may have resumed
         return message
 
