@@ -15,6 +15,7 @@ import pytest
 
 import claprt
 from claprt.cli import main
+from claprt.serve.server.workers import Supervisor, Worker
 from tests.serve.process import Process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -101,6 +102,16 @@ def test_a_model_that_cannot_be_loaded(tmp_path: Path, capfd: pytest.CaptureFixt
     """Ends them all, with one sentence, instead of trying for ever."""
     assert main(["serve", "--port", "0", "--workers", "2", "--bundle", str(tmp_path / "nothing")]) == 1
     assert "nothing" in capfd.readouterr().err
+
+
+def is_killed(_: Worker) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_is_killed_before_it_serves(capsys: pytest.CaptureFixture[str]) -> None:
+    """It cannot say why, so the supervisor does, and ends."""
+    assert Supervisor(1, [], is_killed, shutdown_s=5).run(print) == 1
+    assert "worker 1 ended with -9 before it served" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "65"])

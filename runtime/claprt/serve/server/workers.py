@@ -140,15 +140,20 @@ class Supervisor:
             served = number in self._serving
             self._serving.discard(number)
             if not self._begun:
-                return False  # it has said why
+                if process.exitcode != 1:  # with which it ends where it has said why
+                    say(f"claprt: worker {number} ended with {process.exitcode} before it served.")
+                return False
             self._failures += not served
-            pause = 0.0 if served else min(_LONGEST_PAUSE_S, 2.0**self._failures)
+            pause = 0.0 if served else min(_LONGEST_PAUSE_S, 2.0 ** min(self._failures, 10))
             self._next[number] = time.monotonic() + pause
-            say(f"warning: worker {number} ended with {process.exitcode}; another is started.")
+            when = f" in {pause:g} s" if pause else ""
+            say(f"warning: worker {number} ended with {process.exitcode}; another is started{when}.")
         return True
 
     def _end(self) -> int:
         """Tell all workers to end, and wait; 0 if all did so by themselves."""
+        for one in self._sockets:
+            one.close()  # once the workers have closed theirs nobody would accept what comes
         for process, _ in self._running.values():
             process.terminate()
         until, statuses = time.monotonic() + self._shutdown_s, list[int]()
