@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
     )
     _add_service(command.add_argument_group("service"))
-    _addbounds_of(command.add_argument_group("bounds"))
+    _add_bounds(command.add_argument_group("bounds"))
     add_sound_options(command, preprocess=None, stated=f"{PREPROCESS}, or with --library the library's own")
     add_model_options(command)
     same = command.add_argument_group("aliases")
@@ -92,7 +92,7 @@ def _add_service(service: Any) -> None:
     service.add_argument("--process-title", metavar="NAME", help="shown by ps, where setproctitle is installed")
 
 
-def _addbounds_of(bounds: Any) -> None:
+def _add_bounds(bounds: Any) -> None:
     bounds.add_argument("--max-message-mb", type=int, default=64, metavar="MB", help="largest message (%(default)s)")
     bounds.add_argument(
         "--max-windows", type=int, default=60, metavar="N", help="windows of 10 s in one sound (%(default)s)"

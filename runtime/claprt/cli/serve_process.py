@@ -83,10 +83,18 @@ def answer(
     from claprt.serve.server.run import Stopped, reject_waiting, serve, stopped_by_signals, urls
 
     limits, bounds = bounds_of(options)
+
+    def stopped(kind: type[BaseException] | None, *_: object) -> bool:
+        """Whether a signal was the end, which is no error; clients that wait are told, unless other workers answer them."""
+        if kind is None or not issubclass(kind, Stopped):
+            return False
+        if worker is None:
+            reject_waiting(sockets)
+        return True
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(stopped_by_signals())
-        if worker is None:
-            stack.push(lambda kind, *_: kind is not None and issubclass(kind, Stopped) and not reject_waiting(sockets))
+        stack.push(stopped)
 
         def made() -> tuple[Clap, Starlette]:
             served = None if library is None else _served(library)
