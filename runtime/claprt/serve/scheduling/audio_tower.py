@@ -90,10 +90,11 @@ class AudioTower:
 
     def _run_all(self, on_taken: Callable[[], None]) -> None:
         while self._wait_for_windows():
-            if self._renewed:
-                self._renewed = False
-                self.start(on_taken)
-                return
+            with self._change:  # so that `close` waits for the new thread
+                if self._renewed and not self._ended:
+                    self._renewed = False
+                    self.start(on_taken)
+                    return
             with self._cores:
                 if batch := self._take_batch(on_taken):
                     self._run_batch(batch)
