@@ -52,7 +52,7 @@ def test_the_same_as_in_process(client: TestClient, clap: claprt.Clap, street: b
     form = {name: str(value) for name, value in fields.items()}
     in_form = client.post("/timeline", data={"labels": "rain, a tone", **form}, files={"file": ("s.wav", street)}).json()
     for found in (in_json, in_form):
-        assert set(found.pop("timings_ms")) == {"upload", "text", "total"}
+        assert set(found.pop("timings_ms")) == {"upload", "text", "read", "wait", "tower", "total"}
         expected = json.loads(json.dumps(line.to_dict()))
         assert np.allclose(found.pop("probabilities"), expected.pop("probabilities"), atol=1e-5)
         assert np.allclose(found.pop("similarities"), expected.pop("similarities"), atol=1e-6)
@@ -68,6 +68,10 @@ def test_shares_with_a_background(client: TestClient, clap: claprt.Clap, street:
     line = claprt.timeline(street, model=clap, **options)
     assert np.allclose(found["probabilities"], line.probabilities, atol=1e-5)
     assert found["window_s"] == 3
+
+
+def test_a_sentence_has_the_length_that_it_has(client: TestClient, street: bytes) -> None:
+    assert asked(client, street, labels=["x" * 60], template="of {}").status_code == 200
 
 
 @pytest.mark.parametrize(

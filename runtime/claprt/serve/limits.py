@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from claprt.errors import OptionError, TextError
@@ -17,7 +18,7 @@ class Limits:
     windows: int = 60
     """Windows of ten seconds in one sound: ten minutes."""
     timeline_windows: int = 1200
-    """Windows in one timeline: twenty minutes at a hop of one second, ten at half a second."""
+    """Windows in one timeline: ten minutes at a hop of half a second."""
     timeline_labels: int = 100
     """Labels of a timeline or a stream, with those of its background."""
     streams: int = 32
@@ -57,6 +58,18 @@ def check_count(count: int, most: int, called: str) -> None:
     """
     if not 1 <= count <= most:
         raise OptionError(f"There may be 1 to {most} {called} in one request; got {count}.")
+
+
+def check_sentences(words: Sequence[str], template: str | None, limits: Limits) -> None:
+    """Check the length of words and of the sentences that a template makes of them, before these are made.
+
+    Raises:
+        TextError: If the longest one has more characters than the limit.
+    """
+    longest = max(map(len, words))
+    if template is not None:
+        longest = max(longest, len(template) + template.count("{}") * (longest - len("{}")))
+    check_length(longest, limits)
 
 
 def check_length(longest: int, limits: Limits) -> None:

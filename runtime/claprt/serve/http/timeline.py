@@ -109,7 +109,7 @@ class TimelineApi:
             policy = dense_policy(service.clap.manifest.audio, hop_s, asked.window_s)
             # texts first: errors in them are found before the audio costs anything
             scorer = await scorer_of(service, labels, background, asked.scores or "tag", asked.template, times)
-            windows = await service.batcher.embed_windows(audio, policy)
+            windows = await service.embed_windows(audio, policy, times)
 
             def reply() -> Response:
                 clap = service.clap

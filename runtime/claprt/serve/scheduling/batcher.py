@@ -132,8 +132,8 @@ class Batcher:
                 self._pool.submit(lambda: self.clap.embedding_cache.store(key, embedding.sound))
         return embedding
 
-    async def embed_windows(self, audio: AudioInput, policy: LongAudioPolicy) -> EmbeddedWindows:
-        """Embed the overlapping windows of one audio input, for a timeline; never from the cache.
+    async def embed_windows(self, audio: AudioInput, policy: LongAudioPolicy) -> tuple[EmbeddedWindows, TimedEmbedding]:
+        """Embed the overlapping windows of one audio input, for a timeline; never from the cache. Gives the times too.
 
         Raises:
             ClaprtError: If it cannot be embedded.
@@ -143,7 +143,8 @@ class Batcher:
             await self._read(job.client, job.done, lambda task: self._read_audio(job, task))
         finally:
             job.audio = None
-        return job.windows(policy.window_s or self.clap.manifest.audio.window_s)
+        windows = job.windows(policy.window_s or self.clap.manifest.audio.window_s)
+        return windows, job.timed(self.clap.fingerprint)
 
     async def embed_features(self, compute: Callable[[], Sequence[AudioFeatures]]) -> list[Embedding]:
         """Vectors [dim] of the windows that `compute` gives in a reader thread, where it is called once.

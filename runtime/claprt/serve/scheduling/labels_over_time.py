@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claprt.bundle.graphs import Stage
-from claprt.serve.limits import check_count, check_length
+from claprt.serve.limits import check_count, check_sentences
 from claprt.serve.scheduling.service import Service, Times
 from claprt.tasks.timeline.scoring import LabelOptions, LabelScorer, label_options
 
@@ -36,8 +36,7 @@ async def scorer_of(
 
     def checked() -> LabelOptions:
         check_count(len(labels) + len(background), service.limits.timeline_labels, "labels")
-        longest = max(map(len, [*labels, *background]))
-        check_length(longest + len(template or "") + (template or "").count("{}") * longest, service.limits)
+        check_sentences([*labels, *background], template, service.limits)
         return label_options(labels, background, scores, template)
 
     service.check_tower(Stage.TEXT)

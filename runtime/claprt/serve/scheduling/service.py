@@ -16,9 +16,11 @@ from enum import StrEnum
 
 from claprt._version import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
+from claprt.audio.long_audio import LongAudioPolicy
 from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
+from claprt.model.dense import EmbeddedWindows
 from claprt.serve import access, tracing
 from claprt.serve.errors import OtherTowerError, ShuttingDownError, log
 from claprt.serve.limits import Limits, check_count, check_length
@@ -154,12 +156,27 @@ class Service:
         """
         self.check_tower(Stage.AUDIO)
         embedding = await self.batcher.embed(audio)
+        self._note(embedding, times)
+        return embedding
+
+    async def embed_windows(self, audio: AudioInput, policy: LongAudioPolicy, times: Times) -> EmbeddedWindows:
+        """Embed the overlapping windows of one audio input; see `Batcher.embed_windows`.
+
+        Raises:
+            OtherTowerError: If the service has no audio tower.
+        """
+        self.check_tower(Stage.AUDIO)
+        windows, embedding = await self.batcher.embed_windows(audio, policy)
+        self._note(embedding, times)
+        return windows
+
+    def _note(self, embedding: TimedEmbedding, times: Times | None) -> None:
+        """Tell metrics, access log, traces and the reply where the time of a sound went."""
         run = {"tower": embedding.tower_ms / 1000} if embedding.batch else {}
         for note in (self.metrics.stage, access.stage, tracing.stage):
             note(read=embedding.read_ms / 1000, wait=embedding.wait_ms / 1000, **run)
         if times is not None:
             times.stages |= {"read": embedding.read_ms, "wait": embedding.wait_ms, "tower": embedding.tower_ms}
-        return embedding
 
     async def embed_all(self, inputs: Sequence[AudioInput], called: str = "input") -> list[Embedding]:
         """Embed several audio inputs; vectors [dim] in order. An error names the position of its input, as `called` it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from claprt.bundle.graphs import Stage
-from claprt.serve.limits import Limits, check_count, check_length
+from claprt.serve.limits import Limits, check_count, check_sentences
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.job import TimedEmbedding
 from claprt.serve.scheduling.service import Service, Times
@@ -65,8 +65,5 @@ def _sentences(request: ZeroShotRequest, called: str, limits: Limits) -> tuple[t
     """The labels and their sentences, whose lengths are checked before they are made."""
     check_count(len(request.labels), limits.texts, called)
     names = validate_labels(request.labels, called)
-    longest, template = max(map(len, names)), request.template
-    if template is not None:
-        longest = max(longest, len(template) + template.count("{}") * (longest - len("{}")))
-    check_length(longest, limits)
-    return names, apply_template(template, names)
+    check_sentences(names, request.template, limits)
+    return names, apply_template(request.template, names)
