@@ -163,6 +163,31 @@ def test_not_a_number(client: TestClient) -> None:
         assert socket.receive_json()["windows"] == []
 
 
+def test_a_fault_in_the_middle_of_a_block(clap: claprt.Clap, sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows would be at wrong times, so it is refused until the stream is begun anew."""
+    app = create_app(clap)
+
+    async def fault(compute: Any) -> None:
+        compute()
+        raise RuntimeError("a fault")
+
+    with TestClient(app) as client, client.websocket_connect("/stream") as socket:
+        begun(socket)
+        with monkeypatch.context() as patched:
+            patched.setattr(app.state.service.batcher, "embed_features", fault)
+            socket.send_bytes(sound[:RATE].tobytes())
+            assert socket.receive_json()["error"] == "ServiceFault"
+        socket.send_bytes(sound[:RATE].tobytes())
+        assert "cannot go on" in socket.receive_json()["message"]
+        socket.send_json({"type": "flush"})
+        assert "cannot go on" in socket.receive_json()["message"]
+        socket.send_json({"type": "reset"})
+        assert socket.receive_json() == {"type": "reset"}
+        socket.send_bytes(sound[:RATE].tobytes())
+        socket.send_json({"type": "flush"})
+        assert len(socket.receive_json()["windows"]) == 1
+
+
 def test_only_so_many_at_a_time(client: TestClient) -> None:
     with client.websocket_connect("/stream") as first:
         assert begun(first)["type"] == "ready"

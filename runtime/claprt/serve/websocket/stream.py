@@ -2,7 +2,8 @@
 
 The client begins with a message in JSON that states labels and rate, then sends blocks in binary messages: interleaved
 little-endian float32 or int16. A block has a reply only if a window or an event is complete with it; every message in JSON
-has one. An error reply means that the message was left out, and the stream goes on.
+has one. An error reply means that the message was left out, and the stream goes on; one to a block that was taken already
+says that it cannot, until it is begun anew.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, AudioShapeError, ClaprtError, OptionError
 from claprt.model.dense import dense_policy
-from claprt.serve.errors import OverloadedError
+from claprt.serve.errors import OverloadedError, to_client_error
 from claprt.serve.http.timeline import Probability, Seconds
 from claprt.serve.scheduling.labels_over_time import scorer_of
 from claprt.serve.scheduling.service import Service
@@ -94,11 +95,9 @@ class StreamProtocol:
         """
         if isinstance(message, bytes):
             return await self._block(message)
-        limits, content = self._service.limits, message.encode(errors="surrogatepass")
-        kind = decode_json(content, _Type, limits.timeline_labels).type
-        if kind == "start":
-            return await self._begin(decode_json(content, Start, limits.timeline_labels))
-        command = decode_json(content, Command, limits.timeline_labels)
+        command = await self._service.batcher.run_in_thread(lambda: self._decoded(message))
+        if isinstance(command, Start):
+            return await self._begin(command)
         if self._start is None:
             raise OptionError(_NOT_BEGUN)
         if command.type == "labels":
@@ -111,6 +110,11 @@ class StreamProtocol:
         if self._track is not None:
             self._track.reset()
         return _encoded({"type": "reset"})
+
+    def _decoded(self, message: str) -> Start | Command:
+        most, content = self._service.limits.timeline_labels, message.encode(errors="surrogatepass")
+        kind = decode_json(content, _Type, most).type
+        return decode_json(content, Start if kind == "start" else Command, most)
 
     def error_reply(self, error: ClaprtError) -> str:
         """An error, with its type."""
@@ -159,18 +163,19 @@ class StreamProtocol:
     async def _block(self, content: bytes) -> str | None:
         if self._start is None or self._blocks is None:
             raise OptionError(_NOT_BEGUN)
-        if self._failure is not None:
-            raise AudioError(f'{self._failure} The stream cannot go on; send {{"type": "reset"}} to begin anew.')
+        self._check_going()
         block, before = self._samples(self._start, content), self._blocks.samples
         try:
             windows, events = await self._results(self._blocks.push(block), self._start)
-        except ClaprtError as error:
+        except Exception as cause:  # noqa: BLE001 - whatever it was, the stream has a gap
+            error = to_client_error(cause)
             if self._blocks.samples != before:
                 self._failure = error
-            raise
+            raise error from None
         return _encoded({"type": "result", "windows": windows, "events": events}) if windows or events else None
 
     async def _flush(self, start: Start) -> str:
+        self._check_going()
         blocks = self._blocks
         assert blocks is not None
         try:
@@ -182,6 +187,10 @@ class StreamProtocol:
                 self._track.reset()
         events += [event.to_dict() for event in ended]
         return _encoded({"type": "flushed", "windows": windows, "events": events})
+
+    def _check_going(self) -> None:
+        if self._failure is not None:
+            raise AudioError(f'{self._failure} The stream cannot go on; send {{"type": "reset"}} to begin anew.')
 
     def _samples(self, start: Start, content: bytes) -> NDArray[Any]:
         dtype = np.dtype("<f4" if start.format == "float32" else "<i2")
