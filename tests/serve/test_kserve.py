@@ -194,6 +194,18 @@ class TestBinary:
         assert (reply.status_code, "UTF-8" in reply.json()["error"]) == (400, True)
 
 
+def test_a_fault_has_the_form_of_all_errors(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(clap)
+
+    async def fault(_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(app.state.service.batcher, "embed_texts", fault)
+    with TestClient(app) as client:
+        reply = client.post("/v2/models/clap_text/infer", json={"inputs": [tensor("text", ["a"])]})
+    assert (reply.status_code, "The service failed" in reply.json()["error"]) == (500, True), reply.text
+
+
 def test_health_needs_no_token(clap: claprt.Clap) -> None:
     with TestClient(create_app(clap, token="secret")) as client:
         assert client.get("/v2/health/live").json() == {"live": True}

@@ -101,6 +101,11 @@ def status_of(error: ClaprtError) -> int:
     return 500 if isinstance(error, ServiceFault | ProviderError) else 400
 
 
+def retry_after(status: int) -> dict[str, str]:
+    """Headers that tell a client when to try again, of a status after which it may."""
+    return {"retry-after": "1"} if status == 503 else {}
+
+
 def error_response(
     status: int, message: str, kind: str = "InvalidRequestError", headers: dict[str, str] | None = None
 ) -> JSONResponse:
@@ -113,9 +118,7 @@ def error_response(
         headers: Of the response, besides those of its body.
     """
     content = {"error": {"message": message, "type": kind, "param": None, "code": status}}
-    if status == 503:
-        headers = {"retry-after": "1", **(headers or {})}
-    return JSONResponse(content, status, headers)
+    return JSONResponse(content, status, {**retry_after(status), **(headers or {})})
 
 
 def response_to(error: ClaprtError, headers: dict[str, str] | None = None) -> JSONResponse:

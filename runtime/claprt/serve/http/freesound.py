@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from claprt.errors import ClaprtError
-from claprt.serve.errors import status_of
+from claprt.serve.errors import retry_after, status_of
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import json_response, while_connected
 from claprt.serve.scheduling.service import Service
@@ -49,4 +49,4 @@ class FreesoundApi:
 
 
 def _refused(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": True, "result": message}, status)
+    return JSONResponse({"error": True, "result": message}, status, retry_after(status))

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
-from claprt.serve.errors import error_response, status_of
+from claprt.serve.errors import error_response, retry_after, status_of
 from claprt.serve.http.embeddings import embed
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.page_data import page_data
@@ -192,7 +192,8 @@ class HttpApi:
                 work = service.batcher.run_in_thread(lambda: project(service.clap, body, service.limits))
                 return Response(await while_connected(request, work), media_type=JSON)
         except ClaprtError as error:
-            return Response(encode_error(error), status_of(error), media_type=JSON)
+            status = status_of(error)
+            return Response(encode_error(error), status, retry_after(status), media_type=JSON)
 
     async def _zero_shot(self, request: Request, task: _Task) -> Response:
         """Classify or tag the audio of a request in JSON or in a form."""

@@ -1,4 +1,7 @@
-"""The endpoints under `/v2`. Errors are `{"error": MESSAGE}`, as the protocol has them."""
+"""The endpoints under `/v2`. Errors are `{"error": MESSAGE}`, as the protocol has them.
+
+Requests that are refused before they come here (`claprt.serve.middleware`) have the service's own form of errors.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from claprt.errors import ClaprtError
-from claprt.serve.errors import ShapeError, status_of, to_client_error
+from claprt.serve.errors import ShapeError, retry_after, status_of, to_client_error
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
 from claprt.serve.kserve.models import MODEL_VERSION, find_model, server_metadata
@@ -31,11 +33,12 @@ def _with_errors(handler: Handler) -> Handler:
     async def handled(self: Any, request: Request) -> Response:
         try:
             return await handler(self, request)
-        except ClaprtError as cause:
+        except ClientDisconnect:
+            raise
+        except Exception as cause:  # noqa: BLE001 - a fault has the form of all errors
             error = to_client_error(cause)
             status = status_of(error)
-            headers = {"retry-after": "1"} if status == 503 else None
-            return JSONResponse({"error": str(error)}, status, headers)
+            return JSONResponse({"error": str(error)}, status, retry_after(status))
 
     return handled
 
