@@ -116,6 +116,7 @@ def test_wrong_usage(sound: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["-", "--rate", "8000"], wav(sound), "states 16000 Hz, and 8000 Hz were named"),
         (["-", "--rate", "8000", "--channels", "17"], sound.tobytes(), "--channels 17"),
         (["-", "--rate", "8000", "--seconds", "0"], sound.tobytes(), "--seconds 0"),
+        (["-", "--rate", "8000", "--seconds", "inf"], sound.tobytes(), "--seconds inf"),
         (["a.wav"], b"", "for a file: claprt timeline a.wav"),
     ):
         piped(monkeypatch, data)
@@ -169,6 +170,13 @@ def test_a_microphone(sound: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     devices.sound = np.zeros(31 * RATE, np.int16)
     assert main(["listen", *OPTIONS]) == 1
     assert "half a minute of it waits" in capsys.readouterr().err
+
+    def refused() -> None:
+        raise FakeDevices.PortAudioError("Device unavailable")
+
+    monkeypatch.setattr(devices, "start", refused)
+    assert main(["listen", *OPTIONS]) == 1
+    assert "The microphone cannot be used: Device unavailable" in capsys.readouterr().err
 
 
 def test_without_sounddevice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

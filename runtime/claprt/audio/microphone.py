@@ -44,6 +44,7 @@ class Microphone:
             ) from error
         self._waiting: queue.Queue[NDArray[Any]] = queue.Queue(round(_WAITING_S / _BLOCK_S))
         self._overrun = False
+        self._refused: type[Exception] = sounddevice.PortAudioError
         try:
             facts: Any = sounddevice.query_devices(device, "input")
             self.rate = rate or round(facts["default_samplerate"])
@@ -56,24 +57,28 @@ class Microphone:
                 dtype="float32",
                 callback=self._take,
             )
-        except (sounddevice.PortAudioError, ValueError) as error:
+        except (self._refused, ValueError) as error:
             raise OptionError(
                 f"The microphone cannot be opened: {error}. `python -m sounddevice` lists devices."
             ) from error
 
     def __enter__(self) -> Microphone:
-        self._stream.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stream.close()
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Blocks [samples, channels] float32 as they are recorded, until the `with` block is left.
+        """Blocks [samples, channels] float32 as they are recorded, from the first call on until the `with` block is left.
 
         Raises:
-            AudioError: If half a minute of sound waits, because it is not taken fast enough.
+            OptionError: If recording cannot begin.
+            AudioError: If it stops, or half a minute of sound waits, because it is not taken fast enough.
         """
+        try:
+            self._stream.start()
+        except self._refused as error:
+            raise OptionError(f"The microphone cannot be used: {error}.") from error
         while True:
             try:
                 yield self._waiting.get(timeout=0.2)  # an interrupt is noticed between

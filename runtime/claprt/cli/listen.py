@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
         raise OptionError(
             f"listen reads a microphone or standard input (-); for a file: claprt timeline {options.files[0]}"
         )
-    if options.seconds is not None and not options.seconds > 0:
-        raise OptionError(f"--seconds {options.seconds:g} is not possible; give more than 0.")
+    if options.seconds is not None and not 0 < options.seconds < float("inf"):
+        raise OptionError(f"--seconds {options.seconds:g} is not possible; give a number above 0.")
     with _source(options) as (rate, blocks, name):
         clap = load_model(options)
         stream = clap.stream(labels, sample_rate=rate, **time_arguments(options))
