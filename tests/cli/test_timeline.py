@@ -58,6 +58,7 @@ def test_wrong_usage(street: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     for arguments, status, message in (
         ([street, "--labels", "rain", "-o", "x.mp3"], 1, "x.mp3 is not a name for a timeline"),
         ([street, street, "--labels", "rain", "-o", "x.csv"], 1, "there are 2; use --json"),
+        ([street, "--labels", "rain", "-o", "nowhere/x.csv"], 1, "there is no folder nowhere"),
         ([street, "--labels", "rain", "--hop", "99"], 1, "hop_s=99.0 is not possible"),
         ([str(tmp_path / "missing.wav"), "--labels", "rain"], 1, "skipped: "),
         ([str(tmp_path / "missing.wav"), "--labels", "rain", "--on-error", "raise"], 1, "claprt: "),

@@ -58,13 +58,15 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; the exit status is 1 if a file could not be embedded.
 
     Raises:
-        OptionError: If there are several files and `--output`.
+        OptionError: If there are several files and `--output`, or that cannot be written.
         AudioError: If a file cannot be embedded and `--on-error` is `raise`.
     """
     files, labels = files_and_words(options, "label")
     outputs = [Path(path) for path in options.output]
     for path in outputs:
-        check_output(path)
+        check_output(path, len(labels))
+        if not path.parent.is_dir():
+            raise OptionError(f"{path}: there is no folder {path.parent}.")
     if outputs and len(files) > 1:
         raise OptionError(f"--output writes the timeline of one file, and there are {len(files)}; use --json for several.")
     clap = load_model(options)

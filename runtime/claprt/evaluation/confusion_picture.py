@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-from claprt.errors import MissingDependencyError, OptionError
 from claprt.evaluation.zero_shot import ZeroShot
-from claprt.system.extras import install_hint
+from claprt.tasks.timeline.picture import PICTURES, check_picture
 
-PICTURES = (".png", ".svg", ".pdf")
-"""Endings of pictures that can be written."""
-
-
-def check_picture(path: Path) -> None:
-    """Whether a picture could be written there, before the work that it would show is done.
-
-    Raises:
-        OptionError: If the path ends in none of `PICTURES`.
-        MissingDependencyError: If matplotlib is not installed.
-    """
-    if path.suffix.lower() not in PICTURES or path.is_dir():
-        raise OptionError(f"{path} is not a name for a picture; let it end in {', '.join(PICTURES)}.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError(f"A picture needs matplotlib: {install_hint('evaluate')}.")
+__all__ = ["PICTURES", "check_picture", "confusion_picture"]
 
 
 def confusion_picture(result: ZeroShot, path: Path, title: str) -> None:

@@ -62,15 +62,15 @@ def audacity_labels(events: Iterable[Event]) -> str:
     return "".join(f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{_one_line(event.label)}\n" for event in events)
 
 
-def check_output(path: Path) -> None:
-    """Whether a timeline could be written there, before it is computed.
+def check_output(path: Path, labels: int) -> None:
+    """Whether a timeline with so many labels could be written there, before it is computed.
 
     Raises:
-        OptionError: If the ending is not known.
+        OptionError: If the ending is not known, or a picture would have too many labels.
         MissingDependencyError: If it is a picture's, and matplotlib is not installed.
     """
     if path.suffix.lower() in PICTURES:
-        check_picture(path)
+        check_picture(path, labels)
     elif path.suffix.lower() not in TEXTS or path.is_dir():
         raise OptionError(f"{path} is not a name for a timeline; let it end in {', '.join((*TEXTS, *PICTURES))}.")
 

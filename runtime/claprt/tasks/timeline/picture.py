@@ -19,17 +19,19 @@ _MOST_ROWS = 200
 """Labels that a picture shows; more would be no more readable."""
 
 
-def check_picture(path: Path) -> None:
-    """Whether a picture could be written there, before the work that it would show is done.
+def check_picture(path: Path, labels: int = 0) -> None:
+    """Whether a picture with so many labels could be written there, before the work that it would show is done.
 
     Raises:
-        OptionError: If the path ends in none of `PICTURES`.
+        OptionError: If the path ends in none of `PICTURES`, or there are more labels than a timeline shows.
         MissingDependencyError: If matplotlib is not installed.
     """
     if path.suffix.lower() not in PICTURES or path.is_dir():
         raise OptionError(f"{path} is not a name for a picture; let it end in {', '.join(PICTURES)}.")
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingDependencyError(f"A picture needs matplotlib: {install_hint('evaluate')}.")
+    if labels > _MOST_ROWS:
+        raise OptionError(f"A picture shows up to {_MOST_ROWS} labels; this timeline has {labels}. Write it as .csv.")
 
 
 def timeline_picture(
@@ -57,10 +59,8 @@ def timeline_picture(
         OptionError: If the path ends in none of `PICTURES`, or there are too many labels.
         MissingDependencyError: If matplotlib is not installed.
     """
-    check_picture(path)
     count = len(labels)
-    if count > _MOST_ROWS:
-        raise OptionError(f"A picture shows up to {_MOST_ROWS} labels; this timeline has {count}. Write it as .csv.")
+    check_picture(path, count)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, max(2.4, 0.42 * count + 1.6)), layout="constrained")

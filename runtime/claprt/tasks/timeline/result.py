@@ -116,11 +116,11 @@ class Timeline:
                 track of Audacity), or `.png`, `.svg`, `.pdf` (a picture).
 
         Raises:
-            OptionError: If the ending is not known.
+            OptionError: If the ending is not known, or a picture would have too many labels.
             MissingDependencyError: If a picture is asked for, and matplotlib is not installed.
         """
         file = Path(path)
-        check_output(file)
+        check_output(file, len(self.labels))
         match file.suffix.lower():
             case ".json":
                 text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
