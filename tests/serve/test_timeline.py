@@ -82,7 +82,7 @@ def test_a_sentence_has_the_length_that_it_has(client: TestClient, street: bytes
         ({"labels": "a,b", "background": "c,d", "scores": "classify"}, 400, "1 to 3 labels"),
         ({"labels": ["a", "a"]}, 400, "more than once"),
         ({"labels": ["x" * 101]}, 400, "up to 100 characters"),
-        ({"labels": ["a"], "template": "{}" * 99}, 400, "up to 100 characters"),
+        ({"labels": ["a"], "template": "{}" * 101}, 400, "up to 100 characters"),
         ({"labels": ["a"], "hop_s": 0.1}, 400, "up to 12 windows here, and this one has more. Cut it, or widen hop_s"),
         ({"labels": ["a"], "hop_s": 11}, 400, "hop_s=11.0 is not possible"),
         ({"labels": ["a"], "on": 0.2, "off": 0.3}, 400, "off=0.3 is above on=0.2"),
