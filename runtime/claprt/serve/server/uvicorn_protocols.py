@@ -367,5 +367,8 @@ class Server(uvicorn.Server):
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Whether a log record of uvicorn concerns the service; a client that sends invalid UTF-8 causes a traceback."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], UnicodeDecodeError)
+    """Whether a log record of uvicorn concerns the service.
+
+    There are tracebacks for a client that sends invalid UTF-8, and for one that does not read at shutdown.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], UnicodeDecodeError | asyncio.CancelledError)
