@@ -258,6 +258,12 @@ def test_a_folder_of_several_splits(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"data/test, data/train\. Name one, as a pattern such as .*/data/test\*"):
         read_dataset(tmp_path)
     assert len(read_dataset(tmp_path / "data" / "train-*").items) == 2
+    for split in ("train", "test"):
+        (tmp_path / "folders" / split).mkdir(parents=True)
+        write_table(tmp_path / "folders" / split / "0.parquet", {"bytes": [b""], "label": [split]})
+    with pytest.raises(DatasetError, match=r"several sets of files: test, train\. Name one, such as .*/test\.$"):
+        read_dataset(tmp_path / "folders")
+    assert len(read_dataset(tmp_path / "folders" / "test").items) == 1
     with pytest.raises(DatasetError, match="No file matches"):
         read_dataset(tmp_path / "data" / "dev-*")
 

@@ -28,8 +28,6 @@ def csv_items(table: Path, asked: Columns) -> list[Item]:
                 {key.strip().lower(): (value or "").strip() for key, value in row.items()}
                 for _, row in csv_rows(table, reader)
             ]
-    except DatasetError:
-        raise
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table} cannot be read as a CSV file: {error}") from error
     if not rows:

@@ -121,9 +121,11 @@ def _check_splits(root: Path, archives: Sequence[Path]) -> None:
         DatasetError: If they are of several.
     """
     splits = {
-        str(file.parent / match[1]) if (match := _SPLIT.fullmatch(file.name.partition(".")[0])) else str(file.parent)
+        file.parent / match[1] if (match := _SPLIT.fullmatch(file.name.partition(".")[0])) else file.parent
         for file in archives
     }
     if len(splits) > 1:
         names = ", ".join(sorted(os.path.relpath(split, root) for split in splits))
-        raise DatasetError(f"{root} holds several sets of files: {names}. Name one, as a pattern such as {min(splits)}*.")
+        one = min(split for split in splits if split != root)
+        example = f"such as {one}" if one.is_dir() else f"as a pattern such as {one}*"
+        raise DatasetError(f"{root} holds several sets of files: {names}. Name one, {example}.")
