@@ -9,16 +9,15 @@ from pathlib import Path
 
 from claprt.audio.sound import AudioSource
 from claprt.errors import DatasetError
-from claprt.library.archives import TARS, tar_sounds
+from claprt.library.archives import archive_sounds
 from claprt.library.items import Item as Found
 from claprt.library.items import Wanted
 from claprt.library.paths import stored_path
-from claprt.library.sound_tables import table_sounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inside:
-    """Where a sound lies within a tar archive or a Parquet file."""
+    """Where a sound lies within a tar archive or a table."""
 
     archive: Path
     number: int
@@ -79,7 +78,7 @@ def _within(archive: Path, places: Sequence[Inside]) -> Iterator[AudioSource]:
     if -1 in left:
         raise DatasetError(f"{places[0].name} cannot be read from here; name {archive} itself as the dataset.")
     try:
-        for number, found in enumerate(archive_sounds(archive, lambda name, *_: name in names)):
+        for number, found in enumerate(sounds_within(archive, lambda name, *_: name in names)):
             if number in left:
                 left.remove(number)
                 yield found.open().source
@@ -90,16 +89,15 @@ def _within(archive: Path, places: Sequence[Inside]) -> Iterator[AudioSource]:
     raise DatasetError(f"{archive} has changed since it was read: it lacks {len(left)} of {len(places)} sounds.")
 
 
-def archive_sounds(archive: Path, wanted: Wanted = lambda *_: False) -> Iterator[Found]:
-    """The sounds of a tar archive or a Parquet file, in its order.
+def sounds_within(archive: Path, wanted: Wanted = lambda *_: False) -> Iterator[Found]:
+    """The sounds of a tar archive or a table, in its order.
 
     Args:
-        archive: Told apart by its name.
-        wanted: Says of which sounds the bytes are read, where they cannot be read later; see `claprt.library.archives`.
+        archive: The file, told apart by its name.
+        wanted: Says of which sounds the bytes are read, where they cannot be read later; see `claprt.library.items`.
 
     Raises:
         LibraryError: If it cannot be read.
-        MissingDependencyError: If Parquet is to be read and pyarrow is not installed.
+        MissingDependencyError: If a table is to be read and pyarrow is not installed.
     """
-    read = tar_sounds if archive.name.lower().endswith(TARS) else table_sounds
-    return read(str(archive), stored_path(str(archive)), archive.stat().st_mtime, wanted)
+    return archive_sounds(str(archive), stored_path(str(archive)), archive.stat().st_mtime, wanted)

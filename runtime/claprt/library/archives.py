@@ -1,4 +1,4 @@
-"""Sounds within other files: tar shards as webdataset has them; tables are in `claprt.library.sound_tables`."""
+"""Sounds within other files: tar shards as webdataset has them, and tables (`claprt.library.sound_tables`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claprt.audio.files.folders import is_sound_name
 from claprt.errors import LibraryError
 from claprt.library.items import Inline, Item, TarMember, Wanted
 from claprt.library.paths import INSIDE
-from claprt.library.sound_tables import TABLES
+from claprt.library.sound_tables import TABLES, table_sounds
 from claprt.system.foreign_errors import describe_error
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -26,15 +26,29 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((*TARS, *TABLES))
 
 
-def tar_sounds(archive: str, stored: str, mtime: float, wanted: Wanted, file: IO[bytes] | None = None) -> Iterator[Item]:
-    """The sounds of a tar archive, in its order.
+def archive_sounds(
+    archive: str, stored: str, mtime: float, wanted: Wanted, file: IO[bytes] | None = None
+) -> Iterator[Item]:
+    """The sounds of a tar archive or a table, told apart by the name, in its order.
 
     Args:
-        archive: Path of the archive.
+        archive: Path of the file.
         stored: The same as it stands in the library.
-        mtime: Of the archive.
+        mtime: Of the file.
         wanted: Says of which sounds the bytes are read at once, where they cannot be read later.
-        file: The archive itself, where it is no local file.
+        file: The file itself, where it is no local one.
+
+    Raises:
+        LibraryError: If it cannot be read; the sounds before the damage are given.
+        MissingDependencyError: If a table is to be read and pyarrow is not installed.
+    """
+    if archive.lower().endswith(TARS):
+        return _tar_sounds(archive, stored, mtime, wanted, file)
+    return table_sounds(archive if file is None else file, stored, mtime, wanted)
+
+
+def _tar_sounds(archive: str, stored: str, mtime: float, wanted: Wanted, file: IO[bytes] | None) -> Iterator[Item]:
+    """The sounds of a tar archive.
 
     Raises:
         LibraryError: If it is no tar archive, or is damaged; the sounds before the damage are given.

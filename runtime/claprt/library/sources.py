@@ -15,10 +15,9 @@ from pathlib import Path
 
 from claprt.audio.files.folders import sounds_in
 from claprt.errors import AudioError, AudioNotFoundError, ClaprtError, LibraryError, OptionError
-from claprt.library.archives import TARS, is_archive, tar_sounds
+from claprt.library.archives import archive_sounds, is_archive
 from claprt.library.items import Absent, Item, LocalFile, Wanted
 from claprt.library.paths import INSIDE, local_path, stored_form, stored_path
-from claprt.library.sound_tables import table_sounds
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -136,9 +135,7 @@ class Sources:
             return
         path, stored = os.path.abspath(name), stored_path(name)  # noqa: PTH100
         if is_archive(name) and stat.S_ISREG(found_there.st_mode):
-            is_tar = name.lower().endswith(TARS)
-            found = (tar_sounds if is_tar else table_sounds)(path, stored, found_there.st_mtime, wanted)
-            yield from self._inside(found, stored)
+            yield from self._inside(archive_sounds(path, stored, found_there.st_mtime, wanted), stored)
         else:
             yield LocalFile(stored, found_there.st_size, found_there.st_mtime, path)
 
@@ -161,10 +158,7 @@ class Sources:
             system, place = file_system(found.path)
             try:
                 with readable_url(found.path), system.open(place, "rb") as file:
-                    if found.path.lower().endswith(TARS):
-                        inside = tar_sounds(found.path, found.path, found.mtime, wanted, file)
-                    else:
-                        inside = table_sounds(file, found.path, found.mtime, wanted)
+                    inside = archive_sounds(found.path, found.path, found.mtime, wanted, file)
                     yield from self._inside(inside, found.path)
             except LibraryError as error:
                 self.unreadable.append((found.path + INSIDE, str(error)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from claprt.errors import DatasetError, LibraryError
-from claprt.evaluation.dataset import Inside, Item, archive_sounds
+from claprt.evaluation.dataset import Inside, Item, sounds_within
 from claprt.evaluation.reading.columns import Columns, choose, filled
 from claprt.library.paths import INSIDE
 
@@ -28,7 +28,7 @@ def shard_items(archive: Path, asked: Columns) -> list[Item]:
     """
     try:
         beside = _beside(archive)
-        sounds = list(archive_sounds(archive))
+        sounds = list(sounds_within(archive))
     except (*_ERRORS, LibraryError) as error:
         raise DatasetError(f"{archive} cannot be read as a tar archive: {error}") from error
     found = list(dict.fromkeys(name for row in beside.values() for name in row))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from claprt.errors import DatasetError, LibraryError
-from claprt.evaluation.dataset import Inside, Item, archive_sounds
+from claprt.evaluation.dataset import Inside, Item, sounds_within
 from claprt.evaluation.reading.columns import Chosen, Columns, choose, filled, merged
 from claprt.library.items import Inline, LocalFile
 from claprt.library.schema import arrow
@@ -31,7 +31,7 @@ def table_items(table: Path, asked: Columns) -> list[Item]:
             named = _named_classes(schema)
             columns = choose(str(table), _columns(pa, schema), asked, wordless=_wordless(pa, schema, named))
             content: Mapping[str, list[Any]] = file.columns(columns.names)
-        sounds = list(archive_sounds(table))
+        sounds = list(sounds_within(table))
     except DatasetError:
         raise
     except (OSError, ValueError, LibraryError) as error:
