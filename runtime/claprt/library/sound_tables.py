@@ -30,10 +30,10 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
     Raises:
         LibraryError: If it is no such file, or is damaged; the sounds before the damage are given.
     """
-    row = 0
+    pa, row = arrow(), 0
     try:
         with open_table(table, stored) as file:
-            column, kind = _sound_column(arrow(), file.schema, stored)
+            column, kind = _sound_column(pa, file.schema, stored)
             for group in file.groups(column, kind):
                 paths = [f"{stored}{INSIDE}{row + index}{name and f'/{name}'}" for index, name in enumerate(group.names)]
                 row += len(paths)
@@ -41,8 +41,8 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
                     yield from (Inline(path, UNKNOWN_SIZE, mtime) for path in paths)
                     continue
                 for path, value in zip(paths, group.values, strict=True):
-                    yield _item(path, value, mtime, str(table) if isinstance(table, str) else None)
-    except (OSError, ValueError) as error:
+                    yield _item(path, value, mtime, table if isinstance(table, str) else None)
+    except (OSError, ValueError, pa.ArrowException) as error:
         form = "Arrow" if stored.lower().endswith(ARROW_TABLES) else "Parquet"
         raise LibraryError(f"{stored} cannot be read as {form}: {describe_error(error)}.") from error
 
@@ -55,7 +55,7 @@ def open_table(table: str | IO[bytes], stored: str) -> ParquetTable | ArrowTable
         stored: Its path; its suffix says of which kind it is.
 
     Raises:
-        OSError: If it cannot be read; damaged content may raise ValueError.
+        OSError: If it cannot be read; damaged content may raise ValueError, or pyarrow's ArrowException.
         MissingDependencyError: If pyarrow is not installed.
     """
     pa = arrow("parquet")

@@ -34,7 +34,7 @@ def table_items(table: Path, asked: Columns) -> list[Item]:
         sounds = list(sounds_within(table))
     except DatasetError:
         raise
-    except (OSError, ValueError, LibraryError) as error:
+    except (OSError, ValueError, LibraryError, pa.ArrowException) as error:
         raise DatasetError(f"{table} cannot be read as a table of sounds: {error}") from error
     lost = [sound.error for sound in sounds if isinstance(sound, Inline) and sound.error is not None]
     if lost:
