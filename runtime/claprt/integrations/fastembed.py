@@ -59,7 +59,7 @@ class AudioEmbedding(_Embedding):
         Args:
             sounds: One or several, as `Clap.embed_audio` takes them; an iterable is read a few dozen ahead.
             batch_size: Without effect; the model has a batch size of its own, to which no vector is subject.
-            parallel: Without effect beyond None and 0: sounds are read on several threads, and models on all cores.
+            parallel: None, 0 or 1, without effect: one process reads and embeds on all cores.
             sample_rate: Rate of arrays in Hz.
 
         Yields:
