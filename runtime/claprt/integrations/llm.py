@@ -9,9 +9,9 @@ and llm embeds with no other: where the model is gone, it says that the model is
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from claprt.bundle.folder import BUNDLE_VARIABLE, bundle_folder, read_bundle
@@ -80,9 +80,7 @@ def register_embedding_models(register: Callable[..., Any]) -> None:
 def _model(named: str) -> ClapModel:
     """The model of a name. Nothing is loaded, exported or downloaded: this runs with every command of llm on embeddings."""
     fingerprint: str | None = None
-    if "://" not in named and (bundle_folder(named) / MANIFEST_FILE).is_file():
-        try:
-            fingerprint = default_fingerprint(read_bundle(Path(bundle_folder(named))).manifest)
-        except ClaprtError:  # said when it is used
-            fingerprint = None
+    if "://" not in named and ((folder := bundle_folder(named)) / MANIFEST_FILE).is_file():
+        with contextlib.suppress(ClaprtError):  # said when it is used
+            fingerprint = default_fingerprint(read_bundle(folder).manifest)
     return ClapModel(named, fingerprint)
