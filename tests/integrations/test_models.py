@@ -8,12 +8,13 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import claprt
-from claprt.errors import AudioNotFoundError, FingerprintError, MissingDependencyError, OptionError
+from claprt.errors import AudioNotFoundError, BundleNotFoundError, FingerprintError, MissingDependencyError, OptionError
 from claprt.integrations.libraries import TESTED, imported
 from claprt.integrations.models import describe_model, embed_mixed, get_model
 
@@ -27,6 +28,9 @@ def test_a_model_is_loaded_once_for_each_set_of_options(bundle: Path, clap: clap
     assert get_model(clap) is clap
     windows.close()
     assert not get_model(bundle, hop_s=5.0).closed
+    unnamed: Any = [bundle]
+    with pytest.raises(BundleNotFoundError, match="which is not a path"):
+        get_model(unnamed)
 
 
 def test_options_of_a_loaded_model_are_refused(clap: claprt.Clap) -> None:

@@ -61,7 +61,8 @@ def get_model(model: Model = None, fingerprint: str | None = None, holder: str =
 
 def _load(model: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> Clap:
     named = default_bundle() if model is None else model
-    name = str(Path(named).resolve()) if os.path.exists(named) else str(named)  # noqa: PTH110 - may be an address
+    is_path = isinstance(named, str | os.PathLike) and os.path.exists(named)  # noqa: PTH110 - may be an address
+    name = str(Path(named).resolve()) if is_path else str(named)
     usual = {option: one.default for option, one in inspect.signature(load).parameters.items()}
     key = (name, *sorted(item for item in options.items() if item[1] != usual.get(item[0])))
     try:
