@@ -97,20 +97,14 @@ class ClapSentenceTransformer:
         return rows[0] if one else rows
 
     def _check(self, prompt_name: str | None, output_value: str | None, precision: str, truncate_dim: int | None) -> None:
-        wrong = {
-            "prompt_name": prompt_name is not None,
-            "output_value": output_value != "sentence_embedding",
-            "precision": precision not in ("float32", "binary", "ubinary"),
-            "truncate_dim": truncate_dim not in (None, self.model.dim),
-        }
-        given = {
-            "prompt_name": prompt_name,
-            "output_value": output_value,
-            "precision": precision,
-            "truncate_dim": truncate_dim,
-        }
-        for name in (name for name, is_wrong in wrong.items() if is_wrong):
-            raise OptionError(f"{name}={given[name]!r} is not supported by CLAP models here; leave it out.")
+        for name, given, is_known in (
+            ("prompt_name", prompt_name, prompt_name is None),
+            ("output_value", output_value, output_value == "sentence_embedding"),
+            ("precision", precision, precision in ("float32", "binary", "ubinary")),
+            ("truncate_dim", truncate_dim, truncate_dim in (None, self.model.dim)),
+        ):
+            if not is_known:
+                raise OptionError(f"{name}={given!r} is not supported by CLAP models here; leave it out.")
 
     def encode_query(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
         """Embed what is searched for; the same as `encode`, because both sides have one space."""
