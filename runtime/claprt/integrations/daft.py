@@ -32,7 +32,7 @@ def clap_embedder(
         fingerprint: The fingerprint that it must have.
         batch_size: Rows that are embedded at a time.
         gpus: Of each process.
-        options: Of `claprt.load`, such as `provider` and `precision`.
+        options: Of `claprt.load`, such as `provider` and `precision`; in those processes too.
 
     Returns:
         A function from an expression (texts, paths of sounds as strings that end like the name of one, or bytes of sound
@@ -61,5 +61,4 @@ def clap_embedder(
             vectors = [None if item is None else next(rows) for item in listed]
             return _daft.Series.from_pylist(vectors, name=items.name(), dtype=kind)
 
-    kept = {name: value for name, value in options.items() if name in ("provider", "threads", "batch_size")}
-    return _daft.cls(ClapEmbedder, gpus=gpus)(**describe_model(clap, model), **kept).embed
+    return _daft.cls(ClapEmbedder, gpus=gpus)(**{**options, **describe_model(clap, model)}).embed
