@@ -24,7 +24,7 @@ enum {
   CLAPRT_NOT_FINITE = 1, /* a log-mel is NaN, infinite, or beyond 1e6 dB */
   CLAPRT_NO_MEMORY = 2,
   CLAPRT_NO_THREADS = 3, /* the system gives no thread */
-  CLAPRT_BAD_CALL = 4    /* a null pointer, or a batch below 0 */
+  CLAPRT_BAD_CALL = 4    /* an argument that is not possible: a null tower, a batch below 0, a bin that there is not */
 };
 
 typedef struct claprt_tower claprt_tower;
