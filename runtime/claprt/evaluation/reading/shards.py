@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
 import tarfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from claprt.library.paths import INSIDE
 _TEXT = {"txt": "text", "cls": "cls"}
 """Columns that files with one value are."""
 _MOST_BYTES = 16 << 20
-_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+_ERRORS = (tarfile.TarError, OSError, EOFError)
 
 
 def shard_items(archive: Path, asked: Columns) -> list[Item]:
