@@ -222,7 +222,7 @@ def test_without_audio_there_is_nothing_to_play(page: Page, serve: Serve, librar
 def test_each_page_leads_to_the_other(page: Page, address: str) -> None:
     page.open(address)
     page.click("header nav a")
-    page.wait_for("document.getElementById('labels') && !document.getElementById('library').hidden")
+    page.wait_for("document.getElementById('labels') && document.getElementById('library')?.hidden === false")
     page.click("#library a")
-    page.wait_for("document.getElementById('hits') && document.getElementById('facts').textContent.length > 5")
+    page.wait_for("document.getElementById('hits') && document.getElementById('facts')?.textContent.length > 5")
     assert_clean(page)
