@@ -26,11 +26,11 @@ import claprt
 from claprt.arrays import Embeddings
 from claprt.audio.features import AudioFeatures, audio_features
 from claprt.audio.log_mel import log_mel
-from claprt.audio.long_audio import fit_window
+from claprt.audio.long_audio import dense_policy, fit_window
 from claprt.audio.synthetic import SOUNDS
 from claprt.audio.windows import cut_windows
 from claprt.model.batching import embed_all
-from claprt.model.dense import dense_policy, embed_windows
+from claprt.model.dense import embed_windows
 from claprt.model.parallel import exact_batch_size
 
 BAR = 1.05

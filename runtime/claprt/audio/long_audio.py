@@ -19,6 +19,9 @@ from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioShapeError, OptionError
 from claprt.validation import validate_seed, whole_number
 
+MIN_WINDOW_S = 0.1
+"""Shortest window of a timeline, and shortest distance between two."""
+
 
 class LongMode(StrEnum):
     """What is done with clips longer than a window."""
@@ -97,6 +100,35 @@ def long_audio_policy(mode: str | None, config: AudioConfig, hop_s: float | None
     if not 1 / config.mel.sample_rate <= hop_s <= config.window_s:
         raise OptionError(f"hop_s={hop_s} must be more than 0 and at most a window of {config.window_s:g} s.")
     return LongAudioPolicy(mode=LongMode(mode), hop_s=float(hop_s), seed=seed)
+
+
+def dense_policy(config: AudioConfig, hop_s: float = 1.0, window_s: float | None = None) -> LongAudioPolicy:
+    """Windows of `window_s` seconds every `hop_s` seconds.
+
+    Args:
+        config: Of the checkpoint.
+        hop_s: From a tenth of a second to a window.
+        window_s: From a tenth of a second to the model's window; None for the model's.
+
+    Raises:
+        OptionError: If an option is not a number, or out of range.
+    """
+    longest = config.window_s
+    if window_s is not None:
+        longest = _seconds("window_s", window_s, config.window_s, "the model's window")
+    hop = _seconds("hop_s", hop_s, longest, "a window")
+    shorter = None if longest == config.window_s else longest
+    return LongAudioPolicy(mode=LongMode.WINDOWS, hop_s=hop, window_s=shorter)
+
+
+def _seconds(name: str, value: object, most: float, called: str) -> float:
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        seconds = np.nan
+    if not MIN_WINDOW_S <= seconds <= most:
+        raise OptionError(f"{name}={value!r} is not possible; give {MIN_WINDOW_S:g} to {most:g} seconds, {called}.")
+    return seconds
 
 
 def audio_windows(

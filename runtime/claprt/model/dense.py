@@ -11,16 +11,11 @@ from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
 from claprt.audio.features import SoundFacts, audio_features
-from claprt.audio.long_audio import LongAudioPolicy, LongMode
+from claprt.audio.long_audio import LongAudioPolicy
 from claprt.audio.sound import AudioSource
-from claprt.bundle.manifest import AudioConfig
-from claprt.errors import OptionError
 from claprt.model.batching import embed_all
 from claprt.model.clap import Clap
 from claprt.model.parallel import exact_batch_size
-
-MIN_WINDOW_S = 0.1
-"""Shortest window, and shortest distance between two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,35 +32,6 @@ class EmbeddedWindows:
     """Length of a window in seconds; of the whole sound where that is shorter."""
     duration_s: float
     """Length of the sound in seconds."""
-
-
-def dense_policy(config: AudioConfig, hop_s: float = 1.0, window_s: float | None = None) -> LongAudioPolicy:
-    """Windows of `window_s` seconds every `hop_s` seconds.
-
-    Args:
-        config: Of the checkpoint.
-        hop_s: From a tenth of a second to a window.
-        window_s: From a tenth of a second to the model's window; None for the model's.
-
-    Raises:
-        OptionError: If an option is not a number, or out of range.
-    """
-    longest = config.window_s
-    if window_s is not None:
-        longest = _seconds("window_s", window_s, config.window_s, "the model's window")
-    hop = _seconds("hop_s", hop_s, longest, "a window")
-    shorter = None if longest == config.window_s else longest
-    return LongAudioPolicy(mode=LongMode.WINDOWS, hop_s=hop, window_s=shorter)
-
-
-def _seconds(name: str, value: object, most: float, called: str) -> float:
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        seconds = float(value)
-    else:
-        seconds = np.nan
-    if not MIN_WINDOW_S <= seconds <= most:
-        raise OptionError(f"{name}={value!r} is not possible; give {MIN_WINDOW_S:g} to {most:g} seconds, {called}.")
-    return seconds
 
 
 def embed_windows(

@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from claprt.audio.long_audio import dense_policy
 from claprt.errors import OptionError
-from claprt.model.dense import dense_policy
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import (
     FORM,

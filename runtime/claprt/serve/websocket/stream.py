@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from claprt.audio.block_stream import BlockStream
 from claprt.audio.features import AudioFeatures
 from claprt.audio.levels import MAX_CHANNELS
-from claprt.audio.long_audio import LongAudioPolicy
+from claprt.audio.long_audio import LongAudioPolicy, dense_policy
 from claprt.audio.preprocess import recipe
 from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, AudioShapeError, ClaprtError, OptionError
-from claprt.model.dense import dense_policy
 from claprt.serve.errors import OverloadedError, to_client_error
 from claprt.serve.http.timeline import Probability, Seconds
 from claprt.serve.scheduling.labels_over_time import scorer_of

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from claprt.audio.long_audio import dense_policy
 from claprt.audio.sound import AudioSource, is_one_source
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
-from claprt.model.dense import EmbeddedWindows, dense_policy, embed_windows
+from claprt.model.dense import EmbeddedWindows, embed_windows
 from claprt.tasks.functions import Model, resolve_model
 from claprt.tasks.timeline.events import Event, EventOptions, in_order
 from claprt.tasks.timeline.result import Timeline
-from claprt.tasks.timeline.scoring import LabelScorer, label_options, label_scorer
+from claprt.tasks.timeline.scoring import LabelScorer, label_options
 from claprt.tasks.timeline.track import LabelTrack
 
 
@@ -72,7 +73,7 @@ def timeline(
         raise OptionError("timeline takes one sound; call it for each of a list.")
     clap = resolve_model(model)
     policy = dense_policy(clap.manifest.audio, hop_s, window_s)
-    scorer = label_scorer(clap, names)
+    scorer = LabelScorer(clap.manifest, names, clap.embed_labels(names.sentences))
     windows = embed_windows(clap, audio, policy, sample_rate, progress)
     return scored_timeline(clap.manifest, clap.fingerprint, windows, policy.hop_s, scorer, options)
 

@@ -17,7 +17,6 @@ import numpy as np
 from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
-from claprt.model.clap import Clap
 from claprt.tasks.classification import Scores, score_labels
 from claprt.tasks.labels import apply_template, validate_labels
 from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_scores
@@ -101,12 +100,3 @@ class LabelScorer:
             similarities, _, probabilities = score_labels(vector, self._texts, self._manifest.logit_scale_a)
         count = len(self.options.labels)
         return similarities[:count].astype(np.float32), probabilities[:count].astype(np.float32)
-
-
-def label_scorer(clap: Clap, options: LabelOptions) -> LabelScorer:
-    """Embed the labels, whose vectors are kept for the next time.
-
-    Raises:
-        TextError: If a label cannot be embedded.
-    """
-    return LabelScorer(clap.manifest, options, clap.embed_labels(options.sentences))

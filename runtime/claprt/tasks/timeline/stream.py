@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claprt.arrays import Embedding
+from claprt.arrays import Embedding, Embeddings
 from claprt.audio.block_stream import BlockStream
 from claprt.audio.features import AudioFeatures
+from claprt.audio.long_audio import dense_policy
+from claprt.audio.preprocess import Recipe
+from claprt.bundle.manifest import Manifest
+from claprt.engines.engine import Engine
 from claprt.errors import AudioError, ClaprtError, OptionError
-from claprt.model.clap import Clap
-from claprt.model.dense import dense_policy
 from claprt.model.parallel import exact_batch_size, stack_features
 from claprt.tasks.classification import Scores
 from claprt.tasks.timeline.events import Event, EventOptions
-from claprt.tasks.timeline.scoring import LabelOptions, label_options, label_scorer
+from claprt.tasks.timeline.scoring import LabelOptions, LabelScorer, label_options
 from claprt.tasks.timeline.track import LabelTrack
 
 
@@ -63,6 +65,30 @@ class StreamResult:
     """Events that are finished."""
 
 
+class StreamModel(Protocol):
+    """What a stream needs of a model; `Clap` has it."""
+
+    recipe: Recipe
+    """Preprocessing of sounds."""
+    engine: Engine
+    """Runs the towers."""
+    batch_size: int
+    """Windows in one run of the audio tower."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Every fact about the bundle."""
+        ...
+
+    def check_open(self) -> None:
+        """Check that the model was not closed."""
+        ...
+
+    def embed_labels(self, texts: str | Iterable[str]) -> Embeddings:
+        """Embed texts that recur, [n, dim]."""
+        ...
+
+
 class Stream:
     """Sound in blocks of any size; its vectors are those of `timeline` of the whole, to the bit, however it is cut.
 
@@ -72,7 +98,7 @@ class Stream:
 
     def __init__(
         self,
-        clap: Clap,
+        clap: StreamModel,
         *,
         labels: Sequence[str] | None = None,
         sample_rate: float,
@@ -119,7 +145,7 @@ class Stream:
             raise OptionError("background was given without labels; it is what labels are held against.")
         if labels is not None:
             self._label_options = label_options(labels, background, scores, template)
-            self._track = LabelTrack(label_scorer(clap, self._label_options), self._options)
+            self._track = LabelTrack(self._scorer(self._label_options), self._options)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -203,7 +229,7 @@ class Stream:
             raise OptionError("This stream was begun without labels; begin one with labels=[…].")
         others = current.background if background is None else background
         options = label_options(labels, others, current.method, current.template)
-        scorer = label_scorer(self._clap, options)
+        scorer = self._scorer(options)
         with self._lock:
             self._label_options = options
             assert self._track is not None
@@ -214,6 +240,10 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.reset()
+
+    def _scorer(self, options: LabelOptions) -> LabelScorer:
+        """Embed the labels, whose vectors are kept for the next time."""
+        return LabelScorer(self._clap.manifest, options, self._clap.embed_labels(options.sentences))
 
     def _new_blocks(self) -> BlockStream:
         return BlockStream(self._clap.manifest.audio, self._clap.recipe, self._policy, self._sample_rate)
