@@ -96,7 +96,7 @@ test.all: $(VENV)/.complete $(NATIVE)
 	$(BIN)/python tests/run.py $(if $(SLOW),--slow)
 
 test-fast: $(VENV)/.complete ## run the quick tests of the rooms below the engines, the tasks and the model, on the toy bundle
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 -m 'not (slow or seconds or timing)' $(addprefix tests/,system bundle text audio tasks model)
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 -m 'not (slow or seconds or timing)' $(addprefix tests/,system bundle text audio scoring tasks model)
 
 check: $(VENV)/.complete ## format, lint, imports, types, workflows, templates and documentation
 	$(BIN)/ruff format --check .

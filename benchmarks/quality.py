@@ -27,7 +27,7 @@ from claprt.evaluation.dataset import Dataset
 from claprt.evaluation.reading.read import read_dataset
 from claprt.evaluation.retrieval import retrieval
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, zero_shot
-from claprt.tasks.labels import apply_template
+from claprt.scoring.labels import apply_template
 from claprt_export.precision.quality_gate import centred_cosines
 
 ROOT = Path(__file__).parents[1]

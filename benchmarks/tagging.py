@@ -27,7 +27,7 @@ from claprt.errors import OptionError  # noqa: E402
 from claprt.evaluation.calibration import shares, tags_of  # noqa: E402
 from claprt.evaluation.dataset import Dataset  # noqa: E402
 from claprt.evaluation.reading.read import read_dataset  # noqa: E402
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_embedding  # noqa: E402
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, tag_embedding  # noqa: E402
 from claprt_export.mini.multilabel_set import write  # noqa: E402
 
 THRESHOLD = 0.5

@@ -48,7 +48,10 @@ class Extra:
 
 
 _TEST_PACKAGES = ("pytest", "hypothesis")
-_RUNTIME = ("system", "bundle", "text", "audio", "engines", "checkpoints", "model", "tasks", "evaluation", "cli", "compat")
+_RUNTIME = (
+    "system", "bundle", "text", "audio", "scoring", "engines", "checkpoints", "model", "tasks", "evaluation", "cli",
+    "compat",
+)  # fmt: skip
 EXTRAS = {
     "cpu": Extra("cpu", ("tests/golden", "tests/system/test_extras.py", "tests/model/test_mini.py",
                          "tests/cli/test_cli_help.py", *(f"tests/project/test_{name}.py" for name in ("moved", "public"))),

@@ -28,19 +28,19 @@ from claprt.model.load import load
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
 from claprt.samples import sample_path
-from claprt.tasks.classification import Classification
+from claprt.scoring.classification import Classification
+from claprt.scoring.tagging import Tagging
 from claprt.tasks.functions import classify, embed, similarity, tag
 from claprt.tasks.joint_embedding import JointEmbedding
-from claprt.tasks.tagging import Tagging
 
 if TYPE_CHECKING:
     from claprt.evaluation.scores.functions import score
     from claprt.evaluation.scores.streaming import AudioDistance, ClapScore
     from claprt.library.library import open_library
-    from claprt.tasks.timeline.events import Event
+    from claprt.model.stream import Stream
+    from claprt.scoring.events import Event
     from claprt.tasks.timeline.functions import timeline
     from claprt.tasks.timeline.result import Timeline
-    from claprt.tasks.timeline.stream import Stream
 
 __all__ = [
     "AudioDistance",
@@ -76,8 +76,8 @@ if not TYPE_CHECKING:
     _LATER = {
         "AudioDistance": "claprt.evaluation.scores.streaming",
         "ClapScore": "claprt.evaluation.scores.streaming",
-        "Event": "claprt.tasks.timeline.events",
-        "Stream": "claprt.tasks.timeline.stream",
+        "Event": "claprt.scoring.events",
+        "Stream": "claprt.model.stream",
         "Timeline": "claprt.tasks.timeline.result",
         "open_library": "claprt.library.library",
         "score": "claprt.evaluation.scores.functions",

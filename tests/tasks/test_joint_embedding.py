@@ -12,10 +12,10 @@ import pytest
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import EmptyAudioError, FingerprintError, OptionError, TextError
+from claprt.scoring.classification import as_cosines, score_labels
+from claprt.scoring.tagging import tag_embedding
 from claprt.tasks import functions
-from claprt.tasks.classification import as_cosines, score_labels
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors, unit_rows
-from claprt.tasks.tagging import tag_embedding
 
 RATE = 48_000
 TEXTS = ["a tone", "drums", "rain"]

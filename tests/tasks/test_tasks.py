@@ -15,9 +15,9 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.cli.words import split_words
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
+from claprt.scoring.labels import apply_template
 from claprt.tasks import functions
 from claprt.tasks.functions import classify
-from claprt.tasks.labels import apply_template
 
 RATE = 48_000
 LABELS = ["a tone", "drums", "rain", "a siren"]

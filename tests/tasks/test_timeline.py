@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioError, OptionError, TextError
-from claprt.tasks.timeline.events import Event, EventDetector, EventOptions
+from claprt.scoring.events import Event, EventDetector, EventOptions
 
 RATE = 48_000
 LABELS = ["a tone", "drums", "rain"]

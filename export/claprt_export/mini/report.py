@@ -16,7 +16,7 @@ import claprt
 from claprt import Clap
 from claprt.evaluation.reading.read import read_dataset
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE, evaluate
-from claprt.tasks.labels import apply_template
+from claprt.scoring.labels import apply_template
 from claprt_export.mini.dataset import SYNTHESISED_TEST, named_recordings
 from claprt_export.synthesis.captions import HELD_OUT_TEMPLATES, alike
 from claprt_export.synthesis.classes import KINDS, synthesise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from claprt.tasks.vocabulary import stems
+from claprt.scoring.vocabulary import stems
 from claprt_export.mini.dataset import named_recordings
 from claprt_export.synthesis.captions import ESC10_WORDINGS
 from claprt_export.synthesis.classes import KINDS

@@ -21,7 +21,7 @@ from claprt.bundle.manifest import AudioConfig
 from claprt.errors import AudioError
 from claprt.evaluation.dataset import Dataset, dataset_sounds
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
-from claprt.tasks.labels import apply_template
+from claprt.scoring.labels import apply_template
 from claprt.text.tokenizer import pad
 from claprt_export.errors import PrecisionError
 from claprt_export.synthesis.captions import TEMPLATES

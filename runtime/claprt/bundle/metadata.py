@@ -26,7 +26,7 @@ class Source:
     trained_on: str | None = None
     """What the weights have heard, where that is known and matters to whoever evaluates them."""
     trained_words: str = ""
-    """Words of the captions that the weights were trained on, as `claprt.tasks.vocabulary.stems` gives them, with spaces
+    """Words of the captions that the weights were trained on, as `claprt.scoring.vocabulary.stems` gives them, with spaces
     between them; empty where they are not known."""
 
     __setstate__ = restore

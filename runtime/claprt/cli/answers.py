@@ -13,8 +13,8 @@ from claprt.cli.parsing import Parser
 from claprt.cli.sounds import add_file_options, each_sound, sound_files
 from claprt.cli.words import add_word_options, given_words, take_files_from_words
 from claprt.model.clap import Clap
+from claprt.scoring.labels import validate_labels
 from claprt.system.terminal import cells, columns, fit, note, printable
-from claprt.tasks.labels import validate_labels
 
 _BAR = 40
 _NAME = 40

@@ -8,9 +8,9 @@ from typing import Any
 from claprt.cli.answers import add_answer_options, bars, files_and_words, note_single_label, print_answers
 from claprt.cli.options import load_model
 from claprt.errors import OptionError
+from claprt.scoring.classification import Classification
+from claprt.scoring.labels import apply_template
 from claprt.tasks import classify_embedding
-from claprt.tasks.classification import Classification
-from claprt.tasks.labels import apply_template
 
 _EPILOG = """\
 examples:

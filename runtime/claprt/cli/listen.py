@@ -21,10 +21,10 @@ from claprt.cli.time_options import add_time_options, time_arguments
 from claprt.cli.words import given_words, take_files_from_words
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
+from claprt.model.stream import Stream, StreamResult, StreamWindow
+from claprt.scoring.events import Event
+from claprt.scoring.labels import validate_labels
 from claprt.system.terminal import note, printable
-from claprt.tasks.labels import validate_labels
-from claprt.tasks.timeline.events import Event
-from claprt.tasks.timeline.stream import Stream, StreamResult, StreamWindow
 
 _SHOWN = 12
 """Labels in the chart, and in a line three."""

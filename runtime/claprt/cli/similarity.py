@@ -12,8 +12,8 @@ import numpy as np
 from claprt.cli.options import add_model_options, add_sound_options, load_model
 from claprt.cli.sounds import add_file_options, embedded_files, sound_files
 from claprt.cli.tables import cosine_table
+from claprt.scoring.classification import as_cosines
 from claprt.system.terminal import columns
-from claprt.tasks.classification import as_cosines
 
 _EPILOG = """\
 examples:

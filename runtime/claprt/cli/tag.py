@@ -7,9 +7,9 @@ from typing import Any
 
 from claprt.cli.answers import add_answer_options, bars, files_and_words, print_answers
 from claprt.cli.options import load_model
+from claprt.scoring.labels import apply_template
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
 from claprt.system.terminal import note
-from claprt.tasks.labels import apply_template
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
 
 _EPILOG = """\
 examples:

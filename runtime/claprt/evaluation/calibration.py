@@ -22,8 +22,8 @@ from claprt.evaluation.dataset_vectors import dataset_vectors
 from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.zero_shot import DEFAULT_TEMPLATE
 from claprt.model.clap import Clap
-from claprt.tasks.labels import apply_template, validate_labels
-from claprt.tasks.tagging import log_odds
+from claprt.scoring.labels import apply_template, validate_labels
+from claprt.scoring.tagging import log_odds
 
 Cosines = NDArray[np.float32]
 """[sounds, tags] float32."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from claprt.errors import OptionError
-from claprt.tasks.labels import apply_template
+from claprt.scoring.labels import apply_template
 
 _ESC_50 = (
     "dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow",

@@ -22,7 +22,7 @@ from claprt.evaluation.progress import Report, no_progress
 from claprt.evaluation.published import find_published
 from claprt.evaluation.retrieval import Retrieval, check_convention, retrieval
 from claprt.model.clap import Clap
-from claprt.tasks.labels import apply_template, validate_labels
+from claprt.scoring.labels import apply_template, validate_labels
 
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """That of LAION's zero-shot evaluation; its example for ESC-50 has no full stop (`claprt.evaluation.published`)."""

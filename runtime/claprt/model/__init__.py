@@ -6,6 +6,7 @@
     batching             many sounds in order, in bounded memory
     parallel             the same with readers and callers side by side
     dense                windows of one sound that overlap
+    stream               `Stream`: sound in blocks
     results              `EmbeddedSound`
     embedding_cache      the model's use of a vector cache
     vector_cache         `VectorCache`, in memory and on disk

@@ -29,7 +29,7 @@ from claprt.model.vector_cache import VectorCache
 from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, pad, split_texts, validate_texts
 
 if TYPE_CHECKING:
-    from claprt.tasks.timeline.stream import Stream
+    from claprt.model.stream import Stream
 
 _TEXT_BATCH = 32
 _TOKENISED = 64
@@ -327,7 +327,7 @@ class Clap(Loaded):
             SampleRateError: If sounds cannot have this rate.
             TextError: If a label is empty, not a string, or cannot be embedded.
         """
-        from claprt.tasks.timeline.stream import Stream  # the one import upwards: a method for what a task does
+        from claprt.model.stream import Stream  # with a stream, not with the package
 
         return Stream(self, labels=labels, sample_rate=sample_rate, **options)
 

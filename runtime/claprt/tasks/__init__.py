@@ -1,12 +1,8 @@
 """Tasks: embedding, zero-shot classification, tagging, similarity.
 
     functions          `embed`, `classify`, `tag`, `similarity`: one call from sounds to answers
-    labels             validation of labels, templates
-    classification     scores of labels, `Classification`
-    tagging            probability of each tag by itself, `Tagging`
-    timeline           `timeline` and `Stream`: labels over time, events
+    timeline           `timeline`: labels over time, events
     joint_embedding    `JointEmbedding` of sounds and texts
-    vocabulary         whether labels are words that a model was trained on
 
 Imports `model` and below.
 """

@@ -23,11 +23,11 @@ from claprt.bundle.folder import default_bundle
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
 from claprt.model.load import load
-from claprt.tasks.classification import Classification, as_cosines, score_labels
+from claprt.scoring.classification import Classification, as_cosines, score_labels
+from claprt.scoring.labels import apply_template, validate_labels
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
+from claprt.scoring.vocabulary import warning
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors
-from claprt.tasks.labels import apply_template, validate_labels
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
-from claprt.tasks.vocabulary import warning
 from claprt.text.tokenizer import split_texts
 from claprt.validation import whole_number
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
 from claprt.errors import FingerprintError, OptionError
-from claprt.tasks.classification import as_cosines
+from claprt.scoring.classification import as_cosines
 from claprt.validation import whole_number
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claprt.bundle.graphs import Stage
+from claprt.scoring.classification import as_cosines
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import ShapeError
 from claprt.serve.http.openapi import HttpEndpoint
@@ -18,7 +19,6 @@ from claprt.serve.limits import check_count
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import Unread, decode_json
-from claprt.tasks.classification import as_cosines
 
 
 class RankRequest(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
+from claprt.scoring.vocabulary import unknown_labels
 from claprt.serve.errors import error_response, retry_after, status_of
 from claprt.serve.http.embeddings import embed
 from claprt.serve.http.openapi import HttpEndpoint
@@ -48,7 +49,6 @@ from claprt.serve.schemas import (
     TagRequest,
     decode_json,
 )
-from claprt.tasks.vocabulary import unknown_labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from claprt.audio.long_audio import dense_policy
 from claprt.errors import OptionError
+from claprt.scoring.events import EventOptions
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import (
     FORM,
@@ -25,7 +26,6 @@ from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.labels_over_time import scorer_of
 from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import Template, Unread, Words, decode_json
-from claprt.tasks.timeline.events import EventOptions
 from claprt.tasks.timeline.functions import scored_timeline
 
 Seconds = Annotated[float, Meta(ge=0)]

@@ -15,14 +15,14 @@ from claprt._version import __version__
 from claprt.arrays import Array
 from claprt.bundle.graphs import Stage
 from claprt.errors import TextError
+from claprt.scoring.classification import score_labels
+from claprt.scoring.labels import validate_labels
 from claprt.serve.base64_audio import Base64Error
 from claprt.serve.errors import HttpError, ShapeError
 from claprt.serve.kserve.tensors import Elements
 from claprt.serve.limits import check_count
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.service import Service
-from claprt.tasks.classification import score_labels
-from claprt.tasks.labels import validate_labels
 
 MODEL_VERSION = "1"
 Inputs = Mapping[str, Elements]

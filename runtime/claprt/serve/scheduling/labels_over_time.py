@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claprt.bundle.graphs import Stage
+from claprt.scoring.label_scores import LabelOptions, LabelScorer, label_options
 from claprt.serve.limits import check_count, check_sentences
 from claprt.serve.scheduling.service import Service, Times
-from claprt.tasks.timeline.scoring import LabelOptions, LabelScorer, label_options
 
 
 async def scorer_of(

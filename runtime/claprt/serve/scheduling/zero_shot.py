@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from claprt.bundle.graphs import Stage
+from claprt.scoring.labels import apply_template, validate_labels
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, tag_embedding
 from claprt.serve.limits import Limits, check_count, check_sentences
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.job import TimedEmbedding
 from claprt.serve.scheduling.service import Service, Times
 from claprt.tasks.functions import classify_embedding
-from claprt.tasks.labels import apply_template, validate_labels
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,14 +25,14 @@ from claprt.audio.preprocess import recipe
 from claprt.bundle.fingerprint import fingerprint_of
 from claprt.bundle.graphs import Stage
 from claprt.errors import AudioError, AudioShapeError, ClaprtError, OptionError
+from claprt.model.stream import StreamWindow, scored_window
+from claprt.scoring.events import Event, EventOptions
+from claprt.scoring.track import LabelTrack
 from claprt.serve.errors import OverloadedError, to_client_error
 from claprt.serve.http.timeline import Probability, Seconds
 from claprt.serve.scheduling.labels_over_time import scorer_of
 from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import Template, decode_json
-from claprt.tasks.timeline.events import Event, EventOptions
-from claprt.tasks.timeline.stream import StreamWindow, scored_window
-from claprt.tasks.timeline.track import LabelTrack
 
 _AT_ONCE = 8
 """Windows that wait for the tower together."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import OptionError
-from claprt.tasks.timeline.events import Event
+from claprt.scoring.events import Event
 from claprt.tasks.timeline.picture import PICTURES, check_picture
 
 TEXTS = (".json", ".csv", ".tsv", ".txt")

@@ -11,11 +11,11 @@ from claprt.audio.sound import AudioSource, is_one_source
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
 from claprt.model.dense import EmbeddedWindows, embed_windows
+from claprt.scoring.events import Event, EventOptions, in_order
+from claprt.scoring.label_scores import LabelScorer, label_options
+from claprt.scoring.track import LabelTrack
 from claprt.tasks.functions import Model, resolve_model
-from claprt.tasks.timeline.events import Event, EventOptions, in_order
 from claprt.tasks.timeline.result import Timeline
-from claprt.tasks.timeline.scoring import LabelScorer, label_options
-from claprt.tasks.timeline.track import LabelTrack
 
 
 def timeline(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.errors import MissingDependencyError, OptionError
+from claprt.scoring.events import Event
 from claprt.system.extras import install_hint
-from claprt.tasks.timeline.events import Event
 
 PICTURES = (".png", ".svg", ".pdf")
 """Endings of pictures that can be written."""

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embeddings
-from claprt.tasks.classification import Scores
-from claprt.tasks.labels import label_index
-from claprt.tasks.timeline.events import Event, EventDetector, EventOptions, in_order
+from claprt.scoring.classification import Scores
+from claprt.scoring.events import Event, EventDetector, EventOptions, in_order
+from claprt.scoring.label_scores import ScoreMethod
+from claprt.scoring.labels import label_index
 from claprt.tasks.timeline.files import audacity_labels, check_output, events_tsv, probabilities_csv
 from claprt.tasks.timeline.picture import timeline_picture
-from claprt.tasks.timeline.scoring import ScoreMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

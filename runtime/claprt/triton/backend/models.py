@@ -26,7 +26,7 @@ from claprt.bundle.graphs import Stage
 from claprt.errors import ArrayError, EmptyAudioError, TextError
 from claprt.model.batching import run_audio_batch
 from claprt.model.results import mean_pool
-from claprt.tasks.classification import score_labels
+from claprt.scoring.classification import score_labels
 from claprt.text.tokenizer import Tokenizer, pad
 from claprt.triton.backend.adapter import (
     Inputs,

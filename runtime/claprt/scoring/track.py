@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claprt.arrays import Embedding
-from claprt.tasks.classification import Scores
-from claprt.tasks.timeline.events import Event, EventDetector, EventOptions
-from claprt.tasks.timeline.scoring import LabelScorer
+from claprt.scoring.classification import Scores
+from claprt.scoring.events import Event, EventDetector, EventOptions
+from claprt.scoring.label_scores import LabelScorer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

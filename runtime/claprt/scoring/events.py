@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from claprt.errors import OptionError
-from claprt.tasks.classification import Scores
-from claprt.tasks.tagging import validate_threshold
+from claprt.scoring.classification import Scores
+from claprt.scoring.tagging import validate_threshold
 
 _OFF_SHARE = 0.8
 

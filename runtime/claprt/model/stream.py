@@ -19,10 +19,10 @@ from claprt.bundle.manifest import Manifest
 from claprt.engines.engine import Engine
 from claprt.errors import AudioError, ClaprtError, OptionError
 from claprt.model.parallel import exact_batch_size, stack_features
-from claprt.tasks.classification import Scores
-from claprt.tasks.timeline.events import Event, EventOptions
-from claprt.tasks.timeline.scoring import LabelOptions, LabelScorer, label_options
-from claprt.tasks.timeline.track import LabelTrack
+from claprt.scoring.classification import Scores
+from claprt.scoring.events import Event, EventOptions
+from claprt.scoring.label_scores import LabelOptions, LabelScorer, label_options
+from claprt.scoring.track import LabelTrack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

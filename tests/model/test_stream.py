@@ -14,8 +14,8 @@ import claprt
 from claprt import Event, Stream
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioError, ClosedError, NonFiniteAudioError, OptionError, SampleRateError, TextError
-from claprt.tasks.timeline.events import in_order
-from claprt.tasks.timeline.stream import StreamWindow
+from claprt.model.stream import StreamWindow
+from claprt.scoring.events import in_order
 
 RATE = 16_000
 LABELS = ["a tone", "drums", "rain"]

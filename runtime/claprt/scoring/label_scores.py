@@ -17,10 +17,10 @@ import numpy as np
 from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
-from claprt.tasks.classification import Scores, score_labels
-from claprt.tasks.labels import apply_template, validate_labels
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, tag_scores
-from claprt.tasks.vocabulary import warning
+from claprt.scoring.classification import Scores, score_labels
+from claprt.scoring.labels import apply_template, validate_labels
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, tag_scores
+from claprt.scoring.vocabulary import warning
 
 
 class ScoreMethod(StrEnum):

@@ -10,7 +10,7 @@ import pytest
 
 import claprt
 from claprt.cli import main
-from claprt.tasks.vocabulary import stems, unknown_labels, warning
+from claprt.scoring.vocabulary import stems, unknown_labels, warning
 
 SOUND = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
 

@@ -23,9 +23,9 @@ from claprt._moved import restore
 from claprt.arrays import Embedding, Embeddings
 from claprt.bundle.manifest import Manifest
 from claprt.errors import OptionError
-from claprt.tasks.classification import Scores, as_cosines
-from claprt.tasks.labels import label_index
-from claprt.tasks.vocabulary import warning
+from claprt.scoring.classification import Scores, as_cosines
+from claprt.scoring.labels import label_index
+from claprt.scoring.vocabulary import warning
 
 NEUTRAL_PROMPTS = (
     "a sound",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from claprt._moved import restore
 from claprt.arrays import Embedding, Embeddings
-from claprt.tasks.labels import label_index
+from claprt.scoring.labels import label_index
 
 Scores: TypeAlias = NDArray[np.float32]
 """[labels] float32."""

@@ -22,7 +22,7 @@ from claprt.cli.calibrate import write
 from claprt.errors import DatasetError, OptionError, TextError
 from claprt.evaluation.calibration import Curve, calibrate, fitted, left_out, shares, tags_of
 from claprt.evaluation.dataset import Dataset, Item
-from claprt.tasks.tagging import NEUTRAL_PROMPTS, log_odds, sigmoid, tag_embedding
+from claprt.scoring.tagging import NEUTRAL_PROMPTS, log_odds, sigmoid, tag_embedding
 
 RATE = 48_000
 TAGS = ["a tone", "drums", "rain"]
