@@ -225,6 +225,28 @@ def test_shards(sounds: Path, tmp_path: Path, model: claprt.Clap, expected: Any,
     assert dataset_vectors(model, dataset).rows.tolist() == expected[:5].tolist()
 
 
+@pytest.mark.parametrize(("file", "mode"), [("x.tar", "w"), ("x.tar.gz", "w:gz")])
+def test_names_that_are_not_utf_8(sounds: Path, tmp_path: Path, file: str, mode: str) -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    members = [(f"{name}.wav", files_of(sounds)[0].read_bytes()), (f"{name}.json", b'{"label": "rain"}')]
+    (item,) = read_dataset(write_tar(tmp_path / file, members, mode)).items
+    assert (item.label, item.path.name) == ("rain", f"{file}::caf\\xe9.wav")
+    assert [source.read(4) for source in dataset_sounds([item]) if isinstance(source, io.BytesIO)] == [b"RIFF"]
+
+
+def test_a_compressed_shard_is_unpacked_once(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_tar(tmp_path / "x.tar.gz", [("0.wav", files_of(sounds)[0].read_bytes()), ("0.cls", b"rain")], "w:gz")
+    opened, open_tar = list[str](), tarfile.open
+
+    def opening(name: str, *args: Any, **options: Any) -> tarfile.TarFile:
+        opened.append(name)
+        return open_tar(name, *args, **options)
+
+    monkeypatch.setattr(tarfile, "open", opening)
+    assert [item.label for item in read_dataset(file).items] == ["rain"]
+    assert opened == [str(file)]
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [

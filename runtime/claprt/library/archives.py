@@ -53,23 +53,46 @@ def _tar_sounds(archive: str, stored: str, mtime: float, wanted: Wanted, file: I
     Raises:
         LibraryError: If it is no tar archive, or is damaged; the sounds before the damage are given.
     """
-    plain = file is None and archive.lower().endswith(".tar")
+    plain = file is None and _is_plain(archive)
     try:
-        with tarfile.open(archive if file is None else None, "r:" if plain else "r|*", fileobj=file) as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if not member.isfile() or not is_sound_name(name):
-                    continue
-                path = f"{stored}{INSIDE}{_valid(name)}"
-                if plain and not member.issparse():
-                    yield TarMember(path, member.size, mtime, archive, member.offset_data)
-                    continue
-                content = None
-                if wanted(path, member.size, mtime) and (opened := tar.extractfile(member)) is not None:
-                    content = opened.read()
-                yield Inline(path, member.size, mtime, content)
+        for name, member, tar in tar_files(archive, file):
+            if not is_sound_name(name):
+                continue
+            path = f"{stored}{INSIDE}{name}"
+            if plain and not member.issparse():
+                yield TarMember(path, member.size, mtime, archive, member.offset_data)
+                continue
+            content = None
+            if wanted(path, member.size, mtime) and (opened := tar.extractfile(member)) is not None:
+                content = opened.read()
+            yield Inline(path, member.size, mtime, content)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise LibraryError(f"{stored} cannot be read as a tar archive: {describe_error(error)}.") from error
+
+
+def tar_files(archive: str, file: IO[bytes] | None = None) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+    """The files in a tar archive, in its order, with their names; bytes of a name that are not UTF-8 are escaped.
+
+    Args:
+        archive: Path of the archive.
+        file: The archive itself, where it is no local file.
+
+    Returns:
+        Name, facts and the archive, from which a file is read before the next one is asked for.
+
+    Raises:
+        tarfile.TarError: If it is no tar archive, or is damaged; so may EOFError and OSError be.
+    """
+    plain = file is None and _is_plain(archive)
+    with tarfile.open(archive if file is None else None, "r:" if plain else "r|*", fileobj=file) as tar:
+        for member in tar:
+            if member.isfile():
+                yield _valid(member.name.removeprefix("./")), member, tar
+
+
+def _is_plain(archive: str) -> bool:
+    """Whether an archive is not compressed, so that its members can be read by their places."""
+    return archive.lower().endswith(".tar")
 
 
 def _valid(name: str) -> str:

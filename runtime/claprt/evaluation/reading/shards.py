@@ -7,15 +7,16 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from claprt.errors import DatasetError, LibraryError
-from claprt.evaluation.dataset import Inside, Item, sounds_within
+from claprt.audio.files.folders import is_sound_name
+from claprt.errors import DatasetError
+from claprt.evaluation.dataset import Inside, Item
 from claprt.evaluation.reading.columns import Columns, choose, filled
-from claprt.library.paths import INSIDE
+from claprt.library.archives import tar_files
+from claprt.library.paths import INSIDE, stored_path
 
 _TEXT = {"txt": "text", "cls": "cls"}
 """Columns that files with one value are."""
 _MOST_BYTES = 16 << 20
-_ERRORS = (tarfile.TarError, OSError, EOFError)
 
 
 def shard_items(archive: Path, asked: Columns) -> list[Item]:
@@ -25,16 +26,17 @@ def shard_items(archive: Path, asked: Columns) -> list[Item]:
         DatasetError: If it cannot be read, or no file says what a sound is.
     """
     try:
-        beside = _beside(archive)
-        sounds = list(sounds_within(archive))
-    except (*_ERRORS, LibraryError) as error:
+        sounds, beside = _content(archive)
+    except (tarfile.TarError, OSError, EOFError) as error:
         raise DatasetError(f"{archive} cannot be read as a tar archive: {error}") from error
     found = list(dict.fromkeys(name for row in beside.values() for name in row))
     columns = choose(str(archive), found, asked, wordless=[name for name in found if _all_numbers(beside, name)])
+    stored = stored_path(str(archive))
     items: list[Item] = []
-    for number, sound in enumerate(sounds):
-        item = Item(path=Path(sound.path), inside=Inside(archive=archive, number=number, name=sound.path))
-        items.append(filled(item, beside.get(_key(sound.path.rpartition(INSIDE)[2]), {}), columns))
+    for number, name in enumerate(sounds):
+        path = f"{stored}{INSIDE}{name}"
+        item = Item(path=Path(path), inside=Inside(archive=archive, number=number, name=path))
+        items.append(filled(item, beside.get(_key(name), {}), columns))
     return items
 
 
@@ -49,26 +51,26 @@ def _key(name: str) -> str:
     return f"{folder}{slash}{base.partition('.')[0]}"
 
 
-def _beside(archive: Path) -> dict[str, dict[str, Any]]:
-    """What JSON, texts and classes say, by the key of the sample.
+def _content(archive: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Names of the sounds, and what JSON, texts and classes say, by the key of the sample.
 
     Raises:
         DatasetError: If one cannot be understood.
-        OSError: Or another of `_ERRORS`, if the archive cannot be read.
+        tarfile.TarError: If the archive cannot be read; so may EOFError and OSError be.
     """
+    sounds: list[str] = []
     rows: dict[str, dict[str, Any]] = {}
-    with tarfile.open(archive, "r:" if archive.name.lower().endswith(".tar") else "r|*") as tar:
-        for member in tar:
-            name = member.name.removeprefix("./")
-            kind = name.rpartition("/")[2].partition(".")[2].rpartition(".")[2].lower()
-            if not member.isfile() or kind not in ("json", *_TEXT):
-                continue
+    for name, member, tar in tar_files(str(archive)):
+        kind = name.rpartition("/")[2].partition(".")[2].rpartition(".")[2].lower()
+        if is_sound_name(name):
+            sounds.append(name)
+        elif kind in ("json", *_TEXT):
             if member.size > _MOST_BYTES:
                 raise DatasetError(f"{archive}{INSIDE}{name} has {member.size} bytes; what a sound is takes less.")
             opened = tar.extractfile(member)
             content = b"" if opened is None else opened.read()
             rows.setdefault(_key(name), {}).update(_row(f"{archive}{INSIDE}{name}", kind, content))
-    return rows
+    return sounds, rows
 
 
 def _row(where: str, kind: str, content: bytes) -> dict[str, Any]:
