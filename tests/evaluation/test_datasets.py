@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import soundfile
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
-from claprt.errors import AudioError, DatasetError, FingerprintError, OptionError
+from claprt.errors import AudioError, DatasetError, FingerprintError, MissingDependencyError, OptionError
 from claprt.evaluation.dataset import dataset_sounds
 from claprt.evaluation.dataset_vectors import dataset_vectors
 from claprt.evaluation.reading.columns import Columns
@@ -202,6 +203,13 @@ def test_arrow_as_save_to_disk_writes_it(
     dataset = read_dataset(tmp_path)
     assert [item.label for item in dataset.items] == ["a tone", "a tone", "a drums", "a drums", "a rain", "a rain"]
     assert dataset_vectors(model, dataset).rows.tolist() == expected.tolist()
+
+
+def test_a_table_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_table(tmp_path / "x.parquet", {"bytes": [b""], "label": ["rain"]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r"x\.parquet is read with pyarrow: pip install .*\[library\]"):
+        read_dataset(file)
 
 
 # webdataset

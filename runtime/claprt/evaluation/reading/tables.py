@@ -24,7 +24,7 @@ def table_items(table: Path, asked: Columns) -> list[Item]:
         DatasetError: If it cannot be read, a column is missing, or it names files that are not there.
         MissingDependencyError: If pyarrow is not installed.
     """
-    pa = arrow()
+    pa = arrow(asked=f"{table} is read")
     try:
         with open_table(str(table), table.name) as file:
             schema = file.schema
