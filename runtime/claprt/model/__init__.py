@@ -5,6 +5,7 @@
     loaded               life cycle: closing, copies, pickles
     batching             many sounds in order, in bounded memory
     parallel             the same with readers and callers side by side
+    text_batching        many texts in batches of similar length
     dense                windows of one sound that overlap
     stream               `Stream`: sound in blocks
     results              `EmbeddedSound`

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +24,13 @@ from claprt.model.batching import embed_all
 from claprt.model.embedding_cache import EmbeddingCache
 from claprt.model.loaded import Loaded
 from claprt.model.results import EmbeddedSound
+from claprt.model.text_batching import TextSteps, cached_steps, finished, text_steps
 from claprt.model.vector_cache import VectorCache
-from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, batches_by_length, pad, split_texts, validate_texts
+from claprt.text.tokenizer import Pace, TextEncoder, Tokenizer, split_texts
 
 if TYPE_CHECKING:
     from claprt.model.stream import Stream
 
-_TEXT_BATCH = 32
-_TOKENISED = 64
-"""Texts that are tokenised in one step."""
 _LABELS_MB = 16
 """Room for the vectors of labels where no cache was given: seven thousand of them."""
 
@@ -268,24 +265,21 @@ class Clap(Loaded):
         """
         self.check_open()
         one, listed = split_texts(texts)
-        rows = _result(self._text_steps(listed))
+        rows = finished(self._text_steps(listed))
         return rows[0] if one else rows
 
-    def _text_steps(self, texts: Sequence[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
-        """`embed_text` of a list, which can be left between batches."""
-        ids: list[list[int]] = []
-        for start in range(0, len(texts), _TOKENISED):
-            ids += self.tokenizer.encode(texts[start : start + _TOKENISED])
-            yield
-        rows = np.empty((len(ids), self.dim), np.float32)
-        for positions in batches_by_length(ids, pace.size if pace else _TEXT_BATCH):
-            token_ids, mask = pad([ids[position] for position in positions], self.manifest.text.pad_token_id)
-            began = time.perf_counter()
-            rows[positions] = self.engine.text(token_ids, mask)
-            if pace:
-                pace.took(mask.size, time.perf_counter() - began)
-            yield
-        return rows
+    def _text_steps(self, texts: Sequence[str], pace: Pace | None = None) -> TextSteps:
+        return text_steps(
+            texts,
+            self._encode,
+            self.engine,
+            pad_token_id=self.manifest.text.pad_token_id,
+            dim=self.dim,
+            pace=pace,
+        )
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer.encode(texts)
 
     def embed_labels(self, texts: str | Iterable[str]) -> Embeddings:
         """Embed texts that recur, such as labels: like `embed_text`, with results kept in memory or in the model's cache.
@@ -296,22 +290,13 @@ class Clap(Loaded):
         Raises:
             TextError: If a text is empty, is not a string, or cannot be encoded.
         """
-        return _result(self.label_steps(texts))
+        return finished(self.label_steps(texts))
 
-    def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> Generator[None, None, Embeddings]:
+    def label_steps(self, texts: str | Iterable[str], pace: Pace | None = None) -> TextSteps:
         """Run `embed_labels` in steps, for services: yields between batches, whose size `pace` sets; ends with [n, dim]."""
         self.check_open()
-        cache = self.embedding_cache
-        _, texts = split_texts(texts)
-        keys = [cache.text_key(text) for text in validate_texts(texts)]
-        rows = [cache.find_text(key) for key in keys]
-        missing = [position for position, row in enumerate(rows) if row is None]
-        yield
-        vectors = yield from self._text_steps([texts[position] for position in missing], pace)
-        for position, vector in zip(missing, vectors, strict=True):
-            cache.store_text(keys[position], vector)
-            rows[position] = vector
-        return np.array(rows, np.float32).reshape(len(rows), self.dim)
+        _, listed = split_texts(texts)
+        return (yield from cached_steps(listed, self.embedding_cache, partial(self._text_steps, pace=pace), self.dim))
 
     def stream(self, labels: Sequence[str] | None = None, *, sample_rate: float, **options: Any) -> Stream:
         """Begin a stream: sound that arrives in blocks, to windows, vectors and events as they come.
@@ -362,12 +347,3 @@ class Clap(Loaded):
     def __repr__(self) -> str:
         trained = "" if self.manifest.source.trained else ", untrained"
         return f"<Clap {self.manifest.name} {self.precision} on {self.provider}{trained}>"
-
-
-def _result(steps: Generator[None, None, Embeddings]) -> Embeddings:
-    """What the steps end with."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
