@@ -1,6 +1,7 @@
 """The bundle: a folder of graphs, a tokenizer, and the manifest that describes them.
 
     manifest       every fact about a bundle, as dataclasses that validate themselves
+    inputs         the manifest's entries for what the towers take
     graphs         the manifest's entries for graphs: stages, precisions, tensors, measured quality
     engine_forms   the manifest's entries for what engines run in place of a graph
     metadata       source of the weights, calibration of tags, bounds of numbers
