@@ -104,7 +104,7 @@ NAMES: Mapping[str, str] = {
     "claprt.tagging.checked_threshold": "claprt.scoring.tagging.validate_threshold",
     "claprt.tagging.tagging": "claprt.scoring.tagging.tag_embedding",
     "claprt.tasks.classification": "claprt.tasks.functions.classify_embedding",
-    "claprt.tasks.loaded": "claprt.tasks.functions.resolve_model",
+    "claprt.tasks.loaded": "claprt.tasks.models.resolve_model",
     "claprt.text.checked_texts": "claprt.text.tokenizer.validate_texts",
     "claprt.windows.fill": "claprt.audio.windows.pad_to",
     "claprt.windows.shrink": "claprt.audio.windows.resize_time",

@@ -26,7 +26,7 @@ from claprt.checkpoints.resolve import find_bundle
 from claprt.cli import main
 from claprt.compat.kromosynth import CLAPExtractor
 from claprt.errors import BundleCorruptError, BundleError, BundleNotFoundError, MissingDependencyError, OptionError
-from claprt.tasks import functions
+from claprt.tasks import models
 
 EXPORTER = """
 import hashlib, json, os, shutil, sys, threading, time
@@ -100,7 +100,7 @@ def stand_in(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.delenv("CLAPRT_TOKENIZER", raising=False)
     monkeypatch.setattr(exporter_process, "exporter_command", lambda: [sys.executable, str(folder / "exporter.py")])
     monkeypatch.setattr(export_cache, "_NEEDED", ())
-    monkeypatch.setattr(functions, "_loaded", {})
+    monkeypatch.setattr(models, "_loaded", {})
     export_cache.temporary_folder.cache_clear()
     return StandIn(folder)
 
@@ -546,8 +546,8 @@ def test_an_address_where_files_are_needed(capsys: pytest.CaptureFixture[str]) -
 def test_the_variables(stand_in: StandIn, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAPRT_BUNDLE", str(file))
     found = claprt.load().bundle.path
-    assert functions.resolve_model().bundle.path == found
-    assert functions.resolve_model(file) is functions.resolve_model()
+    assert models.resolve_model().bundle.path == found
+    assert models.resolve_model(file) is models.resolve_model()
     monkeypatch.delenv("CLAPRT_BUNDLE")
     monkeypatch.setenv("CLAP_CHECKPOINT_PATH", str(file))
     assert CLAPExtractor().model.bundle.path == CLAPExtractor(checkpoint_path=str(file)).model.bundle.path == found

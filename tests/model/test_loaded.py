@@ -26,7 +26,7 @@ from claprt.errors import BundleNotFoundError, ClosedError, FingerprintError, Op
 from claprt.model import batching
 from claprt.model.clap import Clap
 from claprt.model.results import mean_pool
-from claprt.tasks import functions
+from claprt.tasks import models
 from tests.tiny import write_tiny_bundle
 
 RATE = 48_000
@@ -113,8 +113,8 @@ def test_an_iterator_that_is_under_way_ends_with_the_sentence(bundle: Path, monk
 
 
 def test_a_closed_model_of_the_friendly_functions_is_loaded_again(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_loaded", {})
-    functions.resolve_model(bundle).close()
+    monkeypatch.setattr(models, "_loaded", {})
+    models.resolve_model(bundle).close()
     assert claprt.embed(text="rain", model=bundle).dimension == 512
 
 

@@ -14,7 +14,7 @@ from claprt.audio.synthetic import SOUNDS
 from claprt.errors import EmptyAudioError, FingerprintError, OptionError, TextError
 from claprt.scoring.classification import as_cosines, score_labels
 from claprt.scoring.tagging import tag_embedding
-from claprt.tasks import functions
+from claprt.tasks import models
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors, unit_rows
 
 RATE = 48_000
@@ -145,7 +145,7 @@ def test_zeros_stay_zeros() -> None:
 def test_a_model_by_its_folder_is_loaded_once(bundle: Path, sound: Any) -> None:
 
     claprt.embed(audio=sound, model=bundle)
-    assert functions.resolve_model(bundle) is functions.resolve_model(str(bundle))
+    assert models.resolve_model(bundle) is models.resolve_model(str(bundle))
 
 
 @pytest.mark.parametrize("scale", [1.000001, -1.000001])

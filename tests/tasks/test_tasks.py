@@ -16,7 +16,7 @@ from claprt.cli import main
 from claprt.cli.words import split_words
 from claprt.errors import BundleNotFoundError, EmptyAudioError, OptionError, SmallModelWarning, TextError, TextTypeError
 from claprt.scoring.labels import apply_template
-from claprt.tasks import functions
+from claprt.tasks import models
 from claprt.tasks.functions import classify
 
 RATE = 48_000
@@ -117,27 +117,27 @@ def test_other_options_that_cannot_be(clap: claprt.Clap, sound: Any) -> None:
 
 
 def test_a_folder_is_loaded_once(bundle: Path, sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_loaded", {})
+    monkeypatch.setattr(models, "_loaded", {})
     monkeypatch.chdir(bundle.parent)
-    first = functions.resolve_model(bundle)
-    assert functions.resolve_model(bundle.name) is first
+    first = models.resolve_model(bundle)
+    assert models.resolve_model(bundle.name) is first
     assert classify(sound, labels=LABELS, model=str(bundle)).class_names == tuple(LABELS)
 
 
 def test_the_default_can_be_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_loaded", {})
+    monkeypatch.setattr(models, "_loaded", {})
     monkeypatch.setenv("CLAPRT_BUNDLE", str(bundle))
-    assert functions.resolve_model().bundle.path == bundle
+    assert models.resolve_model().bundle.path == bundle
 
 
 def test_the_default_may_change(bundle: Path, fused_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_loaded", {})
+    monkeypatch.setattr(models, "_loaded", {})
     for path in (bundle, fused_bundle):
         monkeypatch.setenv("CLAPRT_BUNDLE", str(path))
-        assert functions.resolve_model().bundle.path == path
+        assert models.resolve_model().bundle.path == path
     monkeypatch.setenv("CLAPRT_BUNDLE", str(bundle / "nothing"))
     with pytest.raises(BundleNotFoundError, match=r"CLAPRT_BUNDLE names .*nothing, which is not a bundle"):
-        functions.resolve_model()
+        models.resolve_model()
 
 
 @pytest.mark.parametrize("model", [5, b"bundle", "a\0b", ""])
@@ -151,7 +151,7 @@ def test_models_that_are_no_paths(sound: Any, model: Any) -> None:
 def test_the_default_says_that_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLAPRT_BUNDLE", raising=False)
     monkeypatch.setattr("claprt.bundle.folder._said", set())
-    monkeypatch.setattr(functions, "_loaded", {})
+    monkeypatch.setattr(models, "_loaded", {})
     with pytest.warns(SmallModelWarning, match=r"mini, the small model .*`claprt-export 630k-audioset-best") as caught:
         classify(np.zeros(RATE), labels=LABELS)
     assert caught[0].filename == __file__

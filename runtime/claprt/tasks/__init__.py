@@ -1,6 +1,7 @@
 """Tasks: embedding, zero-shot classification, tagging, similarity.
 
     functions          `embed`, `classify`, `tag`, `similarity`: one call from sounds to answers
+    models             which model is meant, loaded once
     timeline           `timeline`: labels over time, events
     joint_embedding    `JointEmbedding` of sounds and texts
 
@@ -10,7 +11,8 @@ Imports `model` and below.
 from typing import TYPE_CHECKING
 
 from claprt._moved import attribute
-from claprt.tasks.functions import Model, classify, classify_embedding, embed, resolve_model, similarity, tag
+from claprt.tasks.functions import classify, classify_embedding, embed, similarity, tag
+from claprt.tasks.models import Model, resolve_model
 
 __all__ = ["Model", "classify", "classify_embedding", "embed", "resolve_model", "similarity", "tag"]
 

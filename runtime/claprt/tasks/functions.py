@@ -7,35 +7,24 @@ all that code for those needs; what is different is said where it is.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TypeAlias, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio.sound import AudioSource, is_one_source, split_sources
-from claprt.bundle.address import is_address
-from claprt.bundle.folder import default_bundle
 from claprt.errors import OptionError
 from claprt.model.clap import Clap
-from claprt.model.load import load
 from claprt.scoring.classification import Classification, as_cosines, score_labels
 from claprt.scoring.labels import apply_template, validate_labels
 from claprt.scoring.tagging import NEUTRAL_PROMPTS, Tagging, tag_embedding, validate_threshold
 from claprt.scoring.vocabulary import warning
 from claprt.tasks.joint_embedding import JointEmbedding, Vectors
+from claprt.tasks.models import Model, resolve_model
 from claprt.text.tokenizer import split_texts
 from claprt.validation import whole_number
-
-Model: TypeAlias = "Clap | str | os.PathLike[str] | None"
-"""A loaded model, a bundle's folder, a server's address, or None for the model that ships with the package."""
-
-_loaded: dict[Path | str, Clap] = {}
-_loading = threading.Lock()
 
 
 def embed(
@@ -288,18 +277,3 @@ def similarity(
     clap = resolve_model(model)
     rows = clap.embed_audio(first, sample_rate), clap.embed_audio(second, sample_rate)
     return float(as_cosines(np.einsum("d,d", *rows))) if one else as_cosines(np.einsum("ad,bd->ab", *rows))
-
-
-def resolve_model(model: Model = None) -> Clap:
-    """The model that is meant: itself, or loaded once, from whatever `claprt.load` takes, and kept."""
-    if isinstance(model, Clap):
-        return model
-    from claprt.checkpoints.resolve import find_bundle
-
-    named = default_bundle() if model is None else model
-    path = named if is_address(named) else find_bundle(named)
-    key = path.resolve() if isinstance(path, Path) else str(path)
-    with _loading:
-        if key not in _loaded or _loaded[key].closed:
-            _loaded[key] = load(path)
-        return _loaded[key]

@@ -16,7 +16,7 @@ from claprt.evaluation.scores.pair_scores import PairScores
 from claprt.evaluation.scores.pairs_file import Pair, read_pairs
 from claprt.evaluation.scores.protocols.table import DEFAULT, find_protocol
 from claprt.evaluation.scores.set_scores import SetScores, metrics_of
-from claprt.tasks.functions import Model, resolve_model
+from claprt.tasks.models import Model, resolve_model
 from claprt.text.tokenizer import validate_texts
 from claprt.validation import validate_seed
 

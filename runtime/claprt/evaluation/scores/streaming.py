@@ -18,7 +18,7 @@ from claprt.evaluation.scores.protocols.table import DEFAULT, PROTOCOLS
 from claprt.evaluation.scores.provenance import provenance_of
 from claprt.evaluation.scores.set_metrics import compare
 from claprt.evaluation.scores.set_scores import SetScores, SoundSet, metrics_of
-from claprt.tasks.functions import Model, resolve_model
+from claprt.tasks.models import Model, resolve_model
 from claprt.text.tokenizer import split_texts
 from claprt.validation import validate_seed
 

@@ -14,7 +14,7 @@ from claprt.model.dense import EmbeddedWindows, embed_windows
 from claprt.scoring.events import Event, EventOptions, in_order
 from claprt.scoring.label_scores import LabelScorer, label_options
 from claprt.scoring.track import LabelTrack
-from claprt.tasks.functions import Model, resolve_model
+from claprt.tasks.models import Model, resolve_model
 from claprt.tasks.timeline.result import Timeline
 
 
