@@ -1,4 +1,4 @@
-"""What vectors in int8 and in bits still find: recall of neighbours against float32, and the change of cosines.
+"""What vectors in int8 and in bits still find: recall of neighbours against float32, the change of cosines, and their size.
 
 python benchmarks/quantised.py --dataset FOLDER [--bundle MODEL]
 
@@ -16,14 +16,17 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import msgspec  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 import claprt  # noqa: E402
-from claprt.serve.http.quantised import quantise_int8  # noqa: E402
+from claprt.serve.http.quantised import encode_vector, quantise_int8  # noqa: E402
+from claprt.serve.schemas import VectorFormat  # noqa: E402
 
 Matrix = NDArray[Any]
 FORMATS = ("int8", "binary")
+SIZES: tuple[VectorFormat, ...] = ("float", "base64", "int8", "ubinary", "binary")
 
 
 def in_int8(rows: Matrix) -> Matrix:
@@ -65,6 +68,9 @@ def main() -> None:
         np.fill_diagonal(found, -2)
         beside = recall(exact, found, options.k), recall(texts @ sounds.T, few_texts @ few.T, options.k)
         print(f"| `{name}` | {beside[0]:.3f} | {beside[1]:.3f} | {change} |")
+    print("\n| form | bytes of JSON |\n|---|---|")
+    for form in SIZES:
+        print(f"| `{form}` | {np.median([len(msgspec.json.encode(encode_vector(row, form))) for row in sounds]):.0f} |")
 
 
 if __name__ == "__main__":
