@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.serve.app import create_app
+from claprt.serve.kserve.tensors import decode_request
 from claprt.serve.limits import Limits
 from tests.serve.process import Process
 from tests.serve.test_http import RATE, base64_of, wav
@@ -192,6 +193,30 @@ class TestBinary:
         headers = {"Inference-Header-Content-Length": str(len(head))}
         reply = client.post("/v2/models/clap_text/infer", content=head + b"\1\0\0\0\xff", headers=headers)
         assert (reply.status_code, "UTF-8" in reply.json()["error"]) == (400, True)
+
+
+def test_outputs_are_checked_before_the_model_runs(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(clap)
+
+    async def fault(_: object) -> None:
+        raise AssertionError("the model has run")
+
+    monkeypatch.setattr(app.state.service.batcher, "embed_texts", fault)
+    classes = {"name": "text_embeddings", "parameters": {"classification": 3}}
+    with TestClient(app) as client:
+        for output, sentence in (({"name": "x"}, "no output 'x'"), (classes, "classification of text_embeddings")):
+            body = {"inputs": [tensor("text", ["a"])], "outputs": [output]}
+            reply = client.post("/v2/models/clap_text/infer", json=body)
+            assert (reply.status_code, sentence in reply.json()["error"]) == (400, True), reply.text
+
+
+@pytest.mark.parametrize("texts", [("text",), ()])
+def test_strings_are_decoded_once_with_the_body(texts: tuple[str, ...]) -> None:
+    """From JSON and of text inputs in binary they are strings, so that nothing is left to decode on the event loop."""
+    given = {"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 6}}
+    head = json.dumps({"inputs": [given, tensor("audio", ["AAAA"])]}).encode()
+    _, elements = decode_request(head + struct.pack("<I", 2) + "ä".encode(), len(head), 9, texts)
+    assert elements == {"text": ["ä" if texts else "ä".encode()], "audio": ["AAAA"]}
 
 
 def test_a_fault_has_the_form_of_all_errors(clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:

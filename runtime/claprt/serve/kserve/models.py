@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from claprt._version import __version__
 from claprt.arrays import Array
 from claprt.bundle.graphs import Stage
-from claprt.errors import TextError
 from claprt.scoring.classification import score_labels
 from claprt.scoring.labels import validate_labels
 from claprt.serve.base64_audio import Base64Error
@@ -29,6 +28,7 @@ Inputs = Mapping[str, Elements]
 _TEXT, _AUDIO, _LABELS, _RATE = "text", "audio", "labels", "sample_rate"
 _TYPES = {_TEXT: "BYTES", _AUDIO: "BYTES", _LABELS: "BYTES", _RATE: "INT32"}
 _OPTIONAL = frozenset({_RATE})
+_TEXTS = frozenset({_TEXT, _LABELS})
 
 
 class UnknownModelError(HttpError):
@@ -52,6 +52,11 @@ class Model:
         """Towers that it needs."""
         of_inputs = {_TEXT: Stage.TEXT, _LABELS: Stage.TEXT, _AUDIO: Stage.AUDIO, _RATE: Stage.AUDIO}
         return frozenset(of_inputs[name] for name in self.inputs)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Inputs that are text in UTF-8."""
+        return _TEXTS.intersection(self.inputs)
 
     def metadata(self, dim: int) -> dict[str, Any]:
         """Names, types and shapes of the tensors; -1 is any length."""
@@ -106,7 +111,7 @@ def find_model(name: str, version: str | None, towers: Collection[Stage]) -> Mod
 
 
 async def _clap_text(service: Service, inputs: Inputs) -> Mapping[str, Array]:
-    return {"text_embeddings": await service.embed_texts(_texts(inputs[_TEXT], _TEXT))}
+    return {"text_embeddings": await service.embed_texts(_texts(inputs, _TEXT))}
 
 
 async def _clap_audio_file(service: Service, inputs: Inputs) -> Mapping[str, Array]:
@@ -114,7 +119,7 @@ async def _clap_audio_file(service: Service, inputs: Inputs) -> Mapping[str, Arr
 
 
 async def _clap_classify(service: Service, inputs: Inputs) -> Mapping[str, Array]:
-    labels = _texts(inputs[_LABELS], _LABELS)
+    labels = _texts(inputs, _LABELS)
     check_count(len(labels), service.limits.texts, "labels")
     texts = await service.embed_texts(validate_labels(labels), called="labels")
     sounds, scale = await _embed_files(service, inputs), service.clap.manifest.logit_scale_a
@@ -139,11 +144,8 @@ MODELS = (
 )
 
 
-def _texts(elements: Elements, name: str) -> list[str]:
-    try:
-        return [bytes(one).decode() for one in elements.values]  # pyright: ignore[reportArgumentType] - checked to be BYTES
-    except UnicodeError as error:
-        raise TextError(f"{name} is not UTF-8: {error}.") from error
+def _texts(inputs: Inputs, name: str) -> Sequence[str]:
+    return cast("Sequence[str]", inputs[name])  # `Model.texts` has the name, and `Model.check` has seen the type
 
 
 async def _embed_files(service: Service, inputs: Inputs) -> Array:
@@ -152,22 +154,20 @@ async def _embed_files(service: Service, inputs: Inputs) -> Array:
     Raises:
         ShapeError: If a file in JSON is not base64, or the rate is not one number.
     """
-    files, rates = inputs[_AUDIO], inputs.get(_RATE)
-    check_count(len(files.values), service.limits.sounds, "sounds")
-    if rates is not None and len(rates.values) != 1:
-        raise ShapeError(f"sample_rate is one number for all sounds; got {len(rates.values)}.")
-    if not files.is_binary and rates is not None:
+    files, rates = cast("Sequence[str | bytes]", inputs[_AUDIO]), cast("Sequence[int] | None", inputs.get(_RATE))
+    check_count(len(files), service.limits.sounds, "sounds")
+    if rates is not None and len(rates) != 1:
+        raise ShapeError(f"sample_rate is one number for all sounds; got {len(rates)}.")
+    if rates is not None and isinstance(files[0], str):
         raise ShapeError("sample_rate is for raw samples, which are sent as binary data; audio in JSON is files in base64.")
-    rate = None if rates is None else int(rates.values[0])
     given: list[AudioInput] = []
-    for file in files.values:
-        content = bytes(file)  # pyright: ignore[reportArgumentType] - checked to be BYTES
-        if not files.is_binary:
-            given.append(AudioInput(content.decode(), encoding=Encoding.BASE64))
-        elif rate is None:
-            given.append(AudioInput(content))
+    for file in files:
+        if isinstance(file, str):
+            given.append(AudioInput(file, encoding=Encoding.BASE64))
+        elif rates is None:
+            given.append(AudioInput(file))
         else:
-            given.append(AudioInput(content, rate, Encoding.SAMPLES))
+            given.append(AudioInput(file, rates[0], Encoding.SAMPLES))
     try:
         return np.stack(await service.embed_all(given, _AUDIO))
     except Base64Error as error:

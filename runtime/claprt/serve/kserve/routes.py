@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from claprt.serve.errors import ShapeError, retry_after, status_of, to_client_error
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
-from claprt.serve.kserve.models import MODEL_VERSION, find_model, server_metadata
-from claprt.serve.kserve.tensors import LENGTH_HEADER, decode_request, encode_response
+from claprt.serve.kserve.models import MODEL_VERSION, Inputs, find_model, server_metadata
+from claprt.serve.kserve.tensors import LENGTH_HEADER, InferRequest, check_outputs, decode_request, encode_response
 from claprt.serve.scheduling.service import Service
 
 _BINARY = "application/octet-stream"
@@ -103,9 +103,14 @@ class KServeApi:
         body = await request.body()
         most = limits.texts + limits.sounds + _ENTRIES
 
-        async def work() -> Response:
-            asked, inputs = await service.batcher.run_in_thread(lambda: decode_request(body, json_bytes, most))
+        def decoded() -> tuple[InferRequest, Inputs]:
+            asked, inputs = decode_request(body, json_bytes, most, model.texts)
             model.check(inputs, {tensor.name: tensor.datatype for tensor in asked.inputs})
+            check_outputs(asked, [name for name, _ in model.outputs])
+            return asked, inputs
+
+        async def work() -> Response:
+            asked, inputs = await service.batcher.run_in_thread(decoded)
             outputs = await model.infer(service, inputs)
             names = {"model_name": model.name, "model_version": MODEL_VERSION}
             parts, head = await service.batcher.run_in_thread(lambda: encode_response(asked, names, outputs))

@@ -8,8 +8,7 @@ bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from msgspec import Meta, Struct, field
 
 from claprt.arrays import Array
-from claprt.errors import OptionError
+from claprt.errors import OptionError, TextError
 from claprt.serve.errors import ShapeError
 from claprt.serve.schemas import decode_json
 
@@ -54,26 +53,25 @@ class InferRequest(Struct, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Elements:
-    """The elements of an input: bytes of BYTES, or whole numbers."""
-
-    values: list[bytes] | list[int]
-    is_binary: bool
-    """Whether they came in binary; strings of JSON are UTF-8."""
+Elements = Sequence[str | bytes | int]
+"""The elements of an input: whole numbers, or of BYTES strings where they came in JSON or are text, else bytes."""
 
 
-def decode_request(body: bytes, json_bytes: int | None, most: int) -> tuple[InferRequest, dict[str, Elements]]:
+def decode_request(
+    body: bytes, json_bytes: int | None, most: int, texts: Collection[str]
+) -> tuple[InferRequest, dict[str, Elements]]:
     """Decode a request to its JSON and the elements of its inputs.
 
     Args:
         body: The whole body.
         json_bytes: How many bytes of it are JSON; None for all.
         most: Limit on strings in it, and on the elements of a tensor.
+        texts: Names of the inputs that are text, in binary too.
 
     Raises:
         OptionError: If a tensor has too many elements, or is in shared memory.
         ShapeError: If it is not JSON of that shape, or data and shapes disagree.
+        TextError: If text in binary is not UTF-8.
     """
     if json_bytes is not None and json_bytes > len(body):
         raise ShapeError(f"{LENGTH_HEADER} is {json_bytes}, and the body has {len(body)} bytes.")
@@ -93,7 +91,7 @@ def decode_request(body: bytes, json_bytes: int | None, most: int) -> tuple[Infe
             continue
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - at:
             raise ShapeError(f"binary_data_size of {tensor.name[:60]} is {size!r:.30}; {len(body) - at} bytes are left.")
-        elements[tensor.name] = _from_binary(tensor, memoryview(body)[at : at + size])
+        elements[tensor.name] = _from_binary(tensor, memoryview(body)[at : at + size], is_text=tensor.name in texts)
         at += size
     if at != len(body):
         raise ShapeError(f"{len(body) - at} bytes of the body belong to no tensor.")
@@ -105,41 +103,58 @@ def _from_json(tensor: InputTensor) -> Elements:
     if not text and len(bytes(tensor.data)) > _NUMBER_BYTES:
         raise _disagrees(tensor, "more data")
     try:
-        if text:
-            values: list[Any] = [one.encode() for one in msgspec.json.decode(tensor.data, type=list[str])]
-        else:
-            values = msgspec.json.decode(tensor.data, type=list[int])
+        values: Elements = msgspec.json.decode(tensor.data, type=list[str] if text else list[int])
     except (msgspec.MsgspecError, UnicodeError) as error:
         what = "strings" if text else "whole numbers"
         raise ShapeError(f"data of {tensor.name[:60]} is not a list of {what}: {error}.") from error
     if len(values) != count:
         raise _disagrees(tensor, f"{len(values)} elements")
-    return Elements(values, is_binary=False)
+    return values
 
 
-def _from_binary(tensor: InputTensor, data: memoryview) -> Elements:
+def _from_binary(tensor: InputTensor, data: memoryview, *, is_text: bool) -> Elements:
     count = prod(tensor.shape)
     if tensor.datatype == "INT32":
         if len(data) != 4 * count:
             raise _disagrees(tensor, f"{len(data)} bytes")
-        return Elements(np.frombuffer(data, "<i4").tolist(), is_binary=True)
+        return np.frombuffer(data, "<i4").tolist()
     if tensor.datatype != "BYTES":
         raise ShapeError(f"{tensor.name[:60]} is {tensor.datatype[:20]}; inputs here are BYTES and INT32.")
-    values, at = list[bytes](), 0
+    values, at = list[str | bytes](), 0
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at) if at + 4 <= len(data) else (len(data),)
         at += 4
         if length > len(data) - at or len(values) == count:
             raise _disagrees(tensor, "other elements in its binary data")
-        values.append(bytes(data[at : at + length]))
+        try:
+            values.append(str(data[at : at + length], "utf-8") if is_text else bytes(data[at : at + length]))
+        except UnicodeError as error:
+            raise TextError(f"{tensor.name} is not UTF-8: {error}.") from error
         at += length
     if len(values) != count:
         raise _disagrees(tensor, f"{len(values)} elements")
-    return Elements(values, is_binary=True)
+    return values
 
 
 def _disagrees(tensor: InputTensor, found: str) -> ShapeError:
     return ShapeError(f"{tensor.name[:60]} has the shape {tensor.shape} in {tensor.datatype[:20]}, and {found}.")
+
+
+def check_outputs(request: InferRequest, outputs: Collection[str]) -> None:
+    """Check the outputs that are asked for, before they are computed.
+
+    Args:
+        request: The request.
+        outputs: Names of all outputs of the model.
+
+    Raises:
+        OptionError: If the model has no such output, or classes or shared memory are asked for.
+    """
+    for choice in request.outputs:
+        if choice.name not in outputs:
+            raise OptionError(f"There is no output {choice.name[:60]!r} here; there is {', '.join(outputs)}.")
+        if refused := choice.parameters.keys() & {"classification", _SHARED_MEMORY}:
+            raise OptionError(f"{refused.pop()} of {choice.name} is not possible here; leave it out.")
 
 
 def encode_response(
@@ -148,21 +163,14 @@ def encode_response(
     """Encode float32 outputs; the parts of a body, and how many bytes of it are JSON, None for all.
 
     Args:
-        request: The request; its outputs are all if it names none.
+        request: The request, checked by `check_outputs`; its outputs are all if it names none.
         model: `model_name` and `model_version`.
         outputs: All outputs of the model, [batch, …] float32 each.
-
-    Raises:
-        OptionError: If the model has no such output, or classes are asked for.
     """
     chosen = {choice.name: choice.parameters for choice in request.outputs} or {name: dict[str, Any]() for name in outputs}
     default = bool(request.parameters.get("binary_data_output"))
     described, parts = list[dict[str, Any]](), list[bytes]()
     for name, parameters in chosen.items():
-        if name not in outputs:
-            raise OptionError(f"There is no output {name[:60]!r} here; there is {', '.join(outputs)}.")
-        if refused := parameters.keys() & {"classification", _SHARED_MEMORY}:
-            raise OptionError(f"{refused.pop()} of {name} is not possible here; leave it out.")
         array = outputs[name]
         tensor: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(array.shape)}
         if parameters.get("binary_data", default):
