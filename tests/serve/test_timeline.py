@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.serve.app import create_app
 from claprt.serve.limits import Limits
+from tests.serve.test_batcher import Tower
 
 RATE = 16_000
 
@@ -95,6 +97,19 @@ def test_a_sentence_has_the_length_that_it_has(client: TestClient, street: bytes
 def test_what_is_refused(client: TestClient, street: bytes, fields: dict[str, Any], status: int, message: str) -> None:
     reply = asked(client, street, **fields)
     assert (reply.status_code, message in reply.json()["error"]["message"]) == (status, True), reply.text
+
+
+def test_too_many_windows_are_refused_before_one_is_run(bundle: Path, street: bytes) -> None:
+    """With levels for which a sound is not read to its end before its first window is complete."""
+    clap = claprt.load(bundle, preprocess="laion")
+    tower = Tower(clap)
+    with TestClient(create_app(clap, limits=Limits(timeline_windows=11))) as client:
+        run = tower.asked
+        reply = asked(client, street, labels=["a"], hop_s=0.1)
+        assert (reply.status_code, "up to 11 windows" in reply.text, tower.asked) == (400, True, run), reply.text
+        line = asked(client, street, labels=["a"], hop_s=0.2).json()
+    assert len(line["starts_s"]) == 11
+    assert tower.asked > run
 
 
 def test_bad_sounds(client: TestClient, street: bytes) -> None:

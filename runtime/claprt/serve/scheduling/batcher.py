@@ -259,7 +259,7 @@ class Batcher:
             job.read_s = task.read_s + task.running_s
             settle(job.done, None)
             return
-        sound = open_limited(self.clap, audio, self.limits, lambda: self._readers.pause(task))
+        sound = open_limited(self.clap, audio, self.limits, lambda: self._readers.pause(task), job.policy)
         if job.policy is not None:
             sound = replace(sound, blocks=_timed(job, sound))
         for number, view in enumerate(extract(self.clap, sound, self.limits, job.policy)):
