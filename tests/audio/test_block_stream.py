@@ -85,6 +85,7 @@ def test_nothing_gives_nothing() -> None:
         ([0.0, 1.0], AudioShapeError, "this one is list"),
         (np.zeros(5, np.complex64), AudioShapeError, "complex64"),
         (np.array([0, np.nan], np.float32), NonFiniteAudioError, "a block"),
+        (np.append(np.zeros(16_000, np.float32), np.nan), NonFiniteAudioError, "a block, from 1 s on, holds nan near sample 0"),
     ],
 )
 def test_a_bad_block_is_refused_and_the_stream_goes_on(block: Any, error: type[Exception], message: str) -> None:
@@ -95,6 +96,15 @@ def test_a_bad_block_is_refused_and_the_stream_goes_on(block: Any, error: type[E
         list(stream.push(block))
     found += [*stream.push(sound[9000:]), *stream.end()]
     assert_equal(found, whole(sound, 16_000))
+
+
+def test_a_long_block_is_taken_in_short_steps() -> None:
+    stream = BlockStream(CONFIG, RECIPES["laion"], POLICY, 16_000)
+    steps, checked, taken = stream.steps(noise(32_000)), 0, 0
+    for step in steps:
+        checked += stream.samples == 0
+        taken += stream.samples > 0 and step is None
+    assert (checked, taken) == (8, 8)  # quarters of a second: all of the block is checked before any of it is taken
 
 
 def test_what_cannot_be_streamed() -> None:

@@ -6,7 +6,8 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ pytest.importorskip("starlette", reason="needs the service's packages (pip insta
 from starlette.testclient import TestClient
 
 import claprt
+from claprt.audio.features import AudioFeatures
 from claprt.audio.resample import KaiserResampler, Samples
 from claprt.errors import AudioShapeError, ClaprtError, ProviderError
 from claprt.serve.app import create_app
@@ -27,6 +29,7 @@ from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
+from claprt.serve.scheduling.readers import _LEVELS, CONCURRENCY  # pyright: ignore[reportPrivateUsage]
 from tests.serve.test_batcher import SOUND, Tower, embed, read, until
 
 
@@ -142,6 +145,53 @@ def test_what_is_too_long_is_refused_before_it_is_resampled(clap: claprt.Clap, m
     with pytest.raises(AudioShapeError):
         read(clap, AudioInput(file), Limits())
     assert sum(made) <= 31_000
+
+
+class TestBlocksOfStreams:
+    def test_they_give_way(self, clap: claprt.Clap) -> None:
+        """Blocks that go on and on keep all readers busy, and a sound is read all the same."""
+        begun, ended = threading.Barrier(CONCURRENCY + 1), threading.Event()
+
+        def steps() -> Iterator[AudioFeatures | None]:
+            begun.wait(20)
+            while not ended.is_set():
+                sum(range(20_000))
+                yield None
+
+        async def work(batcher: Batcher) -> Any:
+            streams = [asyncio.ensure_future(batcher.embed_features(steps())) for _ in range(CONCURRENCY)]
+            await asyncio.to_thread(begun.wait, 20)
+            try:
+                sound = await asyncio.wait_for(embed(batcher, SOUND), 20)
+            finally:
+                ended.set()
+            return sound, await asyncio.gather(*streams)
+
+        sound, streams = with_batcher(clap, work)
+        assert sound.vector is not None
+        assert streams == [[]] * CONCURRENCY
+
+    def test_one_that_finds_no_place_goes_on_later(self, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With one place for long ones: what a block has computed is neither lost nor computed again."""
+        short, *longer = _LEVELS
+        levels = (replace(short, budget_s=0.0), *(replace(level, places=1) for level in longer))
+        monkeypatch.setattr("claprt.serve.scheduling.readers._LEVELS", levels)
+        (view,) = read(clap, AudioInput(SOUND), Limits())
+        made: list[int] = []
+
+        def steps() -> Iterator[AudioFeatures | None]:
+            for second in range(3):
+                sum(range(20_000))
+                made.append(second)
+                yield replace(view, start_s=float(second))
+
+        async def work(batcher: Batcher) -> Any:
+            return await asyncio.gather(*(batcher.embed_features(steps()) for _ in range(4)))
+
+        for windows in with_batcher(clap, work):
+            assert [start_s for start_s, _ in windows] == [0, 1, 2]
+            assert np.abs(np.stack([vector for _, vector in windows]) - clap.embed_audio(SOUND)).max() < 1e-6
+        assert sorted(made) == sorted([0, 1, 2] * 4)
 
 
 class SlowTexts:

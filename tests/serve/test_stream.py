@@ -167,8 +167,8 @@ def test_a_fault_in_the_middle_of_a_block(clap: claprt.Clap, sound: Any, monkeyp
     """What follows would be at wrong times, so it is refused until the stream is begun anew."""
     app = create_app(clap)
 
-    async def fault(compute: Any) -> None:
-        compute()
+    async def fault(steps: Any) -> None:
+        list(steps)
         raise RuntimeError("a fault")
 
     with TestClient(app) as client, client.websocket_connect("/stream") as socket:

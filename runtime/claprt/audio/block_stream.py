@@ -19,8 +19,8 @@ from claprt.errors import AudioShapeError, OptionError
 
 _GATHER_S = 0.02
 """Seconds of sound that are taken together, where blocks are shorter: a call for every sample would cost more than it."""
-_PIECE_S = 1.0
-"""Seconds of a long block that are taken in one step."""
+_PIECE_S = 0.25
+"""Seconds of a long block that are taken in one step: a few milliseconds of one core, but for the windows."""
 
 
 class BlockStream:
@@ -74,16 +74,39 @@ class BlockStream:
             AudioShapeError: If the block has another shape, or another number of channels than the first one.
             NonFiniteAudioError: If it holds NaN or infinity, or levels far beyond full scale.
         """
-        mono = self._mono(block)
-        if mono.size == 0:
+        return (view for view in self.steps(block) if view is not None)
+
+    def steps(self, block: NDArray[Any]) -> Iterator[AudioFeatures | None]:
+        """`push` in steps of a few milliseconds, for callers that do other work in between.
+
+        Args:
+            block: See `push`.
+
+        Returns:
+            The features of a window from each step that completes one, None from the others.
+
+        Raises:
+            AudioShapeError: See `push`.
+            NonFiniteAudioError: See `push`.
+        """
+        channels = self._channels_of(block)
+        step, pieces = max(1, round(_PIECE_S * self._rate)), list[Samples]()
+        for start in range(0, len(block), step):
+            name = f"a block, from {start / self._rate:g} s on," if start else "a block"
+            piece = block[start : start + step]
+            pieces.append(mix_channels(name, piece[None] if piece.ndim == 1 else piece.T, trust_levels=True))
+            yield None
+        self.channels = channels
+        if not pieces:
             return
         if self._gathered.size == 0:
-            self._gathered = np.empty(max(1, round(_GATHER_S * self._rate)), mono.dtype)
-        self.samples += mono.size
-        step = max(1, round(_PIECE_S * self._rate))
-        for start in range(0, mono.size, step):
-            for samples in self._gather(mono[start : start + step].astype(self._gathered.dtype, copy=False)):
+            self._gathered = np.empty(max(1, round(_GATHER_S * self._rate)), pieces[0].dtype)
+        self.samples += len(block)
+        pieces.reverse()
+        while pieces:
+            for samples in self._gather(pieces.pop().astype(self._gathered.dtype, copy=False)):
                 yield from self._take(samples, last=False)
+            yield None
 
     def end(self) -> Iterator[AudioFeatures]:
         """The features of the windows that are complete with the end of the sound."""
@@ -91,7 +114,7 @@ class BlockStream:
             yield from self._take(self._gathered[: self._filled], last=True)
             yield from self._features.end()
 
-    def _mono(self, block: NDArray[Any]) -> Samples:
+    def _channels_of(self, block: NDArray[Any]) -> int:
         if not isinstance(block, np.ndarray) or block.ndim not in (1, 2):
             found = f"{block.ndim} axes" if isinstance(block, np.ndarray) else type(block).__name__
             raise AudioShapeError(f"A block of a stream is an array [samples] or [samples, channels]; this one is {found}.")
@@ -103,9 +126,7 @@ class BlockStream:
             )
         if self.channels is not None and channels != self.channels:
             raise AudioShapeError(f"The stream began with {self.channels} channels, and this block has {channels}.")
-        mono = mix_channels("a block", block[None] if block.ndim == 1 else block.T, trust_levels=True)
-        self.channels = channels
-        return mono
+        return channels
 
     def _gather(self, samples: Samples) -> Iterator[Samples]:
         """What is to be taken now: full gatherings of short blocks, long blocks as they are."""

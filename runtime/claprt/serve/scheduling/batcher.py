@@ -146,23 +146,29 @@ class Batcher:
         windows = job.windows(policy.window_s or self.clap.manifest.audio.window_s)
         return windows, job.timed(self.clap.fingerprint)
 
-    async def embed_features(self, compute: Callable[[], Sequence[AudioFeatures]]) -> list[Embedding]:
-        """Vectors [dim] of the windows that `compute` gives in a reader thread, where it is called once.
+    async def embed_features(self, steps: Iterator[AudioFeatures | None]) -> list[tuple[float, Embedding]]:
+        """Embed the windows of a block; the start in seconds and the vector [dim] of each.
+
+        Args:
+            steps: Computes the windows in a reader thread, in turn with the audio of other clients; None from steps of a
+                few milliseconds that complete none. It is not begun again: what it raises ends the work.
 
         Raises:
             ClaprtError: If they cannot be computed or embedded.
         """
         job = AudioJob(None, current_client())
 
-        def read(_: ReadTask) -> None:
-            for view in compute():
-                self._tower.add(job, view)
+        def read(task: ReadTask) -> None:
+            for view in steps:
+                if view is not None:
+                    self._tower.add(job, view)
+                self._readers.pause(task, has_window=True)  # outside of `steps`, which a later attempt goes on with
             with self._change:
                 job.complete = True
                 job.settle()
 
         await self._read(job.client, job.done, read)
-        return job.vectors
+        return list(zip(job.starts_s, job.vectors, strict=True))
 
     async def read(self, work: Callable[[Callable[[], None]], T]) -> T:
         """Run work on audio in a reader thread, in turn with that of other clients.

@@ -9,7 +9,6 @@ says that it cannot, until it is begun anew.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,8 +33,6 @@ from claprt.serve.scheduling.labels_over_time import scorer_of
 from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import Template, decode_json
 
-_AT_ONCE = 8
-"""Windows that wait for the tower together."""
 _NOT_BEGUN = 'Begin the stream with a message in JSON: {"labels": ["rain"], "sample_rate": 16000}.'
 
 
@@ -165,7 +162,7 @@ class StreamProtocol:
         self._check_going()
         block, before = self._samples(self._start, content), self._blocks.samples
         try:
-            windows, events = await self._results(self._blocks.push(block), self._start)
+            windows, events = await self._results(self._blocks.steps(block), self._start)
         except Exception as cause:  # noqa: BLE001 - whatever it was, the stream has a gap
             error = to_client_error(cause)
             if self._blocks.samples != before:
@@ -205,25 +202,21 @@ class StreamProtocol:
         return np.frombuffer(content, dtype).reshape(-1, start.channels)
 
     async def _results(
-        self, features: Iterator[AudioFeatures], start: Start
+        self, steps: Iterator[AudioFeatures | None], start: Start
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Windows and events as plain values; features are computed by a reader, a few windows at a time."""
-        windows, events = list[dict[str, Any]](), list[Event]()
-        while True:
-            some = list[AudioFeatures]()
+        """Windows and events as plain values; features are computed by a reader, in the steps of `BlockStream.steps`."""
+        embedded = await self._service.batcher.embed_features(steps)
+        if not embedded:
+            return [], []
+        assert self._blocks is not None
+        length, events = min(self._window_s, self._blocks.duration_s), list[Event]()
 
-            def compute(into: list[AudioFeatures] = some) -> list[AudioFeatures]:
-                into.extend(islice(features, _AT_ONCE))
-                return into
+        def scored() -> list[dict[str, Any]]:
+            windows = (scored_window(self._track, start_s, length, vector, events) for start_s, vector in embedded)
+            return [_plain(window, with_vector=start.embeddings) for window in windows]
 
-            vectors = await self._service.batcher.embed_features(compute)
-            assert self._blocks is not None
-            length = min(self._window_s, self._blocks.duration_s)
-            for one, vector in zip(some, vectors, strict=True):
-                window = scored_window(self._track, one.start_s, length, vector, events)
-                windows.append(_plain(window, with_vector=start.embeddings))
-            if len(some) < _AT_ONCE:
-                return windows, [event.to_dict() for event in events]
+        windows = await self._service.batcher.run_in_thread(scored)  # a block may have hundreds
+        return windows, [event.to_dict() for event in events]
 
     @property
     def _window_s(self) -> float:
