@@ -80,7 +80,8 @@ def answer(
         worker: Which worker process this is, if there are several.
     """
     from claprt.serve.app import create_app
-    from claprt.serve.server.run import Stopped, reject_waiting, serve, stopped_by_signals, urls
+    from claprt.serve.server.run import reject_waiting, serve, urls
+    from claprt.serve.server.signals import Stopped, stopped_by_signals
 
     limits, bounds = bounds_of(options)
 

@@ -2,6 +2,7 @@
 
     run                  `serve`: the application on uvicorn
     workers              several processes that do so behind one port
+    signals              what SIGTERM and SIGINT do
     uvicorn_protocols    uvicorn's protocols with timeouts for each phase
 
 `claprt serve` runs it.

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -59,32 +56,6 @@ class Bounds:
             "sending": self.timeout_s,
             "closing": self.timeout_s,  # ends once the client has read everything
         }
-
-
-class Stopped(BaseException):
-    """A signal asked the process to stop."""
-
-
-@contextlib.contextmanager
-def stopped_by_signals() -> Generator[None]:
-    """Raise `Stopped` in the main thread on SIGTERM and SIGINT, until a server takes them over.
-
-    Raises:
-        Stopped: If a signal arrives.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def reject_waiting(sockets: list[socket.socket]) -> None:

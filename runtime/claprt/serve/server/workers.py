@@ -29,6 +29,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from claprt.errors import OptionError
 from claprt.serve.metrics import MULTIPROCESS_VARIABLE
+from claprt.serve.server.signals import handled_signals
 from claprt.system.terminal import say
 
 MOST = 64
@@ -178,12 +179,8 @@ class Supervisor:
                 os._exit(128 + number)
             self._told = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with handled_signals(stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _run_worker(target: Target, worker: Worker) -> None:
