@@ -4,6 +4,7 @@
     workers              several processes that do so behind one port
     signals              what SIGTERM and SIGINT do
     uvicorn_protocols    uvicorn's protocols with timeouts for each phase
+    uvicorn_server       uvicorn's server, which checks these and answers what was accepted before it ends
 
 `claprt serve` runs it.
 """

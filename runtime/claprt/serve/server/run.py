@@ -16,7 +16,8 @@ import uvicorn
 from claprt.errors import OptionError
 from claprt.serve import access
 from claprt.serve.limits import Limits
-from claprt.serve.server.uvicorn_protocols import HEADER_BYTES, HttpConnection, Server, SocketConnection, error_bytes
+from claprt.serve.server.uvicorn_protocols import HEADER_BYTES, HttpConnection, SocketConnection, error_bytes
+from claprt.serve.server.uvicorn_server import Server
 
 _HEADERS_S = 10.0
 _LINGER_S = 5.0  # for what a client still sends after the response
