@@ -9,6 +9,6 @@ tags with it, `labels_over_time` embeds the labels of timelines and streams. `ba
 event loop. A request for audio is an `audio_input`, queued as it was sent. `readers` are threads that decode it and
 compute its `features`, window by window; `audio_tower` is the thread that runs windows in batches; `job` is one audio
 embedding on this way. `fair_thread` is a thread that does work in steps: one embeds texts, others scan a library. Each
-queue is a `fair_queue`: the client that has used the least of the resource comes next. `idle` unloads the towers while
-nobody asks.
+queue is a `fair_queue`: the client that has used the least of the resource comes next. `failures` are those of the engine,
+which make the service unready. `idle` unloads the towers while nobody asks.
 """

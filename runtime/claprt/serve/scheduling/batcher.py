@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -24,14 +24,15 @@ from claprt.audio.resample import Samples
 from claprt.audio.sound import Sound, source_name
 from claprt.bundle.graphs import Stage
 from claprt.engines.providers import ON_CPU
-from claprt.errors import BundleError, ClaprtError, ProviderError
+from claprt.errors import ClaprtError
 from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
 from claprt.model.dense import EmbeddedWindows
-from claprt.serve.errors import ModelUnavailableError, to_client_error
+from claprt.serve.errors import to_client_error
 from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput, decode
 from claprt.serve.scheduling.audio_tower import AudioTower
+from claprt.serve.scheduling.failures import TowerFailures, check_vectors
 from claprt.serve.scheduling.fair_queue import Client, FairLock, Steps, current_client, settle
 from claprt.serve.scheduling.fair_thread import FairThread
 from claprt.serve.scheduling.features import extract, open_limited
@@ -66,7 +67,7 @@ class Batcher:
         """
         self.clap, self.limits, self._towers = clap, limits, towers
         self.prepared = False
-        self._failures: dict[Stage, str] = {}
+        self._failures = TowerFailures()
         self._on_batch = on_batch
         self._change = threading.Condition(threading.RLock())
         self._unfinished: set[Future[Any]] = set()
@@ -82,7 +83,7 @@ class Batcher:
     @property
     def failure(self) -> str | None:
         """Why the last run of a tower failed, if the engine was the reason; None after a run that succeeded."""
-        return next(iter(self._failures.values()), None)
+        return self._failures.first
 
     @property
     def queued_windows(self) -> int:
@@ -98,19 +99,15 @@ class Batcher:
         if Stage.AUDIO in self._towers:
             self._prepare_audio()
         if Stage.TEXT in self._towers:
-            self._check_vectors(self.clap.embed_text(["ready"]), 1)
+            check_vectors(self.clap.embed_text(["ready"]), 1, self.clap.dim)
         self._failures.clear()
         self.prepared = True
 
     def _prepare_audio(self) -> None:
         facts = self.clap.manifest.audio
         noise = np.random.default_rng(0).normal(-30, 15, (2, facts.views, facts.frames, facts.mel.mels))  # in dB
-        self._check_vectors(
-            run_audio_batch(
-                self.clap.engine, noise.astype(np.float32), np.zeros((2, 1), np.bool_) if facts.fused else None
-            ),
-            2,
-        )
+        longer = np.zeros((2, 1), np.bool_) if facts.fused else None
+        check_vectors(run_audio_batch(self.clap.engine, noise.astype(np.float32), longer), 2, self.clap.dim)
         self._tower.concurrency = max(1, self.clap.engine.batch_engine().max_concurrency)
 
     async def embed(self, audio: AudioInput) -> TimedEmbedding:
@@ -283,8 +280,8 @@ class Batcher:
         self._on_batch(len(windows))
         longer = np.array([[view.is_longer] for view in windows]) if self.clap.manifest.audio.fused else None
         log_mels = np.stack([view.log_mels for view in windows])
-        with self._noting_failures(Stage.AUDIO):
-            return self._check_vectors(run_audio_batch(self.clap.engine, log_mels, longer), len(windows))
+        with self._failures.noted(Stage.AUDIO):
+            return check_vectors(run_audio_batch(self.clap.engine, log_mels, longer), len(windows), self.clap.dim)
 
     def _find_cached(self, job: AudioJob, audio: AudioInput) -> bool:
         """Whether the audio is in the model's cache, if it has one."""
@@ -297,8 +294,8 @@ class Batcher:
         return job.cached is not None
 
     def _embed_in_steps(self, texts: list[str]) -> Steps[Embeddings]:
-        with self._noting_failures(Stage.TEXT):
-            return self._check_vectors((yield from self.clap.label_steps(texts, self._pace)), len(texts))
+        with self._failures.noted(Stage.TEXT):
+            return check_vectors((yield from self.clap.label_steps(texts, self._pace)), len(texts), self.clap.dim)
 
     def _count_in_steps(self, texts: list[str]) -> Steps[int]:
         tokens = 0
@@ -306,34 +303,6 @@ class Batcher:
             tokens += sum(map(len, self.clap.tokenizer.encode(texts[start : start + _TEXTS_PER_STEP])))
             yield
         return tokens
-
-    @contextlib.contextmanager
-    def _noting_failures(self, tower: Stage) -> Generator[None]:
-        """Remember an error if the engine rather than the input was the reason.
-
-        Raises:
-            ModelUnavailableError: If the tower cannot be loaded.
-        """
-        try:
-            yield
-        except BundleError as error:
-            self._failures[tower] = str(error)
-            raise ModelUnavailableError(error) from error
-        except BaseException as error:
-            if isinstance(error, ProviderError) or not isinstance(error, ClaprtError | GeneratorExit):
-                self._failures[tower] = str(error) or type(error).__name__
-            raise
-        self._failures.pop(tower, None)
-
-    def _check_vectors(self, vectors: Embeddings, count: int) -> Embeddings:
-        """Return the vectors [count, dim] if clients may get them.
-
-        Raises:
-            ProviderError: If there are more or fewer, or they are not finite.
-        """
-        if vectors.shape != (count, self.clap.dim) or not np.isfinite(vectors).all():
-            raise ProviderError("The engine gave vectors that are not finite numbers, or not as many as they should be.")
-        return vectors
 
 
 def _timed(job: AudioJob, sound: Sound) -> Iterator[Samples]:
