@@ -86,13 +86,13 @@ def extract(clap: Clap, sound: Sound, limits: Limits, policy: LongAudioPolicy | 
     most = limits.windows if policy is None else limits.timeline_windows
     for number, view in enumerate(model_inputs(blocks, clap.manifest.audio, clap.recipe, policy or clap.long)):
         if number == most:
-            raise _too_many_windows(most, policy)
+            raise AudioShapeError(_too_many_windows(most, policy))
         yield view
 
 
-def _too_many_windows(most: int, policy: LongAudioPolicy | None) -> AudioShapeError:
+def _too_many_windows(most: int, policy: LongAudioPolicy | None) -> str:
     advice = "Cut it." if policy is None else "Cut it, or widen hop_s."
-    return AudioShapeError(f"A sound may have up to {most} windows here, and this one has more. {advice}")
+    return f"A sound may have up to {most} windows here, and this one has more. {advice}"
 
 
 def _file_bytes(source: AudioSource) -> bytes | None:
@@ -117,6 +117,9 @@ def _limit_windows(
 
     Resampling rounds lengths, and windows begin at whole samples: one that is too long by less than a hop of the log-mel
     is left to `extract`, which counts windows.
+
+    Raises:
+        AudioShapeError: If it is.
     """
     model_rate, most = config.mel.sample_rate, limits.timeline_windows
     hop = max(1, round(policy.hop_s * model_rate))
@@ -125,7 +128,7 @@ def _limit_windows(
     for block in blocks:
         left -= block.size
         if left < 0:
-            raise _too_many_windows(most, policy)
+            raise AudioShapeError(_too_many_windows(most, policy))
         yield block
 
 

@@ -1,10 +1,10 @@
 """uvicorn's HTTP and WebSocket protocols, with per-phase timeouts and limits on connections.
 
 This module and `uvicorn_server` alone use internals of uvicorn and websockets, whose versions are therefore bounded in
-`pyproject.toml`: here the attributes of `H11Protocol`, `WebSocketsSansIOProtocol` and `FlowControl` and the parser generator
-of websockets, there the hooks of `uvicorn.Server`. uvicorn limits sizes, counts and idle connections, but not the time that
-a request takes to arrive or a response to be read, which a service without a proxy in front of it needs. Before a bound is
-raised, run `tests/serve/test_bounds.py` and `tests/serve/test_costs.py` with the new version.
+`pyproject.toml`: here the attributes of `H11Protocol`, `WebSocketsSansIOProtocol` and `FlowControl`, and the parser
+generator of websockets; there the hooks of `uvicorn.Server`. uvicorn limits sizes, counts and idle connections, but not the
+time that a request takes to arrive or a response to be read, which a service without a proxy in front of it needs. Before a
+bound is raised, run `tests/serve/test_bounds.py` and `tests/serve/test_costs.py` with the new version.
 
 Each connection reports its phase, and the server checks several times a second whether one has been in a phase for too
 long. So no timer has to be set and cleared along every path that a connection can take, and a byte now and then does not
