@@ -29,7 +29,7 @@ from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
-from claprt.serve.scheduling.readers import _LEVELS, CONCURRENCY  # pyright: ignore[reportPrivateUsage]
+from claprt.serve.scheduling.readers import _LEVELS, CONCURRENCY, Readers, ReadTask  # pyright: ignore[reportPrivateUsage]
 from tests.serve.test_batcher import SOUND, Tower, embed, read, until
 
 
@@ -172,26 +172,36 @@ class TestBlocksOfStreams:
         assert streams == [[]] * CONCURRENCY
 
     def test_one_that_finds_no_place_goes_on_later(self, clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With one place for long ones: what a block has computed is neither lost nor computed again."""
+        """Two begin together, and there is one place for long ones: nothing is lost, and nothing computed again."""
         short, *longer = _LEVELS
         levels = (replace(short, budget_s=0.0), *(replace(level, places=1) for level in longer))
         monkeypatch.setattr("claprt.serve.scheduling.readers._LEVELS", levels)
         (view,) = read(clap, AudioInput(SOUND), Limits())
-        made: list[int] = []
+        begun, put_back, made = threading.Barrier(2), threading.Event(), list[int]()
+        promote = Readers._promote  # pyright: ignore[reportPrivateUsage]
+
+        def promoted(readers: Readers, task: ReadTask) -> None:
+            try:
+                promote(readers, task)
+            except BaseException:
+                put_back.set()
+                raise
+
+        monkeypatch.setattr(Readers, "_promote", promoted)
 
         def steps() -> Iterator[AudioFeatures | None]:
-            for second in range(3):
-                sum(range(20_000))
+            for second, wait in enumerate((begun.wait, put_back.wait, put_back.wait)):
+                assert wait(20) is not False
                 made.append(second)
                 yield replace(view, start_s=float(second))
 
         async def work(batcher: Batcher) -> Any:
-            return await asyncio.gather(*(batcher.embed_features(steps()) for _ in range(4)))
+            return await asyncio.gather(*(batcher.embed_features(steps()) for _ in range(2)))
 
         for windows in with_batcher(clap, work):
             assert [start_s for start_s, _ in windows] == [0, 1, 2]
             assert np.abs(np.stack([vector for _, vector in windows]) - clap.embed_audio(SOUND)).max() < 1e-6
-        assert sorted(made) == sorted([0, 1, 2] * 4)
+        assert sorted(made) == [0, 0, 1, 1, 2, 2]
 
 
 class SlowTexts:
