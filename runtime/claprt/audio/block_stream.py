@@ -80,7 +80,7 @@ class BlockStream:
         """`push` in steps of a few milliseconds, for callers that do other work in between.
 
         Args:
-            block: See `push`.
+            block: [samples] or [samples, channels]; see `push`.
 
         Returns:
             The features of a window from each step that completes one, None from the others.
