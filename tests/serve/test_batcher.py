@@ -33,6 +33,8 @@ from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.features import extract, open_limited
 from claprt.serve.scheduling.service import Service
+from claprt.serve.scheduling.shared import Shared
+from claprt.serve.scheduling.threads import Threads
 
 RATE = 16_000
 SOUND = np.ones(4800, np.float32)
@@ -77,7 +79,7 @@ def with_batcher(
     clap: claprt.Clap, work: Callable[[Batcher], Coroutine[Any, Any, Any]], limits: Limits | None = None
 ) -> Any:
     async def run() -> Any:
-        batcher = Batcher(clap, limits or Limits())
+        batcher = Batcher(clap, Threads(), limits or Limits())
         try:
             return await work(batcher)
         finally:
@@ -112,7 +114,7 @@ def test_what_arrives_together_is_run_together(clap: claprt.Clap, monkeypatch: p
     runs: list[int] = []
 
     async def ask() -> list[Any]:
-        batcher = Batcher(clap, Limits(), runs.append)
+        batcher = Batcher(clap, Threads(), Limits(), runs.append)
         asked = [asyncio.ensure_future(batcher.embed(AudioInput(rows[0], RATE)))]
         await until(lambda: tower.asked)
         asked += [asyncio.ensure_future(batcher.embed(AudioInput(row, RATE))) for row in rows[1:]]
@@ -241,7 +243,7 @@ def test_a_model_with_a_cache_is_not_run_twice(bundle: Path) -> None:
 
 def test_closing_answers_what_was_accepted(clap: claprt.Clap) -> None:
     async def ask() -> Any:
-        batcher = Batcher(clap, Limits())
+        batcher = Batcher(clap, Threads(), Limits())
         asked = [asyncio.ensure_future(embed(batcher, SOUND)) for _ in range(40)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.close)
@@ -345,7 +347,7 @@ class TestEnd:
 
     def test_it_does_not_wait_for_ever(self, clap: claprt.Clap, tower: Tower) -> None:
         async def ask() -> float:
-            service = Service(clap, Limits())
+            service = Service(clap, Shared(Limits()))
             with service.admission.admit():
                 began = time.perf_counter()
                 await service.drain(0.1)

@@ -30,6 +30,7 @@ from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
 from claprt.serve.scheduling.readers import _LEVELS, CONCURRENCY, Readers, ReadTask  # pyright: ignore[reportPrivateUsage]
+from claprt.serve.scheduling.threads import Threads
 from tests.serve.test_batcher import SOUND, Tower, embed, read, until
 
 
@@ -57,7 +58,7 @@ def long() -> bytes:
 
 def with_batcher(clap: claprt.Clap, work: Callable[[Batcher], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        batcher = Batcher(clap, Limits())
+        batcher = Batcher(clap, Threads(), Limits())
         try:
             return await work(batcher)
         finally:
@@ -356,8 +357,8 @@ def test_work_beside_the_loop_that_panics(clap: claprt.Clap) -> None:
 
     async def work(batcher: Batcher) -> Any:
         with pytest.raises(ServiceFault):
-            await batcher.run_in_thread(panics)
-        return await batcher.run_in_thread(lambda: 3)
+            await batcher.threads.run(panics)
+        return await batcher.threads.run(lambda: 3)
 
     assert with_batcher(clap, work) == 3
 
@@ -397,7 +398,7 @@ def test_giving_up_is_told_as_it_is(clap: claprt.Clap) -> None:
     async def work(batcher: Batcher) -> Any:
         asked = [asyncio.ensure_future(embed(batcher, SOUND)) for _ in range(3)]
         await until(lambda: tower.asked)
-        batcher.give_up(ShuttingDownError())
+        batcher.threads.give_up(ShuttingDownError())
         found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
         tower.open.set()
         return found

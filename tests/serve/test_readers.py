@@ -27,7 +27,7 @@ class TestReaders:
     def test_only_so_many_are_in_hand(self) -> None:
         """Thirty that take longer than a slice: each is read, and no more than the levels have places are held."""
         change, held, most, done = threading.Condition(threading.RLock()), 0, 0, 0
-        readers = Readers(change, lambda _: True)
+        readers = Readers(change)
 
         def work(reading: ReadTask) -> None:
             nonlocal held, most, done
@@ -50,7 +50,7 @@ class TestReaders:
 
     def test_a_short_one_does_not_wait_for_long_ones(self) -> None:
         change, order = threading.Condition(threading.RLock()), list[str]()
-        readers = Readers(change, lambda _: True)
+        readers = Readers(change)
 
         def add(name: str, seconds: float) -> None:
             def work(reading: ReadTask) -> None:
@@ -69,7 +69,7 @@ class TestReaders:
     def test_one_gives_way_to_a_client_that_has_used_much_less(self) -> None:
         """Two that end within their first slice keep both readers busy; their clients have sent few bytes for that."""
         order = list[str]()
-        readers = Readers(threading.Condition(threading.RLock()), lambda _: True)
+        readers = Readers(threading.Condition(threading.RLock()))
         begun = threading.Barrier(3)
 
         def add(name: str, seconds: float, client: Client, begin: Callable[[], object] = lambda: None) -> None:
@@ -91,7 +91,7 @@ class TestReaders:
 
     def test_one_reads_while_windows_wait_for_the_tower(self) -> None:
         at_once, most, change = 0, 0, threading.Condition(threading.RLock())
-        readers = Readers(change, lambda _: True, lambda: True)
+        readers = Readers(change, lambda: True)
 
         def work(reading: ReadTask) -> None:
             nonlocal at_once, most
@@ -107,8 +107,46 @@ class TestReaders:
         readers.close()
         assert most == 1
 
+    def test_a_model_whose_tower_is_busy_leaves_others_a_place(self) -> None:
+        """Its inputs hold all places of the second level; one of another model that needs a place there has one."""
+        change, room, paused, done = (
+            threading.Condition(threading.RLock()),
+            threading.Event(),
+            list[int](),
+            threading.Event(),
+        )
+        readers = Readers(change)
+
+        def add_busy() -> None:
+            waits = threading.Event()
+
+            def work(reading: ReadTask) -> None:
+                waits.set()
+                paused.append(1)
+                readers.pause(reading, has_window=True)
+
+            has_room = lambda: room.is_set() or not waits.is_set()  # noqa: E731
+            readers.add(ReadTask(Client(), work, lambda: False, lambda _: None, has_room=has_room, model="busy"))
+
+        def other(reading: ReadTask) -> None:
+            burn(0.08, lambda: readers.pause(reading))
+            done.set()
+
+        for _ in range(8):
+            add_busy()
+        until = time.monotonic() + 10
+        while len(paused) < 8:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        readers.add(ReadTask(Client(), other, lambda: False, lambda _: None, model="other"))
+        assert done.wait(10)
+        with change:
+            room.set()
+            readers.reschedule()
+        readers.close()
+
     def test_one_that_fails_leaves_the_thread_alive(self) -> None:
-        readers, failed, done = Readers(threading.Condition(threading.RLock()), lambda _: True), list[str](), list[int]()
+        readers, failed, done = Readers(threading.Condition(threading.RLock())), list[str](), list[int]()
 
         def fails(_: ReadTask) -> None:
             raise Panic("rust")

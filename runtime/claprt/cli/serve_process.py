@@ -111,7 +111,7 @@ def answer(
                 only=options.only,
                 idle_unload_s=options.idle_unload,
             )
-            app.state.service.worker = None if worker is None else (worker.number, worker.of)
+            app.state.service.shared.worker = None if worker is None else (worker.number, worker.of)
             app.state.service.batcher.prepare()
             return clap, app
 

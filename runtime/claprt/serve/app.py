@@ -37,6 +37,7 @@ from claprt.serve.projection import Projector
 from claprt.serve.request_ids import HEADER
 from claprt.serve.scheduling.idle import IdleUnload
 from claprt.serve.scheduling.service import Service
+from claprt.serve.scheduling.shared import Shared
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
 from claprt.serve.websocket.stream import StreamProtocol
@@ -87,7 +88,8 @@ def create_app(
     check_default_rate(sample_rate)
     if library is None and allow_audio:
         raise OptionError("allow_audio=True is about the sounds of a library, and there is none; name one (library=).")
-    service = Service(clap, limits or Limits(), (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
+    shared = Shared(limits or Limits())
+    service = Service(clap, shared, (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
     idle = None if idle_unload_s is None else IdleUnload(service, idle_unload_s)
     endpoints, library_pages, close_library = _endpoints(service), list[Route](), None
     if library is not None:

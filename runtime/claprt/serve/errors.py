@@ -70,6 +70,11 @@ def to_client_error(error: BaseException) -> ClaprtError:
     return error if isinstance(error, ClaprtError) else ServiceFault()
 
 
+def as_exception(error: BaseException) -> Exception:
+    """The error, or one that stands for it if it is not an `Exception`, which would end the event loop."""
+    return error if isinstance(error, Exception) else to_client_error(error)
+
+
 def clear_frames(error: BaseException | None) -> None:
     """Clear the local variables of the frames of an error and of its causes.
 

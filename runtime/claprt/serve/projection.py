@@ -36,7 +36,7 @@ class Projector:
         """Compute the descriptors of a message."""
         service = self._service
         service.check_projection()
-        return (await service.batcher.run_in_thread(lambda: project(service.clap, message, service.limits))).decode()
+        return (await service.threads.run(lambda: project(service.clap, message, service.limits))).decode()
 
     def error_reply(self, error: ClaprtError) -> str:
         """An error with the original's keys."""

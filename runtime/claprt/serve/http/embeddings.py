@@ -55,7 +55,7 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
     body, limits = await read_json(request), service.limits
 
     async def work() -> Response:
-        wanted = await service.batcher.run_in_thread(lambda: _decode(service, body, modality))
+        wanted = await service.threads.run(lambda: _decode(service, body, modality))
         inputs = _inputs(wanted)
         service.check_tower(Stage.TEXT if wanted.modality == "text" else Stage.AUDIO)
         if (dimensions := wanted.dimensions or 0) > service.clap.dim:
@@ -70,7 +70,7 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
         else:
             rows, tokens = await _embed_audio(service, inputs), 0
         rows = [row[: dimensions or None] for row in rows]
-        return json_response(await service.batcher.run_in_thread(lambda: _reply(service, rows, tokens, encoding)))
+        return json_response(await service.threads.run(lambda: _reply(service, rows, tokens, encoding)))
 
     with service.admission.admit(len(body)):
         return await while_connected(request, work())

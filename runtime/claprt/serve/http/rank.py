@@ -58,7 +58,7 @@ class RankApi:
         async def work() -> Response:
             limits = service.limits
             most = limits.texts + limits.sounds
-            asked = await service.batcher.run_in_thread(lambda: decode_json(body, RankRequest, most))
+            asked = await service.threads.run(lambda: decode_json(body, RankRequest, most))
             texts, sounds = _listed(asked.texts), _listed(asked.sounds)
             check_count(len(sounds), limits.sounds, "sounds")  # before texts cost anything
             of_texts = await service.embed_texts(texts)
@@ -78,7 +78,7 @@ class RankApi:
                     )
                 )
 
-            return await service.batcher.run_in_thread(reply)
+            return await service.threads.run(reply)
 
         with service.admission.admit(len(body)):
             return await while_connected(request, work())

@@ -118,7 +118,7 @@ class HttpApi:
     async def readyz(self, _: Request) -> Response:
         """Whether the service is ready, and its model."""
         reason = await self._service.ready()
-        worker = self._service.worker
+        worker = self._service.shared.worker
         facts = self._service.facts() | ({} if worker is None else {"worker": worker[0], "workers": worker[1]})
         return JSONResponse({"status": reason or "ready", **facts}, 200 if reason is None else 503)
 
@@ -171,7 +171,7 @@ class HttpApi:
             return ZeroShotRequest(audio=form.audio, mode=fields.mode or "classify", labels=labels, **_options(fields))
 
         async def work() -> Response:
-            zero_shot = await service.batcher.run_in_thread(decoded)
+            zero_shot = await service.threads.run(decoded)
             outcome = await answer(service, zero_shot, times)
             # decodes the file a second time, which keeps pictures out of the scheduler
             data = await service.batcher.read(lambda pause: page_data(service.clap, form.audio, service.limits, pause))
@@ -189,7 +189,7 @@ class HttpApi:
         try:
             service.check_projection()
             with service.admission.admit(len(body)):
-                work = service.batcher.run_in_thread(lambda: project(service.clap, body, service.limits))
+                work = service.threads.run(lambda: project(service.clap, body, service.limits))
                 return Response(await while_connected(request, work), media_type=JSON)
         except ClaprtError as error:
             status = status_of(error)
@@ -217,7 +217,7 @@ class HttpApi:
         service, times = self._service, times_of(request)
 
         async def work() -> Response:
-            outcome = await answer(service, await service.batcher.run_in_thread(decoded), times)
+            outcome = await answer(service, await service.threads.run(decoded), times)
             result = outcome.result or {}
             return json_response({**result, "fingerprint": service.clap.fingerprint, "timings_ms": times.to_dict()})
 

@@ -101,7 +101,7 @@ class TimelineApi:
                 asked, audio = decoded()
                 return asked, audio, split_labels(asked.labels, most), split_labels(asked.background or [], most)
 
-            asked, audio, labels, background = await service.batcher.run_in_thread(parsed)
+            asked, audio, labels, background = await service.threads.run(parsed)
             if not labels:
                 raise OptionError("labels is empty; give at least one label.")
             options = asked.event_options()
@@ -116,7 +116,7 @@ class TimelineApi:
                 line = scored_timeline(clap.manifest, clap.fingerprint, windows, policy.hop_s, scorer, options)
                 return json_response({**line.to_dict(), "timings_ms": times.to_dict()})
 
-            return await service.batcher.run_in_thread(reply)
+            return await service.threads.run(reply)
 
         with service.admission.admit(size):
             return await while_connected(request, work())

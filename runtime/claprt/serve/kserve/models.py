@@ -129,7 +129,7 @@ async def _clap_classify(service: Service, inputs: Inputs) -> Mapping[str, Array
         names = ("similarities", "logits", "probabilities")
         return {name: np.stack([row[place] for row in rows]) for place, name in enumerate(names)}
 
-    return await service.batcher.run_in_thread(scored)
+    return await service.threads.run(scored)
 
 
 MODELS = (

@@ -110,10 +110,10 @@ class KServeApi:
             return asked, inputs
 
         async def work() -> Response:
-            asked, inputs = await service.batcher.run_in_thread(decoded)
+            asked, inputs = await service.threads.run(decoded)
             outputs = await model.infer(service, inputs)
             names = {"model_name": model.name, "model_version": MODEL_VERSION}
-            parts, head = await service.batcher.run_in_thread(lambda: encode_response(asked, names, outputs))
+            parts, head = await service.threads.run(lambda: encode_response(asked, names, outputs))
             if head is None:
                 return Response(parts[0], media_type=JSON)
             return Response(b"".join(parts), media_type=_BINARY, headers={LENGTH_HEADER: str(head)})

@@ -101,10 +101,10 @@ class LibraryApi:
         times = times_of(request)
 
         async def work() -> Response:
-            asked = await service.batcher.run_in_thread(decoded)
+            asked = await service.threads.run(decoded)
             hits = await self._library.search(asked, times)
             # hits of long sounds have many windows
-            response = await service.batcher.run_in_thread(
+            response = await service.threads.run(
                 lambda: json_response([self._hit(hit, with_windows=asked.windows) for hit in hits])
             )
             response.headers["server-timing"] = _server_timing(times)

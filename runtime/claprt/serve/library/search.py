@@ -29,7 +29,6 @@ from claprt.serve.library.playable import content_of
 from claprt.serve.library.ranges import Content
 from claprt.serve.limits import check_count
 from claprt.serve.scheduling.audio_input import AudioInput
-from claprt.serve.scheduling.batcher import as_exception
 from claprt.serve.scheduling.fair_queue import Steps, current_client
 from claprt.serve.scheduling.fair_thread import FairThread
 from claprt.serve.scheduling.service import Service, Times
@@ -81,8 +80,7 @@ class LibraryService:
         self.roots = Roots.of(self._named)
         self._peaks, self._verifier = PeaksCache(), Verifier()
         self._searching, self._looking, self._drawing = (
-            FairThread(f"claprt-library-{name}", as_exception, contextlib.nullcontext())
-            for name in ("search", "look-up", "peaks")
+            FairThread(f"claprt-library-{name}", contextlib.nullcontext()) for name in ("search", "look-up", "peaks")
         )
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="claprt-library-files")
         self._file_reads, self._files_lock = 0, threading.Lock()

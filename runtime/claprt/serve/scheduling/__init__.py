@@ -1,4 +1,4 @@
-"""Scheduling: many concurrent requests share one model.
+"""Scheduling: many concurrent requests share one model, or several.
 
     protocols ──▶ service ──▶ batcher ─┬─▶ readers ──▶ audio_tower ─▶ vectors
                      ▲                 └─▶ fair_thread ─────────────▶ vectors
@@ -10,5 +10,6 @@ event loop. A request for audio is an `audio_input`, queued as it was sent. `rea
 compute its `features`, window by window; `audio_tower` is the thread that runs windows in batches; `job` is one audio
 embedding on this way. `fair_thread` is a thread that does work in steps: one embeds texts, others scan a library. Each
 queue is a `fair_queue`: the client that has used the least of the resource comes next. `failures` are those of the engine,
-which make the service unready. `idle` unloads the towers while nobody asks.
+which make the service unready. `idle` unloads the towers while nobody asks. There is one `service` with its towers for each
+model; what there is once in a process is `shared`: admission, metrics, and the `threads` that read audio.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -46,8 +45,6 @@ class AdmissionControl:
         self._active = ActiveCounter()
         self.closing = False
         """Whether the service is shutting down."""
-        self.last_answer = time.monotonic()
-        """When the last admitted request was answered."""
         self.bytes = 0
         """Bytes of the admitted requests that are not answered yet."""
 
@@ -78,7 +75,6 @@ class AdmissionControl:
                 yield
         finally:
             self.bytes -= size
-            self.last_answer = time.monotonic()
 
     async def wait_idle(self) -> None:
         """Wait until every admitted request is answered."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,20 +24,20 @@ from claprt.audio.resample import Samples
 from claprt.audio.sound import Sound, source_name
 from claprt.bundle.graphs import Stage
 from claprt.engines.providers import ON_CPU
-from claprt.errors import ClaprtError
 from claprt.model.batching import run_audio_batch
 from claprt.model.clap import Clap
 from claprt.model.dense import EmbeddedWindows
-from claprt.serve.errors import to_client_error
+from claprt.serve.errors import as_exception
 from claprt.serve.limits import Limits
 from claprt.serve.scheduling.audio_input import AudioInput, decode
 from claprt.serve.scheduling.audio_tower import AudioTower
 from claprt.serve.scheduling.failures import TowerFailures, check_vectors
-from claprt.serve.scheduling.fair_queue import Client, FairLock, Steps, current_client, settle
+from claprt.serve.scheduling.fair_queue import Client, Steps, current_client, settle
 from claprt.serve.scheduling.fair_thread import FairThread
 from claprt.serve.scheduling.features import extract, open_limited
 from claprt.serve.scheduling.job import AudioJob, TimedEmbedding
-from claprt.serve.scheduling.readers import Cancelled, Readers, ReadTask
+from claprt.serve.scheduling.readers import Cancelled, ReadTask
+from claprt.serve.scheduling.threads import Threads
 from claprt.text.tokenizer import Pace
 
 T = TypeVar("T")
@@ -53,14 +53,16 @@ class Batcher:
     def __init__(
         self,
         clap: Clap,
+        threads: Threads,
         limits: Limits,
         on_batch: Callable[[int], None] = lambda _: None,
         towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT),
     ) -> None:
-        """Start the threads.
+        """Start the threads of the towers.
 
         Args:
             clap: The model.
+            threads: Those that other models use too.
             limits: Limits of the service.
             on_batch: Called with the number of windows of every run of the audio tower, in its thread.
             towers: Those that `prepare` loads.
@@ -69,16 +71,23 @@ class Batcher:
         self.prepared = False
         self._failures = TowerFailures()
         self._on_batch = on_batch
-        self._change = threading.Condition(threading.RLock())
-        self._unfinished: set[Future[Any]] = set()
+        self.threads, self._change, self._readers = threads, threads.change, threads.readers
+        self.last_use = time.monotonic()
+        """When the last result was had."""
+        self._in_use = 0
         on_cpu = clap.provider in ON_CPU  # runs take turns with reading: both use all cores
-        cores = FairLock() if on_cpu else contextlib.nullcontext()
+        cores = threads.cores if on_cpu else contextlib.nullcontext()
         self._tower = AudioTower(self._change, self._run_windows, cores)
-        self._readers = Readers(self._change, self._tower.has_room, lambda: on_cpu and self._tower.queued > 0)
-        self._text_tower = FairThread("claprt-text", as_exception, cores)
+        if on_cpu:
+            threads.on_cores.append(self._tower)
+        self._text_tower = FairThread("claprt-text", cores)
         self._pace = Pace(_TEXT_RUN_S) if on_cpu else None
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="claprt-work")
         self._tower.start(self._readers.reschedule)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a request waits for a result."""
+        return self._in_use > 0
 
     @property
     def failure(self) -> str | None:
@@ -126,7 +135,7 @@ class Batcher:
         embedding = job.timed(self.clap.fingerprint)
         if job.cached is None and (key := job.key) is not None:
             with contextlib.suppress(RuntimeError):  # the pool is shut down
-                self._pool.submit(lambda: self.clap.embedding_cache.store(key, embedding.sound))
+                self.threads.pool.submit(lambda: self.clap.embedding_cache.store(key, embedding.sound))
         return embedding
 
     async def embed_windows(self, audio: AudioInput, policy: LongAudioPolicy) -> tuple[EmbeddedWindows, TimedEmbedding]:
@@ -191,35 +200,14 @@ class Batcher:
         """Count the tokens of texts."""
         return await self._run_steps(self._count_in_steps(list(texts)))
 
-    async def run_in_thread(self, work: Callable[[], T]) -> T:
-        """Run a short piece of work that would still block the event loop for too long."""
-
-        def run() -> T:
-            try:
-                return work()
-            except Exception:
-                raise
-            except BaseException as error:  # would end the event loop
-                raise as_exception(error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
-
-    def give_up(self, error: ClaprtError) -> None:
-        """End all unfinished work with an error."""
-        for done in list(self._unfinished):
-            settle(done, error)
-        with self._change:
-            self._readers.reschedule()
-
     def renew_threads(self) -> None:
         """Replace the threads that run the towers, which gives back what runtimes keep for each."""
         self._text_tower.renew()
         self._tower.renew()
 
     def close(self) -> None:
-        """Finish all work, then end the threads. Nothing may be submitted from here on."""
-        self._pool.shutdown()
-        self._readers.close()  # audio that is being read still brings its windows to the tower
+        """Finish all work, then end the threads, those of other models too. Nothing may be submitted from here on."""
+        self.threads.close()  # audio that is being read still brings its windows to the tower
         self._text_tower.close()
         self._tower.close()
 
@@ -227,7 +215,12 @@ class Batcher:
         """Run `work` in a reader thread; the result of `done`, which the work sets at once or later."""
         self._readers.add(
             ReadTask(
-                client=client, work=work, is_cancelled=done.done, on_error=lambda error: settle(done, as_exception(error))
+                client=client,
+                work=work,
+                is_cancelled=done.done,
+                on_error=lambda error: settle(done, as_exception(error)),
+                has_room=lambda: self._tower.has_room(client),
+                model=self,
             )
         )
         try:
@@ -241,12 +234,15 @@ class Batcher:
         return await self._result(self._text_tower.add(current_client(), steps))
 
     async def _result(self, done: Future[T]) -> T:
-        self._unfinished.add(done)
+        self.threads.unfinished.add(done)
+        self._in_use += 1
         try:
             return await asyncio.wrap_future(done)
         finally:
             done.cancel()
-            self._unfinished.discard(done)
+            self.threads.unfinished.discard(done)
+            self._in_use -= 1
+            self.last_use = time.monotonic()
 
     def _read_audio(self, job: AudioJob, task: ReadTask) -> None:
         """Hand the windows of a job to the tower, one by one. Started again, it continues after those handed over.
@@ -312,8 +308,3 @@ def _timed(job: AudioJob, sound: Sound) -> Iterator[Samples]:
         samples += block.size
         job.duration_s = samples / sound.rate
         yield block
-
-
-def as_exception(error: BaseException) -> Exception:
-    """The error, or one that stands for it if it is not an `Exception`, which would end the event loop."""
-    return error if isinstance(error, Exception) else to_client_error(error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from claprt.serve.errors import as_exception
 from claprt.serve.scheduling.fair_queue import Client, ClientQueues, FairShares, Steps, settle
 
 T = TypeVar("T")
@@ -18,17 +18,9 @@ _CREDIT_S = 0.25
 class FairThread:
     """The thread and its queue."""
 
-    def __init__(
-        self, name: str, to_exception: Callable[[BaseException], Exception], cores: AbstractContextManager[None]
-    ) -> None:
-        """Start the thread.
-
-        Args:
-            name: Of the thread.
-            to_exception: Converts an error of a step for the future of its work.
-            cores: Held during each step.
-        """
-        self._to_exception, self._cores = to_exception, cores
+    def __init__(self, name: str, cores: AbstractContextManager[None]) -> None:
+        """Start the thread; `cores` is held during each step."""
+        self._cores = cores
         self._change = threading.Condition()
         self._queue: ClientQueues[tuple[Steps[Any], Future[Any]]] = ClientQueues()
         self._shares = FairShares(_CREDIT_S)
@@ -94,7 +86,7 @@ class FairThread:
         except StopIteration as done:
             settle(future, done.value)
         except BaseException as error:  # noqa: BLE001 - the thread outlives what a step raises
-            settle(future, self._to_exception(error))
+            settle(future, as_exception(error))
         else:
             return True
         return False

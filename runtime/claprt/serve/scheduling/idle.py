@@ -1,4 +1,4 @@
-"""Unloads the towers of a service that nobody asks, and gives their memory back; the next request loads them again."""
+"""Unloads the towers of a model that nobody asks, and gives their memory back; the next request loads them again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LONGEST_S = 30 * 24 * 3600.0
 
 
 class IdleUnload:
-    """Watches for requests; health checks, metrics and open connections without messages are none."""
+    """Watches for requests that use the model; health checks, metrics and open connections without messages do not."""
 
     def __init__(self, service: Service, after_s: float) -> None:
         """Prepare the watch; `run` is it.
 
         Args:
             service: Whose towers are unloaded.
-            after_s: Seconds without a request after which the towers are unloaded.
+            after_s: Seconds without such a request after which the towers are unloaded.
 
         Raises:
             OptionError: If `after_s` is not a number of seconds, or the towers run on a server.
@@ -37,9 +37,9 @@ class IdleUnload:
     async def run(self) -> None:
         """Unload whenever it is time, until cancelled."""
         while True:
-            admission = self._service.admission
-            left = admission.last_answer + self._after_s - time.monotonic()
-            if left > 0 or admission.waiting:
+            batcher = self._service.batcher
+            left = batcher.last_use + self._after_s - time.monotonic()
+            if left > 0 or batcher.in_use:
                 await asyncio.sleep(max(left, min(1.0, self._after_s)))
                 continue
             if self._engine.loaded:

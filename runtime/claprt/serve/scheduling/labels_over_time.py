@@ -41,6 +41,6 @@ async def scorer_of(
 
     service.check_tower(Stage.TEXT)
     service.check_tower(Stage.AUDIO)
-    options = await service.batcher.run_in_thread(checked)
+    options = await service.threads.run(checked)
     texts = await service.embed_cached_texts(options.sentences, times)
     return LabelScorer(service.clap.manifest, options, texts)

@@ -5,7 +5,8 @@ their kind, one at a time, the client that has used the least first (`fair_queue
 client that has used much less. While windows wait for the tower, one reader works: it keeps the tower supplied, and two
 would only slow down the run. Only so many inputs are in progress, two of one client; one that exceeds its level and finds
 no room in the next releases what it holds and starts again later. So memory is bounded by the number of inputs in progress,
-whatever clients send.
+whatever clients send. Several models share the readers; beyond the places of a level each model has one of its own, so that
+inputs that wait for the tower of another model do not keep it from being read.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class ReadTask:
     is_cancelled: Callable[[], bool]
     on_error: Callable[[BaseException], None]
     """Called with what `work` has raised."""
+    has_room: Callable[[], bool] = lambda: True
+    """Whether there is room for more windows of the client."""
+    model: object = None
+    """Whose windows it reads."""
     read_s: float = 0.0
     """Time that it was being read, pauses excluded."""
     level: int = 0
@@ -88,25 +93,21 @@ class ReadTask:
 class Readers:
     """The threads and their queue."""
 
-    def __init__(
-        self,
-        change: threading.Condition,
-        has_room: Callable[[Client], bool],
-        has_windows: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, change: threading.Condition, has_windows: Callable[[], bool] = lambda: False) -> None:
         """Prepare the queue; threads start as they are needed.
 
         Args:
             change: Guards all state here, and is notified of changes; `reschedule` is called under it.
-            has_room: Whether there is room for more windows of a client.
-            has_windows: Whether windows wait for the tower.
+            has_windows: Whether windows wait for a tower that uses the same cores.
         """
-        self._change, self._has_room, self._has_windows = change, has_room, has_windows
+        self._change, self._has_windows = change, has_windows
         self._shares = FairShares(_CREDIT_S)
         self._queue: ClientQueues[ReadTask] = ClientQueues()
         self._paused: dict[ReadTask, None] = {}
         self._running: set[ReadTask] = set()
-        self._at_level = [0] * len(_LEVELS)
+        self._at_level = [Counter[object]() for _ in _LEVELS]
+        """Inputs in progress of each model."""
+        self._models: set[object] = set()
         self._of: Counter[Client] = Counter()
         self._first: ReadTask | None = None
         """The task whose turn it is."""
@@ -119,6 +120,7 @@ class Readers:
     def add(self, task: ReadTask) -> None:
         """Queue a task."""
         with self._change:
+            self._models.add(task.model)
             self._queue.add(task.client, task)
             self.reschedule()
 
@@ -148,7 +150,7 @@ class Readers:
         if not (over or slice_ended or has_window or self._first is not None):
             return
         with self._change:
-            full = has_window and not self._has_room(task.client)
+            full = has_window and not task.has_room()
             if not (full or over or slice_ended or self._gives_way(task)):
                 return
             self._shares.charge(task.client, task.end_slice())
@@ -170,7 +172,7 @@ class Readers:
     def _gives_way(self, task: ReadTask) -> bool:
         """Whether a short task of a client that has used much less waits, and may start."""
         other = self._first
-        if other is None or other.level or self._at_level[0] >= _LEVELS[0].places:
+        if other is None or other.level or not self._has_place(other):
             return False
         usage = self._shares.usage(task.client) + task.running_s / task.client.weight
         return self._shares.usage(other.client) < usage - _MUCH_LESS_S
@@ -181,12 +183,17 @@ class Readers:
         Raises:
             _Restart: If that is full.
         """
-        self._at_level[task.level] -= 1
+        self._at_level[task.level][task.model] -= 1
         task.level += 1
-        if self._at_level[task.level] >= _LEVELS[task.level].places:
-            self._at_level[task.level] += 1  # undone where the task ends this attempt
+        is_full = not self._has_place(task)
+        self._at_level[task.level][task.model] += 1  # undone where the task ends this attempt
+        if is_full:
             raise _Restart
-        self._at_level[task.level] += 1
+
+    def _has_place(self, task: ReadTask) -> bool:
+        """Whether one more input may be in progress at a task's level; the first of a model always may."""
+        taken = self._at_level[task.level]
+        return taken.total() < _LEVELS[task.level].places or not taken[task.model]
 
     def _wait(self, task: ReadTask) -> None:
         self._running.discard(task)
@@ -208,17 +215,18 @@ class Readers:
                 self._queue.take(client)
             if self._queue.count(client) and self._of[client] < _PER_CLIENT:
                 task = self._queue.head(client)
-                blocked = self._at_level[task.level] >= _LEVELS[task.level].places or (task.level and one_is_long)
-                if not blocked and self._has_room(client):
+                blocked = not self._has_place(task) or (task.level and one_is_long)
+                if not blocked and task.has_room():
                     ready[client] = task
         for task in self._paused:
-            if self._has_room(task.client) and not (task.level and one_is_long):
+            if task.has_room() and not (task.level and one_is_long):
                 ready[task.client] = task
         client = self._shares.least_served(ready)
         return None if client is None else ready[client]
 
     def _start_thread(self) -> None:
-        if len(self._threads) < sum(level.places for level in _LEVELS):
+        most = sum(level.places for level in _LEVELS) + (len(self._models) - 1) * len(_LEVELS)
+        if len(self._threads) < most:
             thread = threading.Thread(target=self._run, name=f"claprt-read_{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -246,7 +254,7 @@ class Readers:
             task.on_error(error)
         with self._change:
             self._shares.charge(task.client, task.end_slice())
-            self._at_level[task.level] -= 1
+            self._at_level[task.level][task.model] -= 1
             self._of -= Counter([task.client])  # also removes clients with nothing in progress
             self._running.discard(task)
             if again:
@@ -265,7 +273,7 @@ class Readers:
             task = self._next
             assert task is not None
             self._queue.take(task.client)
-            self._at_level[task.level] += 1
+            self._at_level[task.level][task.model] += 1
             self._of[task.client] += 1
             self._running.add(task)
             self.reschedule()

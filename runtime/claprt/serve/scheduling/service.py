@@ -1,6 +1,4 @@
-"""The service around one model: what it computes for clients, whichever protocol they use, and its life cycle.
-
-    starting ──▶ ready ──▶ shutting down ──▶ ended
+"""The service around one model: what it computes for clients, whichever protocol they use.
 
 Protocol handlers are thin: they admit a request, call the service, and encode the reply.
 """
@@ -8,11 +6,9 @@ Protocol handlers are thin: they admit a request, call the service, and encode t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from claprt._version import __version__
 from claprt.arrays import BehaviorDescriptors, Embedding, Embeddings
@@ -22,13 +18,12 @@ from claprt.errors import AudioError, OptionError
 from claprt.model.clap import Clap
 from claprt.model.dense import EmbeddedWindows
 from claprt.serve import access, tracing
-from claprt.serve.errors import OtherTowerError, ShuttingDownError, log
-from claprt.serve.limits import Limits, check_count, check_length
-from claprt.serve.metrics import Metrics
-from claprt.serve.scheduling.admission import ActiveCounter, AdmissionControl
+from claprt.serve.errors import OtherTowerError, log
+from claprt.serve.limits import check_count, check_length
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.job import TimedEmbedding
+from claprt.serve.scheduling.shared import Shared, State
 
 _PROBE_S = 0.5
 """How long a readiness request waits for an engine that failed to answer again."""
@@ -36,19 +31,6 @@ _NO_PROJECTION = (
     "The model of this service has no projection. Whoever runs it puts one into the bundle (`claprt-export projection`) or "
     "names a bundle that has one (`claprt serve --projection FOLDER`)."
 )
-_CLOSE_S = 5.0
-"""Time for WebSockets to close."""
-_REJECT_S = 2.0
-"""Time to send the errors of requests that are given up."""
-
-
-class State(StrEnum):
-    """State of the service."""
-
-    STARTING = "starting"
-    READY = "ready"
-    SHUTTING_DOWN = "shutting down"
-    ENDED = "ended"
 
 
 @dataclass(slots=True)
@@ -67,26 +49,17 @@ class Times:
 class Service:
     """Computes for clients with one model."""
 
-    def __init__(self, clap: Clap, limits: Limits, towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT)) -> None:
-        """Start the threads for a model, whose `towers` are loaded and served."""
-        self.clap, self.limits, self.towers = clap, limits, frozenset(towers)
-        self.state = State.STARTING
-        self.metrics = Metrics()
-        self.admission = AdmissionControl(limits, self.metrics.reject)
-        self.batcher = Batcher(clap, limits, self.metrics.batch, self.towers)
-        self.open_websockets = ActiveCounter()
-        self.streams = set[object]()
-        """Streams that have begun and whose connections are open."""
-        self.closing = asyncio.Event()
-        """Set when all admitted requests are answered and WebSockets are to close."""
-        self.worker: tuple[int, int] | None = None
-        """Number of this process and of all worker processes, where there are several."""
+    def __init__(self, clap: Clap, shared: Shared, towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT)) -> None:
+        """Start the threads for a model, whose `towers` are loaded and served, beside those of other models."""
+        self.clap, self.shared, self.towers = clap, shared, frozenset(towers)
+        self.limits, self.admission = shared.limits, shared.admission
+        self.metrics, self.threads = shared.metrics, shared.threads
+        self.batcher = Batcher(clap, shared.threads, shared.limits, self.metrics.batch, self.towers)
         self._probe: asyncio.Task[None] | None = None
-        gauge = self.metrics.add_gauge
         self.metrics.set_build({**self.facts(), "version": __version__})
-        gauge("claprt_waiting", "Requests that are accepted and not answered.", lambda: self.admission.waiting)
-        gauge("claprt_waiting_bytes", "What those requests brought.", lambda: self.admission.bytes)
-        gauge("claprt_windows_waiting", "Windows that wait for the audio tower.", lambda: self.batcher.queued_windows)
+        self.metrics.add_gauge(
+            "claprt_windows_waiting", "Windows that wait for the audio tower.", lambda: self.batcher.queued_windows
+        )
 
     def facts(self) -> dict[str, str]:
         """Model, fingerprint, provider and precision."""
@@ -98,12 +71,12 @@ class Service:
         """Load what the first requests would otherwise wait for."""
         if not self.batcher.prepared:
             await asyncio.to_thread(self.batcher.prepare)
-        self.state = State.READY
+        self.shared.state = State.READY
 
     async def ready(self) -> str | None:
         """Why the service is not ready, or None if it is. An engine that failed is tried again."""
-        if self.state is not State.READY:
-            return self.state
+        if self.shared.state is not State.READY:
+            return self.shared.state
         failure = self.batcher.failure
         if failure is None:
             return None
@@ -120,32 +93,13 @@ class Service:
             log.warning("the engine still fails", exc_info=True)
 
     async def drain(self, timeout_s: float = 30.0) -> int:
-        """Reject new requests, answer the admitted ones, then close every WebSocket. May be called twice.
-
-        Requests that are not answered in time get an error. Call it before the server closes connections by itself.
-
-        Returns:
-            How many requests were not answered in time.
-        """
-        self.admission.closing = True
-        self.state = State.SHUTTING_DOWN if self.state is not State.ENDED else self.state
-        late = 0
-        try:
-            await asyncio.wait_for(self.admission.wait_idle(), timeout_s)
-        except TimeoutError:
-            late = self.admission.waiting
-            self.batcher.give_up(ShuttingDownError())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.admission.wait_idle(), _REJECT_S)
-        self.closing.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.open_websockets.wait_idle(), _CLOSE_S)
-        return late
+        """End the service for clients; see `Shared.drain`."""
+        return await self.shared.drain(timeout_s)
 
     async def end(self) -> None:
         """End the threads, after `drain`."""
-        if self.state is not State.ENDED:
-            self.state = State.ENDED
+        if self.shared.state is not State.ENDED:
+            self.shared.state = State.ENDED
             await asyncio.to_thread(self.batcher.close)
 
     async def embed(self, audio: AudioInput, times: Times | None = None) -> TimedEmbedding:
@@ -237,7 +191,7 @@ class Service:
         Raises:
             OptionError: If the model has no projection.
         """
-        return await self.batcher.run_in_thread(lambda: self.clap.project(vector))
+        return await self.threads.run(lambda: self.clap.project(vector))
 
     def check_tower(self, tower: Stage) -> None:
         """Check that the service has a tower, before anything is computed for it.

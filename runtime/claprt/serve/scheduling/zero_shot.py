@@ -47,7 +47,7 @@ async def answer(service: Service, request: ZeroShotRequest, times: Times) -> Ze
     service.check_tower(Stage.TEXT)
     service.check_tower(Stage.AUDIO)
     called = "labels" if request.mode == "classify" else "tags"
-    names, sentences = await service.batcher.run_in_thread(lambda: _sentences(request, called, service.limits))
+    names, sentences = await service.threads.run(lambda: _sentences(request, called, service.limits))
     # texts first: errors in them are found before the audio costs anything
     texts = await service.embed_texts(sentences, times, called)
     neutral = await service.embed_cached_texts(NEUTRAL_PROMPTS, times) if request.mode == "tag" else texts

@@ -70,7 +70,7 @@ class Endpoint:
         set_current_client(Client())
         self._service.metrics.connections(self.path, 1)
         try:
-            with self._service.open_websockets.track(), contextlib.ExitStack() as ending:
+            with self._service.shared.open_websockets.track(), contextlib.ExitStack() as ending:
                 protocol = self._protocol(socket)
                 ending.callback(protocol.end)
                 await self._serve(socket, protocol)
@@ -80,7 +80,7 @@ class Endpoint:
             self._service.metrics.connections(self.path, -1)
 
     async def _serve(self, socket: WebSocket, protocol: MessageProtocol) -> None:
-        closing = asyncio.ensure_future(self._service.closing.wait())
+        closing = asyncio.ensure_future(self._service.shared.closing.wait())
         incoming: Task = asyncio.ensure_future(socket.receive())
         try:
             while True:

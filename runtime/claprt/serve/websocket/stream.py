@@ -91,7 +91,7 @@ class StreamProtocol:
         """
         if isinstance(message, bytes):
             return await self._block(message)
-        command = await self._service.batcher.run_in_thread(lambda: self._decoded(message))
+        command = await self._service.threads.run(lambda: self._decoded(message))
         if isinstance(command, Start):
             return await self._begin(command)
         if self._start is None:
@@ -118,7 +118,7 @@ class StreamProtocol:
 
     def end(self) -> None:
         """The connection is closed: its place is free."""
-        self._service.streams.discard(self)
+        self._service.shared.streams.discard(self)
 
     async def _begin(self, start: Start) -> str:
         service = self._service
@@ -134,11 +134,11 @@ class StreamProtocol:
         if start.labels is not None:
             scorer = await scorer_of(service, start.labels, start.background, start.scores, start.template)
             track = LabelTrack(scorer, options)
-        if len(service.streams) >= service.limits.streams:
+        if len(service.shared.streams) >= service.limits.streams:
             raise OverloadedError(
                 f"{service.limits.streams} streams are open, as many as this service takes. Try again later."
             )
-        service.streams.add(self)
+        service.shared.streams.add(self)
         self._start, self._blocks, self._track = start, blocks, track
         facts = {"window_s": self._window_s, "hop_s": start.hop_s, "fingerprint": self._fingerprint}
         warning = None if track is None else track.scorer.warning
@@ -215,7 +215,7 @@ class StreamProtocol:
             windows = (scored_window(self._track, start_s, length, vector, events) for start_s, vector in embedded)
             return [_plain(window, with_vector=start.embeddings) for window in windows]
 
-        windows = await self._service.batcher.run_in_thread(scored)  # a block may have hundreds
+        windows = await self._service.threads.run(scored)  # a block may have hundreds
         return windows, [event.to_dict() for event in events]
 
     @property
