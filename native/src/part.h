@@ -15,30 +15,26 @@ struct Part {
   Part(Workspace& shared, int worker)
       : space(shared), tower(*shared.tower), scratch(shared.scratch[worker]), member(shared.team->member(worker)) {}
 
-  // One phase: compute(task, out) writes target(task).bytes to out, which is target(task).at or a helper's own memory.
+  // One phase: compute(task, out) writes target(task).bytes to out, which is target(task).at or this thread's own memory.
   template <class Where, class Compute>
   void phase(int tasks, const Where& target, const Compute& compute) {
-    if (member.worker == 0) {
-      Team::open(member);
-      const int64_t begin = Team::now_ns();
-      int own = 0;
-      for (int task; (task = Team::claim(member, tasks)) >= 0; ++own) {
-        compute(task, target(task).at);
-        Team::complete(member, task);
-      }
-      if (own == tasks) return;
-      const int64_t taken = Team::now_ns() - begin;
-      for (int task; (task = Team::unfinished(member, tasks, taken, own)) >= 0;) compute(task, target(task).at);
+    if (space.team->threads() == 1) {
+      for (int task = 0; task < tasks; ++task) compute(task, target(task).at);
       return;
     }
-    if (!Team::wait_until_open(member)) return;
-    for (int task; (task = Team::claim(member, tasks)) >= 0;) {
+    if (!Team::enter(member)) return;
+    const auto work = [&](int task) {
       compute(task, static_cast<void*>(scratch.own));
-      if (!Team::may_publish(member, task)) continue;
+      if (!Team::may_publish(member, task)) return;
       const Target where = target(task);
       std::memcpy(where.at, scratch.own, where.bytes);
       Team::complete(member, task);
-    }
+    };
+    const int64_t begin = Team::now_ns();
+    int own = 0;
+    for (int task; (task = Team::claim(member, tasks)) >= 0; ++own) work(task);
+    const int64_t taken = Team::now_ns() - begin;
+    for (int task; (task = Team::overdue(member, tasks, taken, own)) >= 0;) work(task);
   }
 };
 

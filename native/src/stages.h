@@ -26,9 +26,7 @@ class Stages : Section {
               for (int w = 0; w < each; ++w)
                 shift(space_.tokens[from], x + static_cast<size_t>(w) * channels * kTokens, channels, side, (first + w) / side,
                       (first + w) % side, wanted ? 1 : -1);
-            else if (x != window(from, channels, first))
-              std::memcpy(x, window(from, channels, first), each * window_bytes(channels));
-            whole_block(block, channels, heads, first, each, x);
+            whole_block(block, channels, heads, first, each, moved ? x : window(from, channels, first), x);
           });
       current = to;
       shifted = wanted;
@@ -81,22 +79,22 @@ class Stages : Section {
     return threads == 1 ? kMostTogether : threads < kMostTogether ? kMostTogether / 2 : 1;
   }
 
-  // Windows through a block, in place: x [windows][channels][64].
-  void whole_block(const Block& block, int channels, int heads, int first, int windows, float* x) const {
+  // Windows through a block, from and x [windows][channels][64], which may be the same.
+  void whole_block(const Block& block, int channels, int heads, int first, int windows, const float* from, float* x) const {
     const auto rows = [&](const Linear& layer, int count) { return width_of(layer) * static_cast<size_t>(count) * kTokens; };
-    const auto normalised = [&](const Norm& norm, const Linear& layer) {
+    const auto normalised = [&](const float* tokens, const Norm& norm, const Linear& layer) {
       const size_t step = rows(layer, channels);
       for (int w = 0; w < windows; ++w)
-        normalise(x + static_cast<size_t>(w) * channels * kTokens, channels, norm, layer.bytes, scratch_.normalised + w * step);
+        normalise(tokens + static_cast<size_t>(w) * channels * kTokens, channels, norm, layer.bytes, scratch_.normalised + w * step);
       return Inputs{scratch_.normalised, windows, step};
     };
     const float* scores[kMostTogether];
     for (int w = 0; w < windows; ++w) scores[w] = scores_of(block, heads, first + w);
     const size_t mixed = rows(block.projection, channels), hidden = rows(block.down, 4 * channels);
-    attend_any(tower_.head_width, block, scratch_, normalised(block.attention_norm, block.query), 0, heads, scores, scratch_.mixed,
+    attend_any(tower_.head_width, block, scratch_, normalised(from, block.attention_norm, block.query), 0, heads, scores, scratch_.mixed,
                mixed);
-    add_product(block.projection, {scratch_.mixed, windows, mixed}, 0, channels, channels, x, x);
-    widen(block, normalised(block.mlp_norm, block.up), 0, 4 * channels, scratch_.hidden, hidden);
+    add_product(block.projection, {scratch_.mixed, windows, mixed}, 0, channels, channels, from, x);
+    widen(block, normalised(x, block.mlp_norm, block.up), 0, 4 * channels, scratch_.hidden, hidden);
     add_product(block.down, {scratch_.hidden, windows, hidden}, 0, channels, channels, x, x);
   }
 

@@ -13,11 +13,9 @@
 namespace claprt {
 namespace {
 
-constexpr int64_t kIdleSpinNs = 50'000;      // a helper waits for the next call in a loop for so long, then sleeps
-constexpr int64_t kPhaseSpinNs = 50'000;     // and for the next phase; then it gives its core to whoever wants it
-constexpr int64_t kPhaseWaitNs = 5'000'000;  // and after that it leaves the run to the caller
-// A helper that is late may read what others write by then, and what it makes of that is thrown away. A race detector cannot
-// know that, so under one the caller waits for its helpers.
+constexpr int64_t kIdleSpinNs = 50'000;  // a helper waits for the next call in a loop for so long, then sleeps
+// A thread that is late may read what others write by then, and what it makes of that is thrown away. A race detector cannot
+// know that, so under one nothing is done again.
 #if defined(__SANITIZE_THREAD__)
 #define CLAPRT_RACES_ARE_SOUGHT 1
 #elif defined(__has_feature)
@@ -70,7 +68,7 @@ void Team::end() {
 
 Team::Member Team::member(int worker) const {
   const uint64_t started = started_.load(std::memory_order_acquire);
-  return {const_cast<Team*>(this), worker, started, (started & kFlag) != 0, false};
+  return {const_cast<Team*>(this), worker, started, (started & kFlag) != 0};
 }
 
 void Team::call(bool flag) {
@@ -123,30 +121,15 @@ void Team::help(int worker) {
   }
 }
 
-void Team::open(Member& caller) {
-  Team& team = *caller.team;
-  team.opened_.store(now_ns(), std::memory_order_relaxed);
-  team.claims_.store(++caller.phase << 16, std::memory_order_release);
-}
-
-bool Team::wait_until_open(Member& helper) {
-  Team& team = *helper.team;
-  ++helper.phase;
-  if (helper.gone) return false;
-  int64_t since = 0;
-  for (int turn = 0;; ++turn) {
-    const uint64_t phase = team.claims_.load(std::memory_order_acquire) >> 16;
-    if (phase >= helper.phase) return phase == helper.phase;
-    pause();
-    if (turn % 64 != 63) continue;
-    const int64_t now = now_ns();
-    if (since == 0) since = now;
-    if (now - since > kPhaseSpinNs) std::this_thread::yield();
-    if (now - since > kPhaseWaitNs || team.stop_.load(std::memory_order_relaxed)) {
-      helper.gone = true;
-      return false;
-    }
+bool Team::enter(Member& member) {
+  Team& team = *member.team;
+  ++member.phase;
+  uint64_t claims = team.claims_.load(std::memory_order_acquire);
+  while (claims >> 16 < member.phase) {
+    team.opened_.store(now_ns(), std::memory_order_relaxed);
+    if (team.claims_.compare_exchange_weak(claims, member.phase << 16, std::memory_order_acq_rel)) return true;
   }
+  return claims >> 16 == member.phase;
 }
 
 int Team::claim(const Member& member, int tasks) {
@@ -156,7 +139,7 @@ int Team::claim(const Member& member, int tasks) {
     const int task = static_cast<int>(claims & 0xffff);
     if (claims >> 16 != member.phase || task >= tasks) return -1;
     if (!team.claims_.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel)) continue;
-    if (member.worker != 0) team.claimed_[task].store(now_ns(), std::memory_order_relaxed);
+    team.claimed_[task].store(now_ns(), std::memory_order_relaxed);
     return task;
   }
 }
@@ -165,25 +148,24 @@ void Team::complete(const Member& member, int task) {
   member.team->state_[task].store(member.phase << 2 | kComplete, std::memory_order_release);
 }
 
-bool Team::may_publish(const Member& helper, int task) {
-  std::atomic<uint64_t>& state = helper.team->state_[task];
+bool Team::may_publish(const Member& member, int task) {
+  std::atomic<uint64_t>& state = member.team->state_[task];
   uint64_t found = state.load(std::memory_order_acquire);
   // every task of a phase that is over has been completed in it, so an older phase here means that this one is not over
-  return found >> 2 < helper.phase &&
-         state.compare_exchange_strong(found, helper.phase << 2 | kPublishing, std::memory_order_acq_rel);
+  return found >> 2 < member.phase &&
+         state.compare_exchange_strong(found, member.phase << 2 | kPublishing, std::memory_order_acq_rel);
 }
 
-int Team::unfinished(const Member& caller, int tasks, int64_t own_ns, int own_tasks) {
-  Team& team = *caller.team;
-  const uint64_t done = caller.phase << 2 | kComplete, publishing = caller.phase << 2 | kPublishing;
+int Team::overdue(const Member& member, int tasks, int64_t own_ns, int own_tasks) {
+  Team& team = *member.team;
+  const uint64_t done = member.phase << 2 | kComplete, publishing = member.phase << 2 | kPublishing;
   const int64_t opened = team.opened_.load(std::memory_order_relaxed);
   int64_t patience = own_tasks != 0 ? own_ns * 3 / 2 / own_tasks : (now_ns() - opened) * 3;
   if (patience < kLeastPatienceNs) patience = kLeastPatienceNs;
   unsigned turn = 0;
   for (int task = 0; task < tasks;) {
-    std::atomic<uint64_t>& state = team.state_[task];
-    uint64_t found = state.load(std::memory_order_acquire);
-    if (found == done) {
+    const uint64_t found = team.state_[task].load(std::memory_order_acquire);
+    if (found >= done) {  // or of a later phase
       ++task;
       continue;
     }
@@ -193,11 +175,10 @@ int Team::unfinished(const Member& caller, int tasks, int64_t own_ns, int own_ta
       if (turn % 256 == 0) std::this_thread::yield();
       continue;
     }
-    int64_t since = team.claimed_[task].load(std::memory_order_relaxed);
-    if (since < opened) since = opened;
-    if (now_ns() - since < patience) continue;
-    // marked as complete before it is done: nobody but the caller looks for that, and a helper publishes no more
-    if (state.compare_exchange_strong(found, done, std::memory_order_acq_rel)) return task;
+    int64_t began = team.claimed_[task].load(std::memory_order_relaxed);
+    const int64_t now = now_ns();
+    if (now - (began < opened ? opened : began) < patience) continue;
+    if (team.claimed_[task].compare_exchange_strong(began, now, std::memory_order_relaxed)) return task;
   }
   return -1;
 }

@@ -1,11 +1,11 @@
 // Threads that share the tasks of one call.
 //
-// A run is a row of phases, a phase a set of tasks that do not depend on each other. All threads execute the same code; the
-// caller (worker 0) opens a phase when the one before is complete, and everybody claims tasks. The caller waits for a
-// helper only while that copies a finished task: a helper computes into memory of its own and publishes the result only if
-// the caller has not done that task in the meantime, which it does when a helper takes longer than such a task should (its
-// core was given to somebody else). So a result does not depend on who computed it, and a helper that comes back late, even
-// in a later run, changes nothing.
+// A run is a row of phases, a phase a set of tasks that do not depend on each other. All threads execute the same code and
+// claim tasks; whoever finds that all tasks of a phase are complete opens the next one. A thread that loses its core in the
+// middle of a task, be it the caller's or a helper's, holds up nobody: everybody computes into memory of their own and publishes
+// a finished task by copying it, and a task that takes longer than such tasks should is done again by another thread. The
+// first result is taken, others are thrown away. So a result does not depend on who computed it, and a thread that comes back
+// late, a helper even in a later run, changes nothing. A thread is waited for only while it copies.
 #pragma once
 
 #include <atomic>
@@ -40,20 +40,19 @@ class Team {
     int worker;
     uint64_t phase;
     bool flag;
-    bool gone;
   };
   Member member(int worker) const;
 
   int threads() const { return threads_; }
 
+  // Goes to the next phase, whose predecessor the member has left by `overdue`; false if it is over.
+  static bool enter(Member& member);
   // All of these are for the phase that the member is in.
-  static void open(Member& caller);
-  static bool wait_until_open(Member& helper);  // false if the phase is over, or the run
   static int claim(const Member& member, int tasks);  // -1 if none is left
+  static bool may_publish(const Member& member, int task);
   static void complete(const Member& member, int task);
-  static bool may_publish(const Member& helper, int task);
-  // The caller's wait: -1 if all are complete, else a task to do (again) that a helper holds for too long.
-  static int unfinished(const Member& caller, int tasks, int64_t own_ns, int own_tasks);
+  // The wait for all: -1 if all tasks are complete or the phase is over, else a task to do again.
+  static int overdue(const Member& member, int tasks, int64_t own_ns, int own_tasks);
 
   static int64_t now_ns();
 
@@ -73,7 +72,7 @@ class Team {
   alignas(64) std::atomic<uint64_t> started_{0};  // the phase before the first of the newest run
   alignas(64) std::atomic<uint64_t> claims_{0};   // phase << 16 | next task
   alignas(64) std::atomic<uint64_t> state_[kMostTasks];  // phase << 2 | State, of the last phase that had the task
-  std::atomic<int64_t> claimed_[kMostTasks];      // when a helper claimed it
+  std::atomic<int64_t> claimed_[kMostTasks];      // when somebody last began it
   std::atomic<int64_t> opened_{0};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -161,7 +161,7 @@ def test_fused_towers_too(fused: Array) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 7, 16, 64])
 def test_threads_and_neighbours_change_nothing(packed: Array, threads: int) -> None:
-    """More threads than cores lose their core in the middle of tasks, which the caller then does again."""
+    """More threads than cores lose their core in the middle of tasks, which others then do again."""
     mels = log_mels(3)
     alone = np.concatenate([vectors(packed, mels[index : index + 1]) for index in range(3)])
     with opened(packed, threads) as handle:
@@ -184,6 +184,49 @@ def test_several_callers(packed: Array) -> None:
         for _ in range(3):
             jobs = [pool.submit(native_library().run, handle, mels[i : i + 1], None, JOINT) for i in range(6)]
             assert np.array_equal(np.concatenate([job.result() for job in jobs]), expected)
+
+
+BESIDE_A_BUSY_PROCESS = """
+import os, subprocess, sys, threading, time
+import numpy as np
+from claprt.engines.native.library import aligned, native_library
+from tests.engines.packed_tower import JOINT, log_mels, packed_tower
+library, mels = native_library(), log_mels(1)
+tower, caller = aligned(packed_tower(dim=64, heads=2, depths=(2, 2, 6, 2))), threading.get_native_id()
+handle = library.open_tower(tower, 2)
+own, other = sorted(os.sched_getaffinity(0))[:2]
+os.sched_setaffinity(caller, {own})
+os.sched_setaffinity(caller, {own, other})
+library.run(handle, mels, None, JOINT)  # helpers now keep to the other core
+os.sched_setaffinity(caller, {own})
+
+BUSY = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print(flush=True)" + chr(10) + "while True: pass"
+
+def seconds(core):
+    busy = subprocess.Popen([sys.executable, "-c", BUSY, str(core)], stdout=subprocess.PIPE)
+    busy.stdout.readline()
+    times = []
+    for _ in range(40):
+        began = time.perf_counter()
+        library.run(handle, mels, None, JOINT)
+        times.append(time.perf_counter() - began)
+    busy.kill()
+    busy.wait()
+    return np.median(times)
+
+print(seconds(own) / seconds(other))
+"""
+
+
+@needs_vnni
+@pytest.mark.timing
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores to be chosen"
+)
+def test_a_caller_that_shares_its_core_holds_up_nobody() -> None:
+    """Helpers do what it has begun and go on: a busy process costs as much on its core as on a helper's."""
+    run = subprocess.run([sys.executable, "-c", BESIDE_A_BUSY_PROCESS], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 1.5  # 1.8 where everybody waits for the caller
 
 
 def test_the_callers_arithmetic_is_left_as_it_was(packed: Array) -> None:
