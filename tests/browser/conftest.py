@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ def mini() -> claprt.Clap:
 
 @pytest.fixture(scope="module")
 def serve(mini: claprt.Clap) -> Iterator[Serve]:
-    """Serves the small model with options of `create_app`; gives the address."""
+    """Serves the small model, or several, with options of `create_app`; gives the address."""
     with ExitStack() as stack:
 
-        def start(**options: Any) -> str:
-            app = create_app(mini, **options)
+        def start(models: Mapping[str, claprt.Clap] | None = None, **options: Any) -> str:
+            app = create_app(models or mini, **options)
             server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="websockets-sansio"))
             thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
             thread.start()

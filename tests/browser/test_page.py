@@ -301,6 +301,40 @@ def test_what_is_copied_gives_the_same_answer(page: Page, address: str, mini: cl
     assert json.loads(done.stdout)["predicted_class"] == found[0]["word"]
 
 
+def test_another_model_is_chosen(page: Page, serve: Serve, mini: claprt.Clap, sound: Path) -> None:
+    """It is asked about the same sound at once, the address leads to it, and what is copied asks it too."""
+    other = claprt.load("mini", preprocess="kromosynth")
+    address = serve({"laion": mini, "kromosynth": other})
+    page.open(address)
+    page.choose("#file", sound)
+    first = [row["probability"] for row in rows(page)]
+    assert page.run("document.getElementById('model').value") == "laion"
+    keep(page, "models")
+    page.run("document.getElementById('status').dataset.state = 'idle'")
+    page.run("document.getElementById('model').value = 'kromosynth'")
+    page.run("document.getElementById('model').dispatchEvent(new Event('change'))")
+    page.wait_for("document.getElementById('facts').textContent.startsWith('kromosynth on')")
+    found = rows(page)
+    expected = claprt.classify(sound, labels=[row["word"] for row in found], model=other)
+    shares = [float(row["probability"]) for row in found]
+    assert shares == pytest.approx(sorted(expected.probabilities.tolist(), reverse=True), abs=1e-5)
+    assert [row["probability"] for row in found] != first
+    assert other.fingerprint in page.run("document.getElementById('facts').textContent")
+    assert page.run("location.pathname") == "/models/kromosynth/"
+    page.run("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    page.click("#copy-curl")
+    page.wait_for("window.copied")
+    assert f"{address}/models/kromosynth/classify" in page.run("window.copied")
+    assert_clean(page)
+    page.open(f"{address}/models/kromosynth/")
+    page.wait_for("document.getElementById('model').value === 'kromosynth'")
+
+
+def test_one_model_is_no_choice(page: Page, address: str) -> None:
+    page.open(address)
+    assert page.run("document.getElementById('model-row').hidden")
+
+
 def test_the_interface_is_described_without_scripts(page: Page, address: str) -> None:
     page.do("Page.navigate", url=f"{address}/docs")
     page.wait_for("document.querySelectorAll('section').length > 8")

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 
 import claprt
 from claprt.audio.synthetic import SOUNDS
+from claprt.bundle.graphs import Stage
 from claprt.errors import AudioShapeError, ServerUnavailableError
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
@@ -32,8 +33,8 @@ from claprt.serve.scheduling.admission import AdmissionControl
 from claprt.serve.scheduling.audio_input import AudioInput
 from claprt.serve.scheduling.batcher import Batcher
 from claprt.serve.scheduling.features import extract, open_limited
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
-from claprt.serve.scheduling.shared import Shared
 from claprt.serve.scheduling.threads import Threads
 
 RATE = 16_000
@@ -347,12 +348,12 @@ class TestEnd:
 
     def test_it_does_not_wait_for_ever(self, clap: claprt.Clap, tower: Tower) -> None:
         async def ask() -> float:
-            service = Service(clap, Shared(Limits()))
-            with service.admission.admit():
+            models = Models.of(clap, Limits(), (Stage.AUDIO, Stage.TEXT))
+            with models.default.admit():
                 began = time.perf_counter()
-                await service.drain(0.1)
+                await models.default.drain(0.1)
                 took = time.perf_counter() - began
-            await service.end()
+            await models.end()
             return took
 
         assert asyncio.run(ask()) < 5

@@ -2,7 +2,7 @@
 
 2026-11-26T01:12:03Z POST /classify 200 41.0 ms in=88244 out=1203 id=5f0c… text=3.7 read=15.2 wait=0.4 tower=18.9
 
-The stages are also what the response header `Server-Timing` states.
+The stages are also what the response header `Server-Timing` states. Where models have names, `model=` is behind the id.
 """
 
 from __future__ import annotations
@@ -11,10 +11,21 @@ import logging
 import sys
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 log = logging.getLogger("claprt.serve.access")
 _LONGEST_PATH = 200
-_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is noted of a request while it is answered, by whatever task does so."""
+
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    model: str = ""
+
+
+_record: ContextVar[_Record | None] = ContextVar("record", default=None)
 
 
 def switch_on(worker: int | None = None) -> None:
@@ -31,21 +42,35 @@ def switch_on(worker: int | None = None) -> None:
 
 
 def begin() -> None:
-    """Begin a request: the stages noted in this context from here on belong to it."""
-    _stages.set({})
+    """Begin a request: what is noted in this context from here on belongs to it."""
+    _record.set(_Record())
 
 
 def stage(**seconds: float) -> None:
     """Add the durations of stages of the request, in seconds."""
-    stages = _stages.get()
-    if stages is not None:
+    record = _record.get()
+    if record is not None:
         for name, took in seconds.items():
-            stages[name] = stages.get(name, 0.0) + took
+            record.stages[name] = record.stages.get(name, 0.0) + took
 
 
 def stages() -> dict[str, float]:
     """Stages of the request of this context so far, and their durations in seconds."""
-    return _stages.get() or {}
+    record = _record.get()
+    return {} if record is None else record.stages
+
+
+def note_model(name: str) -> None:
+    """Note which model the request is for; an empty name where models have none."""
+    record = _record.get()
+    if record is not None:
+        record.model = name
+
+
+def model() -> str:
+    """Name of the model that the request of this context is for, or an empty string."""
+    record = _record.get()
+    return "" if record is None else record.model
 
 
 def request(
@@ -64,6 +89,7 @@ def request(
     """
     if log.isEnabledFor(logging.INFO):
         more = f" id={_visible(number)}" if number else ""
+        more += f" model={model()}" if model() else ""
         more += "".join(f" {name}={1000 * took:.1f}" for name, took in stages().items())
         log.info(
             "%s", f"{_visible(method)} {_visible(path)} {status} {1000 * seconds:.1f} ms in={received} out={sent}{more}"

@@ -1,9 +1,9 @@
-"""The ASGI application: HTTP, WebSockets and the page around one service."""
+"""The ASGI application: HTTP, WebSockets and the page around one model, or several."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -13,34 +13,24 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.routing import Route
 
 from claprt._version import __version__
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
 from claprt.model.clap import Clap
 from claprt.serve.errors import error_response, response_to, to_client_error
-from claprt.serve.http.freesound import FreesoundApi
-from claprt.serve.http.openapi import HttpEndpoint, openapi_document
-from claprt.serve.http.page import page_routes
-from claprt.serve.http.rank import RankApi
-from claprt.serve.http.routes import HttpApi
-from claprt.serve.http.space import SpaceApi
-from claprt.serve.http.timeline import TimelineApi
-from claprt.serve.kserve.routes import KServeApi
+from claprt.serve.http.openapi import openapi_document
+from claprt.serve.http.page import model_page_routes, page_routes
 from claprt.serve.limits import Limits
 from claprt.serve.metrics import Metrics
 from claprt.serve.middleware import RequestGuard
 from claprt.serve.origins import Origins
-from claprt.serve.projection import Projector
 from claprt.serve.request_ids import HEADER
+from claprt.serve.routes import endpoints_of, prefix_routes, socket_routes
 from claprt.serve.scheduling.idle import IdleUnload
-from claprt.serve.scheduling.service import Service
-from claprt.serve.scheduling.shared import Shared
-from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
-from claprt.serve.websocket.kromosynth import DEFAULT_RATE, Kromosynth, check_default_rate
-from claprt.serve.websocket.stream import StreamProtocol
+from claprt.serve.scheduling.models import Models
+from claprt.serve.websocket.kromosynth import DEFAULT_RATE, check_default_rate
 
 if TYPE_CHECKING:
     from claprt.serve.library.interface import SearchableLibrary
@@ -53,7 +43,7 @@ descriptor), `/project` and `/stream` (sound as it arrives, to windows and event
 
 
 def create_app(
-    clap: Clap,
+    clap: Clap | Mapping[str, Clap],
     *,
     limits: Limits | None = None,
     sample_rate: int = DEFAULT_RATE,
@@ -64,73 +54,82 @@ def create_app(
     only: Literal["audio", "text"] | None = None,
     idle_unload_s: float | None = None,
 ) -> Starlette:
-    """Create the ASGI application around a loaded model.
+    """Create the ASGI application around a loaded model, or several.
 
-    Its `state.service` is the `Service`. Call `await app.state.service.drain()` before the server closes connections, so
-    that accepted requests are answered.
+    Its `state.service` is the `Service` of the default model. Call `await app.state.service.drain()` before the server
+    closes connections, so that accepted requests are answered, those for other models too.
 
     Args:
-        clap: The model; load it with `preprocess="kromosynth"` to replace kromosynth's service.
-        limits: Limits on requests.
+        clap: The model; load it with `preprocess="kromosynth"` to replace kromosynth's service. Or models by their names,
+            the default one first: each is under `/models/NAME` too, and a field `model` of requests names one.
+        limits: Limits on requests, of all models together.
         sample_rate: Rate of binary messages at `/clap` and `/clap-bd`, in Hz.
         token: Bearer token that every request needs, except those for health and for the page.
         cors: Origins whose pages may use the service from a browser, such as `https://example.org`; none by default.
-        library: A library of sounds to search: `claprt.serve.library.adapter.ServedLibrary` of an opened one.
+        library: A library of sounds to search: `claprt.serve.library.adapter.ServedLibrary` of an opened one. Its searches
+            are computed by the model that has its vectors.
         allow_audio: Whether the sounds of the library may be played.
         only: The one tower that is loaded and served; both by default. Load the model with `lazy=True` for texts only.
-        idle_unload_s: Seconds without a request after which the towers are unloaded, until the next one; never by default.
+        idle_unload_s: Seconds without a request after which a model's towers are unloaded, until the next one; never by
+            default.
 
     Raises:
-        OptionError: If `sample_rate` is outside the supported range, `allow_audio` is set without a library, or
-            `idle_unload_s` is not possible.
-        FingerprintError: If the vectors of the library are not the model's.
+        OptionError: If there is no model, or a name is not possible; `sample_rate` is outside the supported range;
+            `allow_audio` is set without a library; or `idle_unload_s` is not possible.
+        FingerprintError: If the vectors of the library are not those of a model.
     """
     check_default_rate(sample_rate)
     if library is None and allow_audio:
         raise OptionError("allow_audio=True is about the sounds of a library, and there is none; name one (library=).")
-    shared = Shared(limits or Limits())
-    service = Service(clap, shared, (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
-    idle = None if idle_unload_s is None else IdleUnload(service, idle_unload_s)
-    endpoints, library_pages, close_library = _endpoints(service), list[Route](), None
+    models = Models.of(clap, limits or Limits(), (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
+    services = models.services.values()
+    idle = [] if idle_unload_s is None else [IdleUnload(service, idle_unload_s) for service in services]
+    endpoints, library_pages, close_library = endpoints_of(models), list[Route](), None
     if library is not None:
         from claprt.serve.library.page import library_page_routes
         from claprt.serve.library.routes import LibraryApi
         from claprt.serve.library.search import LibraryService
 
-        searched = LibraryService(service, library, allow_audio=allow_audio)
+        made_by = [service for service in services if service.clap.fingerprint == library.fingerprint]
+        searched = LibraryService((made_by or [models.default])[0], library, allow_audio=allow_audio)
         endpoints += LibraryApi(searched, is_open=bool(cors)).endpoints()
         library_pages, close_library = library_page_routes(), searched.close
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        await service.start()
-        beside = [] if idle is None else [asyncio.create_task(idle.run())]
-        if service.metrics.is_shared:
-            beside.append(asyncio.create_task(_refresh(service.metrics)))
+        await models.start()
+        beside = [asyncio.create_task(one.run()) for one in idle]
+        if models.shared.metrics.is_shared:
+            beside.append(asyncio.create_task(_refresh(models.shared.metrics)))
         yield
         for task in beside:
             task.cancel()
-        await service.drain()
+        await models.shared.drain()
         if close_library is not None:
             await asyncio.to_thread(close_library)
-        await service.end()
+        await models.end()
 
-    document = openapi_document(endpoints, "claprt", __version__, _DESCRIPTION)
+    prefixes = {"/": f"{models.default.name}, the default model"} if models.are_named else {}
+    prefixes |= {models.only(name).prefix: name for name in models.services} if models.are_named else {}
+    description = _DESCRIPTION + (_several(models) if models.are_named else "")
+    document = openapi_document(endpoints, "claprt", __version__, description, prefixes)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(document)
 
-    page = [*page_routes(service, document, token=token is not None, library=library is not None), *library_pages]
+    facts = model_page_routes(models, models, token=token is not None, library=library is not None)
+    page = [*facts, *page_routes(document), *library_pages]
     routes = [
-        *_websocket_routes(service, token, sample_rate),
-        *(Route(path, _upgrade_required, methods=["GET", "POST"]) for path in ("/clap", "/clap-bd", "/stream")),
+        *prefix_routes(models, token, sample_rate, library=library is not None),
+        *socket_routes(models, token, sample_rate),
         *(endpoint.route() for endpoint in endpoints),
         Route("/openapi.json", openapi),
         *page,
     ]
-    paths, public = frozenset(route.path for route in routes), frozenset(route.path for route in page)
+    paths = frozenset(getattr(route, "path", "") for route in routes)
+    public = frozenset(route.path for route in page)
     middleware = [
-        Middleware(RequestGuard, service=service, token=token, paths=paths, public=public),
+        Middleware(RequestGuard, models=models, token=token, paths=paths, public=public),
         Middleware(Origins, named=tuple(cors)),
     ]
     if cors:
@@ -144,7 +143,7 @@ def create_app(
         middleware.insert(0, crossing)
     handlers = {ClaprtError: _claprt_error, HTTPException: _http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
-    app.state.service = service
+    app.state.models, app.state.service = models, models.default
     return app
 
 
@@ -155,42 +154,12 @@ async def _refresh(metrics: Metrics) -> None:
         await asyncio.sleep(1)
 
 
-def _endpoints(service: Service) -> list[HttpEndpoint]:
-    """The endpoints of HTTP that every service has."""
-    apis = (
-        HttpApi(service),
-        SpaceApi(service),
-        RankApi(service),
-        TimelineApi(service),
-        FreesoundApi(service),
-        KServeApi(service),
-    )
-    return [endpoint for api in apis for endpoint in api.endpoints()]
-
-
-def _websocket_routes(service: Service, token: str | None, sample_rate: int) -> list[WebSocketRoute]:
-    protocols: dict[str, Callable[[WebSocket], MessageProtocol]] = {
-        "/clap-bd": lambda socket: Kromosynth(service, socket, sample_rate, with_descriptor=True),
-        "/project": lambda _: Projector(service),
-        "/stream": lambda _: StreamProtocol(service),
-        "/clap": lambda socket: Kromosynth(service, socket, sample_rate),
-    }
-    endpoints = {path: Endpoint(service, token, path, protocol) for path, protocol in protocols.items()}
-    routes = [
-        WebSocketRoute(spelling, endpoint.connection)
-        for path, endpoint in endpoints.items()
-        for spelling in (path, f"{path}/")
-    ]
-    # kromosynth's service ignores the path, and its search connects to `/` to find out whether the service is there
-    return [*routes, WebSocketRoute("/{path:path}", endpoints["/clap"].connection)]
-
-
-async def _upgrade_required(request: Request) -> JSONResponse:
-    path = request.url.path
-    return error_response(
-        426,
-        f"{path} is a WebSocket: connect to ws://HOST:PORT{path}. Over HTTP, POST /v1/embeddings embeds audio.",
-        headers={"upgrade": "websocket", "connection": "upgrade"},
+def _several(models: Models) -> str:
+    """What the API reference says of several models."""
+    names = ", ".join(f"`{name}`" for name in models.services)
+    return (
+        f"Models: {names}; the first one is the default. All endpoints and WebSockets of a model are under `/models/NAME` "
+        "too, and a field `model` names one.\n"
     )
 
 

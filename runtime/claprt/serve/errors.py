@@ -41,6 +41,12 @@ class HttpError(ClaprtError):
     status = 400
 
 
+class NotFoundError(HttpError):
+    """The service has no model of this name."""
+
+    status = 404
+
+
 class OtherTowerError(HttpError):
     """The service has only the other tower. The status is one that clients do not try again, as they do 409 and 501."""
 

@@ -19,7 +19,7 @@ from claprt.serve import access
 from claprt.serve.errors import ShuttingDownError, error_response, response_to, to_client_error
 from claprt.serve.request_ids import HEADER, begin_id, server_timing, stated_id
 from claprt.serve.scheduling.fair_queue import Client, set_current_client
-from claprt.serve.scheduling.service import Service
+from claprt.serve.scheduling.models import Models
 from claprt.serve.tracing import Tracing
 
 ALWAYS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -40,18 +40,18 @@ class RequestGuard:
     """Rejects requests before their body is read, and turns uncaught exceptions into error responses."""
 
     def __init__(
-        self, app: ASGIApp, service: Service, token: str | None, paths: frozenset[str], public: frozenset[str]
+        self, app: ASGIApp, models: Models, token: str | None, paths: frozenset[str], public: frozenset[str]
     ) -> None:
         """Wrap an application.
 
         Args:
             app: The application.
-            service: Counts and limits requests.
+            models: The models that are served; requests are counted under their paths without the prefix of a model.
             token: Bearer token that requests need, if any.
             paths: Paths with an endpoint; all others are counted as one.
             public: Paths that need no token.
         """
-        self._app, self._service, self._token = app, service, token
+        self._app, self._models, self._shared, self._token = app, models, models.shared, token
         self._paths, self._public = paths, public | ALWAYS
         self._tracing = Tracing()
 
@@ -65,8 +65,10 @@ class RequestGuard:
         state["began"] = began
         set_current_client(state.get("client") or Client())
         access.begin()
+        name, path = self._models.split(scope["path"])
+        access.note_model(name)
         number = begin_id(stated_id(scope["headers"]))
-        span = self._tracing.begin(scope)
+        span = self._tracing.begin(scope, path)
 
         async def counting_send(message: Message) -> None:
             nonlocal status, sent
@@ -79,7 +81,7 @@ class RequestGuard:
             await send(message)
 
         try:
-            await (self._reject(scope) or self._app)(scope, receive, counting_send)
+            await (self._reject(scope, path) or self._app)(scope, receive, counting_send)
         except ClientDisconnect:
             status = status or _CLIENT_CLOSED
         except Exception as error:
@@ -87,23 +89,22 @@ class RequestGuard:
                 raise  # the response has begun, so the server has to abort it
             await response_to(to_client_error(error))(scope, receive, counting_send)
         finally:
-            path = state.get("endpoint") or (scope["path"] if scope["path"] in self._paths else "other")
+            endpoint = state.get("endpoint") or (path if path in self._paths else "other")
             took = time.perf_counter() - began
-            self._service.metrics.request(path, status or 500, took)
-            self._tracing.end(span, scope, path, status or 500, number)
+            self._shared.metrics.request(endpoint, status or 500, took, access.model())
+            self._tracing.end(span, scope, endpoint, status or 500, number)
             received = _stated_length(scope)
             access.request(scope["method"], scope["path"], status or 500, took, received=received, sent=sent, number=number)
 
-    def _reject(self, scope: Scope) -> JSONResponse | None:
-        """The response to a request that is rejected, or None."""
-        path, headers, limit = scope["path"], Headers(scope=scope), self._service.limits.message_bytes
-        reject = self._service.metrics.reject
+    def _reject(self, scope: Scope, path: str) -> JSONResponse | None:
+        """The response to a request that is rejected, or None; `path` is without the prefix of a model."""
+        headers, limit, reject = Headers(scope=scope), self._shared.limits.message_bytes, self._shared.metrics.reject
         if path not in self._public and not is_authorized(headers, self._token):
             reject("token")
             return error_response(401, "A bearer token is needed.", headers={"www-authenticate": "Bearer", **_CLOSE})
         if scope["method"] != "POST":
             return None  # no body is read
-        if self._service.admission.closing:
+        if self._shared.admission.closing:
             reject("shutting_down")
             return response_to(ShuttingDownError(), _CLOSE)
         length = headers.get("content-length")

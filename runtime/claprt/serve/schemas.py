@@ -35,13 +35,16 @@ Words = Annotated[list[str] | str, Meta(description="a list, or one string with 
 Template = Annotated[str | None, Meta(description="sentence with {} for the label, as in 'This is a sound of {}.'")]
 TopK = Annotated[int, Meta(ge=1, description="how many labels `top_k_classes` names; 1 by default")] | None
 Threshold = Annotated[float, Meta(ge=0, le=1, description="probability from which a tag applies; 0.5 by default")] | None
-Unread = Annotated[str | None, Meta(description="ignored: there is one model")]
+Unread = Annotated[str | None, Meta(description="ignored")]
+ModelName = Annotated[
+    str | None, Meta(description="name of a model, where several are served; the default one if it is left out")
+]
 
 
 class _EmbeddingsFields(Struct, kw_only=True):
     """Fields of a request for vectors besides its input."""
 
-    model: Annotated[str | None, Meta(description="any name; the service has one model")] = None
+    model: ModelName = None
     encoding_format: Annotated[
         VectorFormat | None,
         Meta(
@@ -111,7 +114,7 @@ class ClassifyForm(Struct, kw_only=True, forbid_unknown_fields=True):
     labels: Words
     template: Template = None
     top_k: TopK = None
-    model: Unread = None
+    model: ModelName = None
     user: Unread = None
 
 
@@ -127,7 +130,7 @@ class TagForm(Struct, kw_only=True, forbid_unknown_fields=True):
     tags: Words
     template: Template = None
     threshold: Threshold = None
-    model: Unread = None
+    model: ModelName = None
     user: Unread = None
 
 
@@ -206,7 +209,7 @@ def _refuse(error: Exception, shape: type, hint: str = "") -> NoReturn:
     if unknown is None:
         raise ShapeError(f"The request is not understood: {error}.{hint}") from error
     known = msgspec.structs.fields(shape)
-    names = [field.encode_name for field in known if field.type is not Unread]
+    names = [field.encode_name for field in known if field.type not in (Unread, ModelName)]
     near = difflib.get_close_matches(unknown[1].lower(), names, 1)
     meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
     raise OptionError(f"There is no field {unknown[1][:60]!r} here; {meant}") from error

@@ -31,9 +31,9 @@ class Tracing:
     def __init__(self) -> None:
         self._tracer = _tracer()
 
-    def begin(self, scope: Scope) -> Span | None:
-        """Begin the span of a request in this context; None where there are none."""
-        if self._tracer is None or scope["path"] in _QUIET:
+    def begin(self, scope: Scope, path: str) -> Span | None:
+        """Begin the span of a request in this context, whose path without the prefix of a model is `path`, or none."""
+        if self._tracer is None or path in _QUIET:
             _current.set(None)
             return None
         from opentelemetry import propagate

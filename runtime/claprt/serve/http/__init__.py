@@ -4,6 +4,7 @@
     openapi           their registration, and the OpenAPI document
     request_bodies    JSON, forms and files of requests; responses in JSON
     embeddings        `/v1/embeddings`, whose vectors `quantised` writes in fewer bytes
+    health            `/healthz`, `/readyz`, `/metrics`
     space             `/v1/space`
     rank              `/rank`
     timeline          `/timeline`

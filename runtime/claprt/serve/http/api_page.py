@@ -31,7 +31,8 @@ def api_page(document: Mapping[str, Any]) -> str:
     ]
     for path, methods in document["paths"].items():
         for method, endpoint in methods.items():
-            parts.extend(_endpoint(document, f"{method.upper()} {path}", endpoint))
+            if method != "servers":
+                parts.extend(_endpoint(document, f"{method.upper()} {path}", endpoint))
     return _PAGE.format(body="\n".join(parts))
 
 

@@ -25,6 +25,7 @@ from claprt.serve.errors import ShapeError
 from claprt.serve.http.quantised import check_format, encode_vector
 from claprt.serve.http.request_bodies import json_response, read_json, while_connected
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
 from claprt.serve.schemas import EmbeddingsRequest, TokensRequest, VectorFormat, decode_json
 from claprt.text.tokenizer import Tokenizer
@@ -41,22 +42,23 @@ class NotDecodedError(AudioDecodeError, ShapeError):
     """An audio input is not valid base64."""
 
 
-async def embed(service: Service, request: Request, modality: Modality | None = None) -> Response:
+async def embed(models: Models, request: Request, modality: Modality | None = None) -> Response:
     """Answer a request for embeddings.
 
     Args:
-        service: The service.
+        models: The models that a request can name.
         request: With a body in JSON.
         modality: Modality of the endpoint, whatever the request states.
 
     Raises:
         ClaprtError: If the request is invalid, or an input cannot be embedded.
     """
-    body, limits = await read_json(request), service.limits
+    body, shared = await read_json(request), models.shared
+    limits = shared.limits
 
     async def work() -> Response:
-        wanted = await service.threads.run(lambda: _decode(service, body, modality))
-        inputs = _inputs(wanted)
+        wanted = await shared.threads.run(lambda: _decode(models, body, modality))
+        service, inputs = models.choose(wanted.model), _inputs(wanted)
         service.check_tower(Stage.TEXT if wanted.modality == "text" else Stage.AUDIO)
         if (dimensions := wanted.dimensions or 0) > service.clap.dim:
             raise OptionError(f"dimensions may be 1 to {service.clap.dim}, or 0 for all; got {dimensions}.")
@@ -70,9 +72,9 @@ async def embed(service: Service, request: Request, modality: Modality | None = 
         else:
             rows, tokens = await _embed_audio(service, inputs), 0
         rows = [row[: dimensions or None] for row in rows]
-        return json_response(await service.threads.run(lambda: _reply(service, rows, tokens, encoding)))
+        return json_response(await shared.threads.run(lambda: _reply(service, rows, tokens, encoding)))
 
-    with service.admission.admit(len(body)):
+    with models.default.admit(len(body)):
         return await while_connected(request, work())
 
 
@@ -83,17 +85,18 @@ async def _embed_audio(service: Service, inputs: list[str]) -> list[Embedding]:
         raise NotDecodedError(str(error)) from error
 
 
-def _decode(service: Service, body: bytes, modality: Modality | None) -> EmbeddingsRequest:
+def _decode(models: Models, body: bytes, modality: Modality | None) -> EmbeddingsRequest:
     """Decode a request, and determine its modality.
 
     Raises:
         OptionError: If an input without modality is not a text.
         ShapeError: If it has another shape, or token ids of another tokenizer.
+        NotFoundError: If it has token ids, and names no model that there is.
     """
     try:
-        wanted = decode_json(body, EmbeddingsRequest, service.limits.texts)
+        wanted = decode_json(body, EmbeddingsRequest, models.shared.limits.texts)
     except ShapeError as error:
-        if modality == "audio" or "$.input" not in str(error) or (wanted := _from_tokens(service, body)) is None:
+        if modality == "audio" or "$.input" not in str(error) or (wanted := _from_tokens(models, body)) is None:
             raise
     wanted.modality = modality or wanted.modality or _modality(_inputs(wanted))
     return wanted
@@ -137,7 +140,7 @@ def _kind(text: str) -> str:
     return "text"
 
 
-def _from_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
+def _from_tokens(models: Models, body: bytes) -> EmbeddingsRequest | None:
     """Convert a request with token ids to one with texts; None if it has neither.
 
     Token ids do not identify their tokenizer: nearly all ids of another one are in this vocabulary too. So they are
@@ -145,27 +148,29 @@ def _from_tokens(service: Service, body: bytes) -> EmbeddingsRequest | None:
 
     Raises:
         ShapeError: If they are of another tokenizer, or more than texts may have.
+        NotFoundError: If there is no model of the name that it states.
     """
-    most = service.limits.texts * (service.clap.manifest.text.max_tokens + 2) + 64
+    texts = models.shared.limits.texts
+    most = texts * (max(service.clap.manifest.text.max_tokens for service in models.services.values()) + 2) + 64
     if body.count(b",") > most:
-        raise ShapeError(
-            f"There may be up to {service.limits.texts} texts in one request; input holds more token ids than those."
-        )
+        raise ShapeError(f"There may be up to {texts} texts in one request; input holds more token ids than those.")
     try:
-        wanted = decode_json(body, TokensRequest, service.limits.texts)
+        wanted = decode_json(body, TokensRequest, texts)
     except ShapeError:
         return None
+    service = models.choose(wanted.model)
     one = [ids for ids in wanted.input if isinstance(ids, int)]
     rows = [one] if one else [ids for ids in wanted.input if isinstance(ids, list)]
-    texts = [text for ids in rows if (text := _text_of(service, ids)) is not None]
-    if len(texts) < len(rows) or not texts or len(one) not in (0, len(wanted.input)):
+    words = [text for ids in rows if (text := _text_of(service, ids)) is not None]
+    if len(words) < len(rows) or not words or len(one) not in (0, len(wanted.input)):
         raise ShapeError(
             "input holds token ids that are not what this model's own tokenizer makes of a text, from <s> to </s>; send "
             "the texts themselves. (LangChain's OpenAIEmbeddings sends ids of another tokenizer; it sends texts with "
             "check_embedding_ctx_len=False.)"
         )
     return EmbeddingsRequest(
-        input=texts,
+        input=words,
+        model=wanted.model,
         encoding_format=wanted.encoding_format,
         dimensions=wanted.dimensions,
         modality="text",
@@ -185,7 +190,7 @@ def _reply(service: Service, rows: list[Embedding], tokens: int, encoding: Vecto
     return {
         "object": "list",
         "data": data,
-        "model": service.clap.manifest.name,
+        "model": service.name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         "id": f"claprt-{uuid4()}",
         "created": int(time.time()),

@@ -11,21 +11,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from claprt.errors import ClaprtError
-from claprt.serve.errors import retry_after, status_of
+from claprt.serve.errors import NotFoundError, retry_after, status_of
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import json_response, while_connected
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
 
 MODEL = "laion_clap"
 """Freesound's name for CLAP."""
-_QUERY = {"input": "the text", "model": f"`{MODEL}`; all models by default, of which there is one"}
+_QUERY = {"input": "the text", "model": f"`{MODEL}`, which is the default model, or the name of a model"}
 
 
 class FreesoundApi:
     """The handler of the endpoint; its docstring is in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def endpoints(self) -> list[HttpEndpoint]:
         """The endpoint."""
@@ -36,16 +37,26 @@ class FreesoundApi:
 
     async def encode_text(self, request: Request) -> Response:
         """The vector of a text, in the format of Freesound's text encoder."""
-        service = self._service
         text, model = request.query_params.get("input", ""), request.query_params.get("model", MODEL)
-        if model != MODEL:
-            return _refused(404, f"There is no model {model[:100]!r} here; there is {MODEL!r}.")
         try:
-            with service.admission.admit(len(text)):
+            service = self._chosen(model)
+            with service.admit(len(text)):
                 (row,) = await while_connected(request, service.embed_texts([text]))
         except ClaprtError as error:
             return _refused(status_of(error), str(error))
-        return json_response({"error": False, "result": {"embeddings": {MODEL: row.tolist()}}})
+        return json_response({"error": False, "result": {"embeddings": {model: row.tolist()}}})
+
+    def _chosen(self, model: str) -> Service:
+        """The service of a model.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        if model == MODEL:
+            return self._models.default
+        if self._models.are_named:
+            return self._models.choose(model)
+        raise NotFoundError(f"There is no model {model[:100]!r} here; there is {MODEL!r}.")
 
 
 def _refused(status: int, message: str) -> JSONResponse:

@@ -42,6 +42,8 @@ class HttpEndpoint:
     errors: Mapping[int, str] = field(default_factory=dict[int, str])
     """What error statuses mean, where they are specific to the endpoint."""
     is_documented: bool = True
+    is_of_model: bool = True
+    """Whether it is under the prefix of each model too, where models have names."""
 
     def route(self) -> Route:
         """The route of the endpoint."""
@@ -90,7 +92,9 @@ class HttpEndpoint:
         return content
 
 
-def openapi_document(endpoints: Iterable[HttpEndpoint], title: str, version: str, description: str) -> dict[str, Any]:
+def openapi_document(
+    endpoints: Iterable[HttpEndpoint], title: str, version: str, description: str, prefixes: Mapping[str, str]
+) -> dict[str, Any]:
     """Build the OpenAPI document.
 
     Args:
@@ -98,18 +102,24 @@ def openapi_document(endpoints: Iterable[HttpEndpoint], title: str, version: str
         title: Name of the service.
         version: Version of the service.
         description: Of the whole.
+        prefixes: Under which the endpoints of a model are, the root included, and what these are; may be empty.
     """
     paths: dict[str, dict[str, Any]] = {}
     replies: set[type[Struct]] = set()
     for endpoint in endpoints:
         if endpoint.is_documented:
             path = re.sub(r":\w+\}", "}", endpoint.path)
-            paths.setdefault(path, {})[endpoint.method.lower()] = endpoint.operation(path)
+            item = paths.setdefault(path, {})
+            item[endpoint.method.lower()] = endpoint.operation(path)
+            if prefixes and not endpoint.is_of_model:
+                item["servers"] = [{"url": "/"}]
             if endpoint.reply not in (None, str, bytes):
                 replies.add(cast("type[Struct]", endpoint.reply))
     _, schemas = msgspec.json.schema_components(replies, ref_template="#/components/schemas/{name}")
     info = {"title": title, "version": version, "description": description}
-    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+    servers = [{"url": prefix, "description": meaning} for prefix, meaning in prefixes.items()]
+    document = {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+    return document | ({"servers": servers} if servers else {})
 
 
 def _schema(shape: type[Struct]) -> dict[str, Any]:

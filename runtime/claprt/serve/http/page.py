@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from claprt.samples import sample_path
 from claprt.serve.http.api_page import api_page
-from claprt.serve.scheduling.service import Service
+from claprt.serve.scheduling.models import Models
 
 FACTS = "/page/facts"
 API = "/docs"
@@ -47,12 +47,15 @@ def static_files(package: str, under: str) -> dict[str, bytes]:
 def file_routes(content: Mapping[str, bytes], headers: Mapping[str, str]) -> list[Route]:
     """Routes of files that are kept in memory; a path without a suffix is a page."""
 
-    async def serve_file(request: Request) -> Response:
-        path = request.url.path
+    def route(path: str, file: bytes) -> Route:
         suffix = path[path.rfind(".") :] if "." in path else ".html"
-        return Response(content[path], media_type=TYPES[suffix], headers=headers)
 
-    return [Route(path, serve_file) for path in content]
+        async def serve_file(_: Request) -> Response:
+            return Response(file, media_type=TYPES[suffix], headers=headers)
+
+        return Route(path, serve_file)
+
+    return [route(path, file) for path, file in content.items()]
 
 
 def page_files() -> dict[str, bytes]:
@@ -63,16 +66,26 @@ def page_files() -> dict[str, bytes]:
     return content
 
 
-def page_routes(service: Service, document: Mapping[str, Any], *, token: bool, library: bool = False) -> list[Route]:
-    """Routes of the page, which need no token.
+def page_routes(document: Mapping[str, Any]) -> list[Route]:
+    """Routes of the page, its files and the API reference, which need no token; `document` is the OpenAPI document."""
+    api = api_page(document)
+
+    async def docs(_: Request) -> Response:
+        return Response(api, media_type=TYPES[".html"], headers=HEADERS)
+
+    return [Route(API, docs), *file_routes(page_files(), HEADERS)]
+
+
+def model_page_routes(models: Models, all_models: Models, *, token: bool, library: bool = False) -> list[Route]:
+    """Routes of what the page needs to know of a model, and of the page under its prefix; neither needs a token.
 
     Args:
-        service: The service.
-        document: OpenAPI document, for the page at `/docs`.
+        models: The model, as its prefix or the root serves it.
+        all_models: All models, between which the page chooses.
         token: Whether other requests need a token.
         library: Whether there is a page to search a library.
     """
-    api = api_page(document)
+    service = models.default
 
     async def facts(_: Request) -> Response:
         limits = {"bytes": service.limits.message_bytes, "texts": service.limits.texts, "windows": service.limits.windows}
@@ -86,9 +99,9 @@ def page_routes(service: Service, document: Mapping[str, Any], *, token: bool, l
             "trained_on": manifest.source.trained_on if manifest.source.trained_words else None,
             "example": EXAMPLE,
         }
+        if all_models.are_named:
+            values |= {"bundle": manifest.name, "models": list(all_models.services)}
         return JSONResponse(values, headers=HEADERS)
 
-    async def docs(_: Request) -> Response:
-        return Response(api, media_type=TYPES[".html"], headers=HEADERS)
-
-    return [Route(FACTS, facts), Route(API, docs), *file_routes(page_files(), HEADERS)]
+    page = file_routes({"/": page_files()["/"]}, HEADERS) if models.prefix else []
+    return [Route(FACTS, facts), *page]

@@ -17,8 +17,8 @@ from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import json_response, read_json, while_connected
 from claprt.serve.limits import check_count
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
-from claprt.serve.scheduling.service import Service
-from claprt.serve.schemas import Unread, decode_json
+from claprt.serve.scheduling.models import Models
+from claprt.serve.schemas import ModelName, Unread, decode_json
 
 
 class RankRequest(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RankRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
     texts: Annotated[str | list[str], Meta(description="one or several texts")]
     sounds: Annotated[str | list[str], Meta(description="audio files in base64 or as `data:` URIs")]
-    model: Unread = None
+    model: ModelName = None
     user: Unread = None
 
 
@@ -41,8 +41,8 @@ class RankReply(Struct, kw_only=True):
 class RankApi:
     """The handler of the endpoint; its docstring is in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def endpoints(self) -> list[HttpEndpoint]:
         """The endpoint."""
@@ -50,15 +50,15 @@ class RankApi:
 
     async def rank(self, request: Request) -> Response:
         """Cosines of every text with every sound, and the sounds in order of each text, best first."""
-        service, body = self._service, await read_json(request)
-
-        service.check_tower(Stage.TEXT)
-        service.check_tower(Stage.AUDIO)
+        body, shared = await read_json(request), self._models.shared
+        for tower in (Stage.TEXT, Stage.AUDIO):
+            self._models.default.check_tower(tower)
 
         async def work() -> Response:
-            limits = service.limits
+            limits = shared.limits
             most = limits.texts + limits.sounds
-            asked = await service.threads.run(lambda: decode_json(body, RankRequest, most))
+            asked = await shared.threads.run(lambda: decode_json(body, RankRequest, most))
+            service = self._models.choose(asked.model)
             texts, sounds = _listed(asked.texts), _listed(asked.sounds)
             check_count(len(sounds), limits.sounds, "sounds")  # before texts cost anything
             of_texts = await service.embed_texts(texts)
@@ -78,9 +78,9 @@ class RankApi:
                     )
                 )
 
-            return await service.threads.run(reply)
+            return await shared.threads.run(reply)
 
-        with service.admission.admit(len(body)):
+        with self._models.default.admit(len(body)):
             return await while_connected(request, work())
 
 

@@ -1,4 +1,4 @@
-"""The HTTP endpoints: embeddings, classification, tags, data for the page, behaviour descriptors, health, metrics.
+"""The HTTP endpoints: embeddings, classification, tags, data for the page, behaviour descriptors, the list of models.
 
 Each reads its body whole, is admitted, and works as long as the client is connected.
 """
@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 
 from claprt.bundle.graphs import Stage
 from claprt.errors import ClaprtError, OptionError
 from claprt.scoring.vocabulary import unknown_labels
-from claprt.serve.errors import error_response, retry_after, status_of
+from claprt.serve.errors import retry_after, status_of
 from claprt.serve.http.embeddings import embed
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.page_data import page_data
@@ -33,9 +33,9 @@ from claprt.serve.http.request_bodies import (
     times_of,
     while_connected,
 )
-from claprt.serve.metrics import CONTENT_TYPE
 from claprt.serve.projection import encode_error, project
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
 from claprt.serve.scheduling.zero_shot import ZeroShotRequest, answer
 from claprt.serve.schemas import (
@@ -69,27 +69,13 @@ _TAG = _Task("tag", "tags", TagRequest, TagForm)
 class HttpApi:
     """Handlers of the endpoints; their docstrings are in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        facts = service.facts()
-        self._model = {
-            "id": facts["model"],
-            "object": "model",
-            "owned_by": "infinity",
-            "created": 0,
-            "backend": facts["provider"],
-            "capabilities": [_CAPABILITIES[tower] for tower in (Stage.TEXT, Stage.AUDIO) if tower in service.towers],
-            "stats": {},
-        }
+    def __init__(self, models: Models) -> None:
+        self._models, self._service = models, models.default
+        self._listed = {name: _listed(service) for name, service in models.services.items()}
 
     def endpoints(self) -> list[HttpEndpoint]:
         """All endpoints; those of OpenAI's API at infinity's paths too, whose prefix is empty by default."""
-        unready = {503: "loading, shutting down, or the engine failed"}
-        endpoints = [
-            HttpEndpoint("GET", "/healthz", self.healthz, reply=str),
-            HttpEndpoint("GET", "/readyz", self.readyz, errors=unready),
-            HttpEndpoint("GET", "/metrics", self.metrics, reply=str),
-        ]
+        endpoints = list[HttpEndpoint]()
         for prefix in ("/v1", ""):
             embeddings = partial(
                 HttpEndpoint, "POST", json=EmbeddingsRequest, reply=EmbeddingsReply, is_documented=bool(prefix)
@@ -111,33 +97,16 @@ class HttpApi:
             HttpEndpoint("POST", "/project", self.project, ProjectRequest),
         ]
 
-    async def healthz(self, _: Request) -> Response:
-        """Whether the process answers."""
-        return PlainTextResponse("ok")
-
-    async def readyz(self, _: Request) -> Response:
-        """Whether the service is ready, and its model."""
-        reason = await self._service.ready()
-        worker = self._service.shared.worker
-        facts = self._service.facts() | ({} if worker is None else {"worker": worker[0], "workers": worker[1]})
-        return JSONResponse({"status": reason or "ready", **facts}, 200 if reason is None else 503)
-
-    async def metrics(self, _: Request) -> Response:
-        """Counters, gauges and histograms in Prometheus' text format."""
-        return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
-
     async def models(self, _: Request) -> Response:
-        """The one model, in OpenAI's shape."""
-        return json_response({"object": "list", "data": [self._model]})
+        """The models, in OpenAI's shape."""
+        return json_response({"object": "list", "data": list(self._listed.values())})
 
     async def model(self, request: Request) -> Response:
-        """The model by its name."""
+        """A model by its name."""
         name = request.path_params["name"]
-        if name != self._model["id"]:
-            return error_response(
-                404, f"There is no model {name[:100]!r} here; there is {self._model['id']!r}.", "NotFoundError"
-            )
-        return json_response(self._model)
+        if name not in self._listed:
+            raise self._models.unknown(name)
+        return json_response(self._listed[name])
 
     async def health(self, _: Request) -> Response:
         """Whether the process answers, as infinity replies."""
@@ -145,11 +114,11 @@ class HttpApi:
 
     async def embeddings(self, request: Request) -> Response:
         """Embeddings of texts or audio, in OpenAI's shape. Addresses and paths are never opened."""
-        return await embed(self._service, request)
+        return await embed(self._models, request)
 
     async def embeddings_audio(self, request: Request) -> Response:
         """Embeddings of audio, at the path that infinity had before it had modalities."""
-        return await embed(self._service, request, "audio")
+        return await embed(self._models, request, "audio")
 
     async def classify(self, request: Request) -> Response:
         """How well labels fit audio: cosines, logits, and probabilities among these labels."""
@@ -180,7 +149,7 @@ class HttpApi:
             untrained = unknown_labels(zero_shot.labels, service.clap.manifest.source.trained_words)
             return json_response({**data, **facts, "untrained_labels": untrained, "timings_ms": times.to_dict()})
 
-        with service.admission.admit(form.size):
+        with service.admit(form.size):
             return await while_connected(request, work())
 
     async def project(self, request: Request) -> Response:
@@ -188,7 +157,7 @@ class HttpApi:
         body, service = await read_json(request), self._service
         try:
             service.check_projection()
-            with service.admission.admit(len(body)):
+            with service.admit(len(body)):
                 work = service.threads.run(lambda: project(service.clap, body, service.limits))
                 return Response(await while_connected(request, work), media_type=JSON)
         except ClaprtError as error:
@@ -214,15 +183,30 @@ class HttpApi:
         )
 
     async def _answer(self, request: Request, size: int, decoded: Callable[[], ZeroShotRequest]) -> Response:
-        service, times = self._service, times_of(request)
+        times = times_of(request)
 
         async def work() -> Response:
-            outcome = await answer(service, await service.threads.run(decoded), times)
+            zero_shot = await self._models.shared.threads.run(decoded)
+            service = self._models.choose(zero_shot.model)
+            outcome = await answer(service, zero_shot, times)
             result = outcome.result or {}
             return json_response({**result, "fingerprint": service.clap.fingerprint, "timings_ms": times.to_dict()})
 
-        with service.admission.admit(size):
+        with self._service.admit(size):
             return await while_connected(request, work())
+
+
+def _listed(service: Service) -> dict[str, Any]:
+    """A model as clients of OpenAI's API and infinity's read it."""
+    return {
+        "id": service.name,
+        "object": "model",
+        "owned_by": "infinity",
+        "created": 0,
+        "backend": service.clap.provider,
+        "capabilities": [_CAPABILITIES[tower] for tower in (Stage.TEXT, Stage.AUDIO) if tower in service.towers],
+        "stats": {},
+    }
 
 
 def _zero_shot_request(task: _Task, fields: Struct, audio: AudioInput, most: int) -> ZeroShotRequest:
@@ -234,5 +218,5 @@ def _zero_shot_request(task: _Task, fields: Struct, audio: AudioInput, most: int
 
 def _options(fields: Struct) -> dict[str, Any]:
     """Options that a request states; `ZeroShotRequest` has the defaults."""
-    stated = {name: getattr(fields, name, None) for name in ("template", "top_k", "threshold")}
+    stated = {name: getattr(fields, name, None) for name in ("template", "top_k", "threshold", "model")}
     return {name: value for name, value in stated.items() if value is not None}

@@ -14,7 +14,7 @@ from claprt.bundle.graphs import Stage
 from claprt.model.clap import Clap
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import json_response
-from claprt.serve.scheduling.service import Service
+from claprt.serve.scheduling.models import Models
 
 COMPARABLE = {
     "audio with audio": "audio.fingerprint",
@@ -110,8 +110,8 @@ def space_of(clap: Clap, towers: Collection[Stage]) -> SpaceReply:
 class SpaceApi:
     """The handler of the endpoint; its docstring is in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: Models) -> None:
+        self._service = models.default
 
     def endpoints(self) -> list[HttpEndpoint]:
         """The endpoint."""

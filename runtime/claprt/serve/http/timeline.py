@@ -24,8 +24,8 @@ from claprt.serve.http.request_bodies import (
 )
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
 from claprt.serve.scheduling.labels_over_time import scorer_of
-from claprt.serve.scheduling.service import Service
-from claprt.serve.schemas import Template, Unread, Words, decode_json
+from claprt.serve.scheduling.models import Models
+from claprt.serve.schemas import ModelName, Template, Unread, Words, decode_json
 from claprt.tasks.timeline.functions import scored_timeline
 
 Seconds = Annotated[float, Meta(ge=0)]
@@ -47,7 +47,7 @@ class TimelineForm(Struct, kw_only=True, forbid_unknown_fields=True):
     min_duration_s: Annotated[Seconds | None, Meta(description="shortest event; 0 by default")] = None
     merge_s: Annotated[Seconds | None, Meta(description="longest gap within an event; 0 by default")] = None
     template: Template = None
-    model: Unread = None
+    model: ModelName = None
     user: Unread = None
 
     def event_options(self) -> EventOptions:
@@ -69,8 +69,8 @@ class TimelineRequest(TimelineForm, kw_only=True):
 class TimelineApi:
     """The handler of the endpoint; its docstring is in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def endpoints(self) -> list[HttpEndpoint]:
         """The endpoint."""
@@ -78,8 +78,7 @@ class TimelineApi:
 
     async def timeline(self, request: Request) -> Response:
         """What is heard when: probabilities of labels in windows that overlap, and events with onset and offset."""
-        service = self._service
-        most = service.limits.timeline_labels
+        threads, most = self._models.shared.threads, self._models.shared.limits.timeline_labels
         if check_media_type(request, JSON, FORM) == JSON:
             body = await request.body()
             size = len(body)
@@ -101,7 +100,8 @@ class TimelineApi:
                 asked, audio = decoded()
                 return asked, audio, split_labels(asked.labels, most), split_labels(asked.background or [], most)
 
-            asked, audio, labels, background = await service.threads.run(parsed)
+            asked, audio, labels, background = await threads.run(parsed)
+            service = self._models.choose(asked.model)
             if not labels:
                 raise OptionError("labels is empty; give at least one label.")
             options = asked.event_options()
@@ -116,7 +116,7 @@ class TimelineApi:
                 line = scored_timeline(clap.manifest, clap.fingerprint, windows, policy.hop_s, scorer, options)
                 return json_response({**line.to_dict(), "timings_ms": times.to_dict()})
 
-            return await service.threads.run(reply)
+            return await threads.run(reply)
 
-        with service.admission.admit(size):
+        with self._models.default.admit(size):
             return await while_connected(request, work())

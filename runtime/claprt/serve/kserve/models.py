@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +17,11 @@ from claprt.bundle.graphs import Stage
 from claprt.scoring.classification import score_labels
 from claprt.scoring.labels import validate_labels
 from claprt.serve.base64_audio import Base64Error
-from claprt.serve.errors import HttpError, ShapeError
+from claprt.serve.errors import NotFoundError, ShapeError
 from claprt.serve.kserve.tensors import Elements
 from claprt.serve.limits import check_count
 from claprt.serve.scheduling.audio_input import AudioInput, Encoding
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
 
 MODEL_VERSION = "1"
@@ -29,12 +30,6 @@ _TEXT, _AUDIO, _LABELS, _RATE = "text", "audio", "labels", "sample_rate"
 _TYPES = {_TEXT: "BYTES", _AUDIO: "BYTES", _LABELS: "BYTES", _RATE: "INT32"}
 _OPTIONAL = frozenset({_RATE})
 _TEXTS = frozenset({_TEXT, _LABELS})
-
-
-class UnknownModelError(HttpError):
-    """There is no such model."""
-
-    status = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +90,36 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "claprt", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-def find_model(name: str, version: str | None, towers: Collection[Stage]) -> Model:
-    """Find a model that a service with these towers has.
+def served_models(models: Models) -> dict[str, tuple[Service, Model]]:
+    """The models of the protocol by their names, each with the service that runs it.
+
+    The default model's have the names of the Triton repository; where there are several, those of each have its name before
+    them as well: `NAME.clap_text`.
+    """
+    served = {model.name: (models.default, model) for model in _models_of(models.default)}
+    if len(models.services) > 1:
+        for name, service in models.services.items():
+            named = [replace(model, name=f"{name}.{model.name}") for model in _models_of(service)]
+            served |= {model.name: (service, model) for model in named}
+    return served
+
+
+def _models_of(service: Service) -> list[Model]:
+    return [model for model in MODELS if model.towers <= service.towers]
+
+
+def find_model(served: Mapping[str, tuple[Service, Model]], name: str, version: str | None) -> tuple[Service, Model]:
+    """Find a model, and the service that runs it.
 
     Raises:
-        UnknownModelError: If there is none of the name, or in this version.
+        NotFoundError: If there is none of the name, or in this version.
     """
-    models = {model.name: model for model in MODELS if model.towers <= frozenset(towers)}
-    model = models.get(name)
-    if model is None:
-        raise UnknownModelError(f"There is no model {name[:100]!r} here; there is {', '.join(models)}.")
+    found = served.get(name)
+    if found is None:
+        raise NotFoundError(f"There is no model {name[:100]!r} here; there is {', '.join(served)}.")
     if version not in (None, MODEL_VERSION):
-        raise UnknownModelError(f"{name} is here in version {MODEL_VERSION}, and {version[:20]!r} was asked for.")
-    return model
+        raise NotFoundError(f"{name} is here in version {MODEL_VERSION}, and {version[:20]!r} was asked for.")
+    return found
 
 
 async def _clap_text(service: Service, inputs: Inputs) -> Mapping[str, Array]:

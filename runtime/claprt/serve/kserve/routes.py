@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from claprt.serve.errors import ShapeError, retry_after, status_of, to_client_error
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
-from claprt.serve.kserve.models import MODEL_VERSION, Inputs, find_model, server_metadata
+from claprt.serve.kserve.models import MODEL_VERSION, Inputs, Model, find_model, served_models, server_metadata
 from claprt.serve.kserve.tensors import LENGTH_HEADER, InferRequest, check_outputs, decode_request, encode_response
+from claprt.serve.scheduling.models import Models
 from claprt.serve.scheduling.service import Service
 
 _BINARY = "application/octet-stream"
@@ -46,8 +47,8 @@ def _with_errors(handler: Handler) -> Handler:
 class KServeApi:
     """Handlers of the endpoints; their docstrings are in the OpenAPI document."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: Models) -> None:
+        self._models, self._served = models, served_models(models)
 
     def endpoints(self) -> list[HttpEndpoint]:
         """All endpoints; those of a model with its version too."""
@@ -55,6 +56,7 @@ class KServeApi:
             HttpEndpoint("GET", "/v2", self.server),
             HttpEndpoint("GET", "/v2/health/live", self.live),
             HttpEndpoint("GET", "/v2/health/ready", self.ready, errors={503: "not ready"}),
+            HttpEndpoint("POST", "/v2/repository/index", self.index),
         ]
         for model, is_documented in (("/v2/models/{name}", True), ("/v2/models/{name}/versions/{version}", False)):
             endpoints += [
@@ -73,31 +75,47 @@ class KServeApi:
         return json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        """Whether the service is ready."""
-        reason = await self._service.ready()
-        return JSONResponse({"ready": reason is None}, 200 if reason is None else 503)
+        """Whether every model is ready."""
+        is_ready = not any((await self._models.ready()).values())
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def index(self, _: Request) -> Response:
+        """The models, as Triton's index of its repository lists them."""
+        reasons = await self._models.ready()
+        by_service = dict(zip(self._models.services.values(), reasons.values(), strict=True))
+        return json_response(
+            [
+                {
+                    "name": name,
+                    "version": MODEL_VERSION,
+                    "state": "UNAVAILABLE" if by_service[service] else "READY",
+                    "reason": by_service[service] or "",
+                }
+                for name, (service, _) in self._served.items()
+            ]
+        )
 
     @_with_errors
     async def model_metadata(self, request: Request) -> Response:
         """Tensors of a model: clap_text, clap_audio_file or clap_classify."""
         request.state.endpoint = "/v2/models/{name}"
-        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
-        return json_response(model.metadata(self._service.clap.dim))
+        service, model = self._find(request)
+        return json_response(model.metadata(service.clap.dim))
 
     @_with_errors
     async def model_ready(self, request: Request) -> Response:
         """Whether a model is ready."""
         request.state.endpoint = "/v2/models/{name}/ready"
-        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
-        reason = await self._service.ready()
+        service, model = self._find(request)
+        reason = await service.ready()
         return JSONResponse({"name": model.name, "ready": reason is None}, 200 if reason is None else 503)
 
     @_with_errors
     async def infer(self, request: Request) -> Response:
         """Run a model on tensors, in JSON or with the binary extension."""
         request.state.endpoint = "/v2/models/{name}/infer"
-        service, limits = self._service, self._service.limits
-        model = find_model(request.path_params["name"], request.path_params.get("version"), self._service.towers)
+        service, model = self._find(request)
+        limits = service.limits
         check_media_type(request, JSON, _BINARY)
         json_bytes = _length(request.headers.get(LENGTH_HEADER))
         body = await request.body()
@@ -118,8 +136,16 @@ class KServeApi:
                 return Response(parts[0], media_type=JSON)
             return Response(b"".join(parts), media_type=_BINARY, headers={LENGTH_HEADER: str(head)})
 
-        with service.admission.admit(len(body)):
+        with service.admit(len(body)):
             return await while_connected(request, work())
+
+    def _find(self, request: Request) -> tuple[Service, Model]:
+        """The model of a request's path, and the service that runs it.
+
+        Raises:
+            NotFoundError: If there is no such model.
+        """
+        return find_model(self._served, request.path_params["name"], request.path_params.get("version"))
 
 
 def _length(stated: str | None) -> int | None:

@@ -77,10 +77,12 @@ class LibraryApi:
 
     def endpoints(self) -> list[HttpEndpoint]:
         """All endpoints."""
-        get = partial(HttpEndpoint, "GET")
+        get = partial(HttpEndpoint, "GET", is_of_model=False)
         columns = {"n": f"columns, 1 to {MOST_COLUMNS}; {_COLUMNS} by default"}
         return [
-            HttpEndpoint("POST", "/search", self.search, SearchRequest, SearchForm, reply=HitReply, is_list=True),
+            HttpEndpoint(
+                "POST", "/search", self.search, SearchRequest, SearchForm, HitReply, is_list=True, is_of_model=False
+            ),
             get("/library/facts", self.library_facts, reply=LibraryReply),
             get(_SOUND, self.sound, reply=SoundReply, errors=_MISSING),
             get(f"{_SOUND}/audio", self.sound_audio, reply=bytes, errors={**_NOT_SERVED, 416: "a range beyond the end"}),
@@ -110,12 +112,12 @@ class LibraryApi:
             response.headers["server-timing"] = _server_timing(times)
             return response
 
-        with service.admission.admit(size):
+        with service.admit(size):
             return await while_connected(request, work())
 
     async def library_facts(self, request: Request) -> Response:
         """How many sounds and rows the library has, and whether they can be played."""
-        with self._service.admission.admit():
+        with self._service.admit():
             sounds, rows = await while_connected(request, self._library.counts())
         audio, fingerprint = self._library.allow_audio, self._library.library.fingerprint
         return json_response(LibraryReply(sounds=sounds, rows=rows, fingerprint=fingerprint, audio=audio))
@@ -123,14 +125,14 @@ class LibraryApi:
     async def sound(self, request: Request) -> Response:
         """Facts of a sound, and whether its file is still as it was indexed."""
         request.state.endpoint = _SOUND
-        with self._service.admission.admit():
+        with self._service.admit():
             facts = await while_connected(request, self._library.find(request.path_params["id"]))
             return json_response(await self._reply(facts))
 
     async def sound_audio(self, request: Request) -> Response:
         """The sound itself, whole or a range of its bytes. Formats that browsers do not play are sent as 16-bit WAV."""
         request.state.endpoint = f"{_SOUND}/audio"
-        with self._service.admission.admit():
+        with self._service.admit():
             facts, content = await self._library.content(request.path_params["id"])
         name = PurePosixPath(self._library.roots.shown(facts)).name
         if content.media_type == "audio/wav" and not name.lower().endswith((".wav", ".wave")):
@@ -147,7 +149,7 @@ class LibraryApi:
         """The waveform of a sound as its lowest and highest samples in `n` stretches."""
         request.state.endpoint = f"{_SOUND}/peaks"
         columns = _whole_number(request.query_params)
-        with self._service.admission.admit():
+        with self._service.admit():
             peaks = await while_connected(request, self._library.peaks(request.path_params["id"], columns))
         response = json_response(peaks)
         response.headers["cache-control"] = _KEPT

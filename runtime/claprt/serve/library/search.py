@@ -19,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 
 from claprt.errors import FingerprintError, LibraryError, OptionError
-from claprt.serve import access
 from claprt.serve.errors import OverloadedError, log
 from claprt.serve.library.errors import LibraryUnavailableError, NotServedError, UnknownSoundError
 from claprt.serve.library.files import Roots, Verifier, open_served
@@ -133,8 +132,7 @@ class LibraryService:
         hits = await self._read(self._searching, lambda: self.library.search(query))
         took = time.perf_counter() - began
         times.stages["search"] = 1000 * took
-        self.service.metrics.stage(search=took)
-        access.stage(search=took)
+        self.service.note(search=took)
         return hits
 
     async def peaks(self, sound_id: str, columns: int) -> Peaks:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from claprt._version import __version__
@@ -49,32 +50,42 @@ class Times:
 class Service:
     """Computes for clients with one model."""
 
-    def __init__(self, clap: Clap, shared: Shared, towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT)) -> None:
-        """Start the threads for a model, whose `towers` are loaded and served, beside those of other models."""
-        self.clap, self.shared, self.towers = clap, shared, frozenset(towers)
+    def __init__(
+        self,
+        clap: Clap,
+        shared: Shared,
+        towers: Collection[Stage] = (Stage.AUDIO, Stage.TEXT),
+        label: str = "",
+    ) -> None:
+        """Start the threads for a model.
+
+        Args:
+            clap: The model.
+            shared: What it shares with other models of the process.
+            towers: Those that are loaded and served.
+            label: Its name in metrics and logs; empty where models have no names.
+        """
+        self.clap, self.shared, self.towers, self.label = clap, shared, frozenset(towers), label
+        self.name = label or clap.manifest.name
+        """Its name for clients."""
         self.limits, self.admission = shared.limits, shared.admission
         self.metrics, self.threads = shared.metrics, shared.threads
-        self.batcher = Batcher(clap, shared.threads, shared.limits, self.metrics.batch, self.towers)
+        self.batcher = Batcher(
+            clap, shared.threads, shared.limits, lambda windows: self.metrics.batch(windows, label), self.towers
+        )
         self._probe: asyncio.Task[None] | None = None
         self.metrics.set_build({**self.facts(), "version": __version__})
-        self.metrics.add_gauge(
-            "claprt_windows_waiting", "Windows that wait for the audio tower.", lambda: self.batcher.queued_windows
-        )
+        text = "Windows that wait for the audio tower."
+        self.metrics.add_gauge("claprt_windows_waiting", text, lambda: self.batcher.queued_windows, label)
 
     def facts(self) -> dict[str, str]:
         """Model, fingerprint, provider and precision."""
         clap = self.clap
-        facts = {"model": clap.manifest.name, "fingerprint": clap.fingerprint}
+        facts = {"model": self.name, "fingerprint": clap.fingerprint}
         return {**facts, "provider": clap.provider, "precision": clap.precision}
 
-    async def start(self) -> None:
-        """Load what the first requests would otherwise wait for."""
-        if not self.batcher.prepared:
-            await asyncio.to_thread(self.batcher.prepare)
-        self.shared.state = State.READY
-
     async def ready(self) -> str | None:
-        """Why the service is not ready, or None if it is. An engine that failed is tried again."""
+        """Why the model is not ready, or None if it is. An engine that failed is tried again."""
         if self.shared.state is not State.READY:
             return self.shared.state
         failure = self.batcher.failure
@@ -93,14 +104,19 @@ class Service:
             log.warning("the engine still fails", exc_info=True)
 
     async def drain(self, timeout_s: float = 30.0) -> int:
-        """End the service for clients; see `Shared.drain`."""
+        """End the service for clients, with all of its models; see `Shared.drain`."""
         return await self.shared.drain(timeout_s)
 
-    async def end(self) -> None:
-        """End the threads, after `drain`."""
-        if self.shared.state is not State.ENDED:
-            self.shared.state = State.ENDED
-            await asyncio.to_thread(self.batcher.close)
+    @contextmanager
+    def admit(self, size: int = 0) -> Generator[None]:
+        """Admit a request of `size` bytes for the model, which is answered inside the block.
+
+        Raises:
+            ClaprtError: If there are too many requests, or the service is shutting down.
+        """
+        access.note_model(self.label)
+        with self.shared.admission.admit(size):
+            yield
 
     async def embed(self, audio: AudioInput, times: Times | None = None) -> TimedEmbedding:
         """Embed one audio input; see `Batcher.embed`.
@@ -124,11 +140,16 @@ class Service:
         self._note(embedding, times)
         return windows
 
+    def note(self, **seconds: float) -> None:
+        """Tell metrics, access log and traces the durations of stages of a request, in seconds."""
+        self.metrics.stage(self.label, **seconds)
+        access.stage(**seconds)
+        tracing.stage(**seconds)
+
     def _note(self, embedding: TimedEmbedding, times: Times | None) -> None:
-        """Tell metrics, access log, traces and the reply where the time of a sound went."""
+        """Tell where the time of a sound went."""
         run = {"tower": embedding.tower_ms / 1000} if embedding.batch else {}
-        for note in (self.metrics.stage, access.stage, tracing.stage):
-            note(read=embedding.read_ms / 1000, wait=embedding.wait_ms / 1000, **run)
+        self.note(read=embedding.read_ms / 1000, wait=embedding.wait_ms / 1000, **run)
         if times is not None:
             times.stages |= {"read": embedding.read_ms, "wait": embedding.wait_ms, "tower": embedding.tower_ms}
 
@@ -178,9 +199,7 @@ class Service:
         began = time.perf_counter()
         rows = await self.batcher.embed_texts(texts)
         took = time.perf_counter() - began
-        self.metrics.stage(text=took)
-        access.stage(text=took)
-        tracing.stage(text=took)
+        self.note(text=took)
         if times is not None:
             times.stages["text"] = times.stages.get("text", 0.0) + 1000 * took
         return rows

@@ -33,10 +33,11 @@ class State(StrEnum):
 class Shared:
     """What there is once in a process, however many models it serves."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, by_model: bool = False) -> None:
+        """Prepare what models share; `by_model` says whether metrics are counted by the names of models."""
         self.limits = limits
         self.state = State.STARTING
-        self.metrics = Metrics()
+        self.metrics = Metrics(by_model=by_model)
         self.admission = AdmissionControl(limits, self.metrics.reject)
         self.threads = Threads()
         self.open_websockets = ActiveCounter()

@@ -26,6 +26,8 @@ class ZeroShotRequest:
     template: str | None = None
     top_k: int = 1
     threshold: float = 0.5
+    model: str | None = None
+    """Name of the model that is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Endpoint:
             return
         await socket.accept()
         set_current_client(Client())
-        self._service.metrics.connections(self.path, 1)
+        self._service.metrics.connections(self.path, 1, self._service.label)
         try:
             with self._service.shared.open_websockets.track(), contextlib.ExitStack() as ending:
                 protocol = self._protocol(socket)
@@ -77,7 +77,7 @@ class Endpoint:
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client disconnected while it was answered
             return
         finally:
-            self._service.metrics.connections(self.path, -1)
+            self._service.metrics.connections(self.path, -1, self._service.label)
 
     async def _serve(self, socket: WebSocket, protocol: MessageProtocol) -> None:
         closing = asyncio.ensure_future(self._service.shared.closing.wait())
@@ -124,14 +124,14 @@ class Endpoint:
         text: str | None = message.get("text")
         content: bytes | str = (message.get("bytes") or b"") if text is None else text
         try:
-            with self._service.admission.admit(len(content)):
+            with self._service.admit(len(content)):
                 self._check_size(content)
                 reply = await protocol.answer(content)
         except Exception as cause:  # noqa: BLE001 - every message is answered
             error = to_client_error(cause)
             status, is_last, reply = status_of(error), isinstance(error, ShuttingDownError), protocol.error_reply(error)
         took = time.perf_counter() - began
-        self._service.metrics.request(self.path, status, took)
+        self._service.metrics.request(self.path, status, took, self._service.label)
         access.request("WS", self.path, status, took, received=len(content), sent=len(reply or ""))
         return reply, is_last
 

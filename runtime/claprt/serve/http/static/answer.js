@@ -1,5 +1,6 @@
 // The result as rows with bars, and the times of its stages.
 
+const MODEL_RATE = 48000; // Hz, of every CLAP
 const STAGES = { upload: "upload", read: "decode + mel", wait: "wait", tower: "audio tower", text: "text tower" };
 
 // The result in one line: the best label and its probability, or the tags that apply.
@@ -71,6 +72,16 @@ export function showTimes(bar, list, total, times, batch) {
     return pair;
   }));
   total.textContent = `${milliseconds(times.total)} in the service${batch > 1 ? `, with ${batch} windows in one run` : ""}`;
+}
+
+// How audio shorter than a window fills it: repeated as often as it fits whole, then zeros. Its samples at the model's rate
+// count, which `rounded` makes whole: where it is rounded up, 5 s at 44.1 kHz are one sample too many to fit twice.
+export function filled(heard, window, rounded) {
+  const samples = rounded(Math.round(heard.seconds * heard.rate) * (MODEL_RATE / heard.rate));
+  const whole = Math.round(window * MODEL_RATE);
+  const times = Math.floor(whole / samples);
+  const steps = [times > 1 ? `repeated ${times} times` : "", times * samples < whole ? "padded with silence" : ""];
+  return `, ${steps.filter(Boolean).join(" and ")} to fill ${seconds(window)}`;
 }
 
 export function seconds(number) {

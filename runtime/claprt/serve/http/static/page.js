@@ -1,15 +1,15 @@
 // The page: sends audio and labels to the service in one request, and shows the result.
 
-import { headline, seconds, showAnswer, showTimes } from "./answer.js";
+import { filled, headline, seconds, showAnswer, showTimes } from "./answer.js";
 import { asCurl, asPython } from "./copy.js";
 import { drawLine, drawMel, drawWave } from "./draw.js";
 import { onFile } from "./files.js";
+import { base, chooseModel, listModels, modelFacts } from "./models.js";
 import { Recorder, decoded } from "./sound.js";
 import { askTimeline, listEvents } from "./timeline.js";
 
 const at = (id) => document.getElementById(id);
 const MOST_S = 60;
-const MODEL_RATE = 48000; // Hz, of every CLAP
 const narrow = matchMedia("(max-width: 55.99rem)"); // one column: the result is below the form
 const recorder = new Recorder();
 let sound = null;
@@ -46,17 +46,20 @@ function clearLine() {
 }
 
 async function readFacts() {
-  facts = await (await fetch("/page/facts")).json();
-  if (preprocessing() === "kromosynth") rounded = Math.floor;
+  const found = await modelFacts();
+  if (!found) return;
+  facts = found;
+  rounded = preprocessing() === "kromosynth" ? Math.floor : Math.ceil;
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
+  listModels(at("model-row"), at("model"), facts);
   at("token-row").hidden = !facts.token;
   at("example").hidden = false;
   at("library").hidden = !facts.library;
   at("training").hidden = !facts.trained_on;
   at("training").textContent = `${facts.model} was trained on a few hundred everyday sounds and instruments, not on speech or music.`;
   at("metrics").hidden = facts.token; // a link does not send the token
-  const sample = { ...fields(), file: "dog.flac", token: facts.token, model: facts.model, preprocess: preprocessing() };
-  at("program-curl").textContent = asCurl(sample, location.origin);
+  const sample = { ...fields(), file: "dog.flac", token: facts.token, model: facts.bundle ?? facts.model, preprocess: preprocessing() };
+  at("program-curl").textContent = asCurl(sample, location.origin + base);
   at("program-python").textContent = asPython(sample);
   at("programs").hidden = sound !== null;
 }
@@ -118,7 +121,7 @@ async function send(file, signal) {
   form.set("threshold", request.threshold);
   if (request.template) form.set("template", request.template);
   sent = file;
-  const answer = await fetch("/analyse", { method: "POST", body: form, headers: token(), signal });
+  const answer = await fetch(`${base}/analyse`, { method: "POST", body: form, headers: token(), signal });
   if (answer.status === 401) at("token").focus();
   return answer.json();
 }
@@ -133,7 +136,7 @@ async function when() {
   at("ask-when").disabled = true;
   at("line-text").textContent = "Listening…";
   try {
-    const found = await askTimeline(sent, request, shown.sound.seconds, Number(at("window").value), token(), mine.signal);
+    const found = await askTimeline(base, sent, request, shown.sound.seconds, Number(at("window").value), token(), mine.signal);
     if (pending !== mine) return;
     line = found;
     at("line-chart").hidden = false;
@@ -153,16 +156,6 @@ async function when() {
 
 function mode() {
   return document.querySelector("input[name=mode]:checked").value;
-}
-
-// How audio shorter than a window fills it: repeated as often as it fits whole, then zeros. Its samples at the model's rate
-// count: where their number is rounded up, 5 s at 44.1 kHz are one sample too many to fit twice.
-function filled(heard, window) {
-  const samples = rounded(Math.round(heard.seconds * heard.rate) * (MODEL_RATE / heard.rate));
-  const whole = Math.round(window * MODEL_RATE);
-  const times = Math.floor(whole / samples);
-  const steps = [times > 1 ? `repeated ${times} times` : "", times * samples < whole ? "padded with silence" : ""];
-  return `, ${steps.filter(Boolean).join(" and ")} to fill ${seconds(window)}`;
 }
 
 function show(reply) {
@@ -185,7 +178,7 @@ function show(reply) {
   at("pictures").hidden = false;
   const { sound: heard, log_mel: mel } = reply;
   at("wave-text").textContent = `${seconds(heard.seconds)} at ${heard.rate} Hz`;
-  const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds) : `, starting at ${seconds(mel.start_s)}`;
+  const whole = heard.seconds < mel.seconds ? filled(heard, mel.seconds, rounded) : `, starting at ${seconds(mel.start_s)}`;
   at("mel-text").textContent = `the model's input${whole}${heard.windows > 1 ? `; the first of ${heard.windows} windows` : ""}`;
   at("wave").setAttribute("aria-label", `Waveform of ${heard.name}, ${seconds(heard.seconds)}`);
   at("mel").setAttribute("aria-label", `Log-mel spectrogram of ${heard.name}, ${mel.mels} bands, ${seconds(mel.seconds)}`);
@@ -236,7 +229,7 @@ async function copy(text) {
 
 function listed() {
   const labels = typeof request.labels === "string" ? JSON.parse(request.labels) : request.labels;
-  return { ...request, labels, token: facts.token, model: facts.model, preprocess: preprocessing() };
+  return { ...request, labels, token: facts.token, model: facts.bundle ?? facts.model, preprocess: preprocessing() };
 }
 
 async function example() {
@@ -278,7 +271,7 @@ at("question").addEventListener("submit", (event) => {
 onFile(at("file"), at("drop"), take);
 at("record").addEventListener("click", record);
 at("example").addEventListener("click", example);
-at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin)));
+at("copy-curl").addEventListener("click", () => copy(asCurl(listed(), location.origin + base)));
 at("copy-python").addEventListener("click", () => copy(asPython(listed())));
 at("player").addEventListener("error", () => { at("player").hidden = true; }); // a format that this browser does not play
 for (const kind of ["play", "seeked", "pause"]) at("player").addEventListener(kind, follow);
@@ -295,6 +288,10 @@ document.querySelectorAll("input[name=mode]").forEach((choice) => choice.addEven
   at("threshold-row").hidden = mode() !== "tag";
   if (sound) ask();
 }));
+at("model").addEventListener("change", () => {
+  chooseModel(at("model").value);
+  readFacts().then(() => sound && ask()).catch(() => say("The service cannot be reached.", "wrong"));
+});
 new ResizeObserver(draw).observe(at("pictures"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 readFacts().catch(() => say("The service cannot be reached.", "wrong"));

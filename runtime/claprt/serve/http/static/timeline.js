@@ -1,7 +1,7 @@
 // What is heard when: probabilities of labels over time, and events.
 
-// Asks the service; the fields are those of the request that was analysed.
-export async function askTimeline(file, { labels, mode, template, threshold }, seconds, window, headers, signal) {
+// Asks the service, whose paths begin with `base`; the fields are those of the request that was analysed.
+export async function askTimeline(base, file, { labels, mode, template, threshold }, seconds, window, headers, signal) {
   const form = new FormData();
   form.set("file", file, file.name);
   form.set("labels", typeof labels === "string" ? labels : JSON.stringify(labels));
@@ -10,7 +10,7 @@ export async function askTimeline(file, { labels, mode, template, threshold }, s
   form.set("hop_s", Math.min(window, Math.max(window / 4, Math.ceil(seconds) / 100))); // a hundred windows or so
   if (mode === "tag") form.set("on", threshold);
   if (template) form.set("template", template);
-  const answer = await (await fetch("/timeline", { method: "POST", body: form, headers, signal })).json();
+  const answer = await (await fetch(`${base}/timeline`, { method: "POST", body: form, headers, signal })).json();
   if (answer.error) throw new Error(answer.error.message);
   return answer;
 }
