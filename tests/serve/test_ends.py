@@ -32,12 +32,12 @@ import sys, time
 import claprt.cli.serve_process as serve
 from claprt.cli import main
 
-loaded = serve._loaded
+loaded = serve.load_models
 def slow(*given):
     print("loading", flush=True)
     time.sleep(60)
     return loaded(*given)
-serve._loaded = slow
+serve.load_models = slow
 sys.exit(main(["serve", "--port", sys.argv[1], "--bundle", "mini"]))
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import signal
 import socket
 import sys
@@ -41,6 +42,32 @@ def test_what_it_says(service: Process, mini: claprt.Clap) -> None:
     lines = [line for line in service.said().splitlines() if not line.startswith("note: ")]
     where = f"{service.url('/')} and {service.url('/clap', 'ws')}"
     assert lines == [f"serving mini on cpu in fp32 at {where}, fingerprint {mini.fingerprint}"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_several_models(bundle: Path, fused_bundle: Path, logs: Path, clap: claprt.Clap, workers: str) -> None:
+    """A line for each; all of them in each worker process, whose metrics are added up by model."""
+    fused = claprt.load(fused_bundle)
+    flags = ["--bundle", f"plain={bundle}", "--bundle", f"fused={fused_bundle}", "--preprocess", "laion", "--quiet"]
+    with Process(logs / "several.log", *flags, "--device", "cpu", "--workers", workers) as process:
+        lines = process.said().splitlines()
+        root, prefix = (process.url(path) for path in ("/", "/models/fused/"))
+        sockets = [process.url(path, "ws") for path in ("/clap", "/models/fused/clap")]
+        assert lines == [
+            f"serving plain (tiny) on cpu in fp32 at {root} and {sockets[0]}, fingerprint {clap.fingerprint}",
+            f"serving fused (tiny) on cpu in fp32 at {prefix} and {sockets[1]}, fingerprint {fused.fingerprint}",
+        ]
+        for _ in range(4):  # connections, which any worker may accept
+            for name, model in (("plain", clap), ("fused", fused)):
+                reply = httpx.post(process.url("/v1/embeddings"), json={"input": "rain", "model": name}).json()
+                assert np.abs(reply["data"][0]["embedding"] - model.embed_text("rain")).max() < 1e-6
+        found = httpx.get(process.url("/metrics")).text
+        for name in ("plain", "fused"):
+            assert f'claprt_requests_total{{endpoint="/v1/embeddings",model="{name}",status="200"}} 4.0' in found
+            assert re.search(rf'claprt_windows_waiting{{model="{name}"}} 0\.0', found)
+        process.tell(signal.SIGTERM)
+        assert process.ended() == 0
+    assert "Traceback" not in process.said()
 
 
 @pytest.mark.timing

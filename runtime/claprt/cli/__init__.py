@@ -15,6 +15,7 @@ A module with `add` and `run` for each subcommand: `calibrate`, `classify`, `clu
     tables     tables that fit the terminal
     index_progress   what `claprt index` shows while it runs
     serve_process   what `claprt serve` does once its port is open
+    serve_models    which models it serves
     serve_environment   what `claprt serve` takes from environment variables
     vectors    output of `claprt embed`: JSON lines, CSV, numpy's files
 """

@@ -25,15 +25,24 @@ if TYPE_CHECKING:
 _SMALL_MODEL = "using mini, the small model that ships with claprt"
 
 
-def add_model_options(command: argparse.ArgumentParser, *, cache: bool = True) -> None:
-    """Add what decides which model runs, and how; `cache` says whether vectors may be kept in a cache."""
+def add_model_options(command: argparse.ArgumentParser, *, cache: bool = True, several: bool = False) -> None:
+    """Add what decides which model runs, and how.
+
+    Args:
+        command: To which options are added.
+        cache: Whether vectors may be kept in a cache.
+        several: Whether several models may be named, each with a name of its own.
+    """
     model = command.add_argument_group("model")
+    more = "; NAME=MODEL, several times, for several models, the default one first" if several else ""
     model.add_argument(
         "--bundle",
         "--checkpoint",
+        action="append" if several else "store",
         metavar="MODEL",
         help="folder of a bundle; or a checkpoint, which is exported once: a .pt file, a transformers folder, a published "
-        f"name such as 630k-audioset-best (or set {BUNDLE_VARIABLE}; else mini, the small model that ships with claprt)",
+        f"name such as 630k-audioset-best (or set {BUNDLE_VARIABLE}; else mini, the small model that ships with claprt)"
+        + more,
     )
     model.add_argument(
         "--provider", default="auto", choices=["auto", *map(str, Provider)], help="what to run on (%(default)s)"

@@ -10,7 +10,8 @@ from typing import Any
 
 from claprt.cli.options import add_model_options, add_sound_options
 from claprt.cli.serve_environment import PORT, TOKEN_VARIABLE, name_process, port_of, token_of
-from claprt.cli.serve_process import PREPROCESS, answer, bounds_of, library_of, say_first, work
+from claprt.cli.serve_models import PREPROCESS, stated_models, take_from_library
+from claprt.cli.serve_process import answer, bounds_of, say_first, work
 from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE
 from claprt.engines.hardware import default_threads, share_heap
 from claprt.errors import MissingDependencyError
@@ -20,7 +21,8 @@ _LAST_S = 20.0
 """Seconds that worker processes have beyond their own shutdown before they are killed."""
 _EPILOG = f"""\
 ws://HOST:PORT/clap has kromosynth's protocol; http://HOST:PORT/docs describes the HTTP API. With --library,
-http://HOST:PORT/library is a page to search it.
+http://HOST:PORT/library is a page to search it. With several models, each is under /models/NAME too, and a
+field "model" of requests names one.
 
 environment, where no flag is given:
   PORT, PROCESS_TITLE, {CHECKPOINT_VARIABLE} (as --bundle), {DEVICE_VARIABLE} (as --device), {TOKEN_VARIABLE}
@@ -33,16 +35,20 @@ def add(commands: Any) -> None:
         "serve",
         usage="claprt serve [options]",
         help="serve embeddings over WebSocket and HTTP",
-        description="Serves one model to any number of connections, which are merged into batches.",
+        description="Serves a model, or several, to any number of connections, which are merged into batches.",
         epilog=_EPILOG,
     )
     _add_service(command.add_argument_group("service"))
     _add_bounds(command.add_argument_group("bounds"))
     add_sound_options(command, preprocess=None, stated=f"{PREPROCESS}, or with --library the library's own")
-    add_model_options(command)
+    add_model_options(command, several=True)
     same = command.add_argument_group("aliases")
-    same.add_argument("--checkpoint-path", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle")
-    same.add_argument("--engine", dest="bundle", metavar="URL", help="--bundle with a Triton server's address")
+    same.add_argument(
+        "--checkpoint-path", action="append", dest="bundle", metavar="MODEL", help="kromosynth's name for --bundle"
+    )
+    same.add_argument(
+        "--engine", action="append", dest="bundle", metavar="URL", help="--bundle with a Triton server's address"
+    )
     same.add_argument("--device", choices=["cuda", "cpu"], help="kromosynth's name for --provider")
     command.set_defaults(run=run)
 
@@ -56,7 +62,10 @@ def _add_service(service: Any) -> None:
         "--sample-rate", type=int, default=16_000, metavar="HZ", help="sample rate of binary messages (%(default)s)"
     )
     service.add_argument(
-        "--projection", metavar="FOLDER", help="bundle whose projection /clap-bd and /project use (the model's own)"
+        "--projection",
+        action="append",
+        metavar="FOLDER",
+        help="bundle whose projection /clap-bd and /project use (the model's own); NAME=FOLDER where models have names",
     )
     service.add_argument(
         "--token-file", metavar="FILE", help=f"file with the bearer token that clients must send ({TOKEN_VARIABLE})"
@@ -125,10 +134,11 @@ def run(options: argparse.Namespace) -> int:
     _, bounds = bounds_of(options)
     check_default_rate(options.sample_rate)
     check_workers(options.workers)
+    stated_models(options)
     token = token_of(options.token_file)
     if options.idle_unload is not None:
         share_heap()  # before there are threads
-    library = library_of(options) if options.workers == 1 else None
+    library = take_from_library(options) if options.workers == 1 else None
     sockets = listen(options.host, port_of(options.port))
     with contextlib.ExitStack() as stack:
         for one in sockets:

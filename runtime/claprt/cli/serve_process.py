@@ -1,4 +1,4 @@
-"""What `claprt serve` does once its port is open: load the model and the library, answer until it is told to end."""
+"""What `claprt serve` does once its port is open: load the models and the library, answer until it is told to end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ from concurrent.futures import Future
 from socket import socket
 from typing import TYPE_CHECKING, TypeVar
 
-from claprt.bundle.address import is_address
-from claprt.bundle.folder import BUNDLE_VARIABLE
-from claprt.bundle.graphs import Stage
-from claprt.cli.options import load_model
 from claprt.cli.serve_environment import name_process, token_of
-from claprt.compat.kromosynth import CHECKPOINT_VARIABLE, DEVICE_VARIABLE, provider_of
+from claprt.cli.serve_models import load_models, take_from_library
 from claprt.engines.hardware import share_heap
-from claprt.errors import ClaprtError, FingerprintError, OptionError
-from claprt.model.clap import Clap
+from claprt.errors import ClaprtError
 from claprt.system.terminal import printable, say
 
 if TYPE_CHECKING:
@@ -29,16 +24,12 @@ if TYPE_CHECKING:
     from claprt.library.library import Library
     from claprt.serve.library.adapter import ServedLibrary
     from claprt.serve.limits import Limits
-    from claprt.serve.scheduling.service import Service
+    from claprt.serve.scheduling.models import Models
+    from claprt.serve.scheduling.shared import Shared
     from claprt.serve.server.run import Bounds
     from claprt.serve.server.workers import Worker
 
 T = TypeVar("T")
-
-PREPROCESS = "kromosynth"
-"""Preprocessing where neither an option nor a library says which."""
-_OF_LIBRARY = ("bundle", "preprocess", "precision", "long", "seed")
-"""Options that a library states."""
 
 
 def bounds_of(options: argparse.Namespace) -> tuple[Limits, Bounds]:
@@ -56,7 +47,7 @@ def work(options: argparse.Namespace, worker: Worker) -> None:
         share_heap()
     name_process(options.process_title)
     try:
-        answer(options, list(worker.sockets), library_of(options), ready=worker.serves, worker=worker)
+        answer(options, list(worker.sockets), take_from_library(options), ready=worker.serves, worker=worker)
     except ClaprtError as error:
         say(f"claprt: {printable(str(error))}")
         sys.exit(1)
@@ -70,13 +61,13 @@ def answer(
     ready: Callable[[str], None],
     worker: Worker | None = None,
 ) -> None:
-    """Load the model and serve it until a signal ends that.
+    """Load the models and serve them until a signal ends that.
 
     Args:
         options: Of the command.
         sockets: Listening sockets.
         library: The library to search, if there is one.
-        ready: Called with a line that says what is served, once it is.
+        ready: Called with what is served, a line for each model, once it is.
         worker: Which worker process this is, if there are several.
     """
     from claprt.serve.app import create_app
@@ -97,11 +88,10 @@ def answer(
         stack.enter_context(stopped_by_signals())
         stack.push(stopped)
 
-        def made() -> tuple[Clap, Starlette]:
+        def made() -> Starlette:
             served = None if library is None else _served(library)
-            clap = _loaded(options, library)
             app = create_app(
-                clap,
+                load_models(options, library),
                 limits=limits,
                 sample_rate=options.sample_rate,
                 token=token_of(options.token_file),
@@ -111,12 +101,13 @@ def answer(
                 only=options.only,
                 idle_unload_s=options.idle_unload,
             )
-            app.state.service.shared.worker = None if worker is None else (worker.number, worker.of)
-            app.state.service.batcher.prepare()
-            return clap, app
+            models: Models = app.state.models
+            models.shared.worker = None if worker is None else (worker.number, worker.of)
+            models.prepare()
+            return app
 
         try:
-            clap, app = _beside(made)
+            app = _beside(made)
         except Stopped:  # the thread that loads cannot be stopped, but it has not begun to answer anybody
             if worker is None:
                 reject_waiting(sockets)
@@ -128,8 +119,8 @@ def answer(
             sockets,
             limits=limits,
             bounds=bounds,
-            ready=lambda: ready(_line(clap, urls(sockets), options.library)),
-            drain=lambda seconds: _drain(app.state.service, seconds),
+            ready=lambda: ready(_lines(app.state.models, urls(sockets), options.library)),
+            drain=lambda seconds: _drain(app.state.models.shared, seconds),
             access_log=options.access_log,
             worker=None if worker is None else worker.number,
         )
@@ -149,9 +140,9 @@ def _beside(work: Callable[[], T]) -> T:
     return result.result()
 
 
-async def _drain(service: Service, seconds: float) -> None:
+async def _drain(shared: Shared, seconds: float) -> None:
     """Answers what was accepted, or says how much was not."""
-    if late := await service.drain(timeout_s=seconds):
+    if late := await shared.drain(timeout_s=seconds):
         print(f"warning: {late} requests were not answered within {seconds:g} s.", file=sys.stderr)
 
 
@@ -161,37 +152,20 @@ def say_first(line: str) -> None:
         print(line, flush=True)
 
 
-def _line(clap: Clap, addresses: list[str], library: str | None) -> str:
-    """What is served, in one line."""
-    where = ", ".join(f"{url}/" for url in addresses)
-    socket = addresses[0].replace("http://", "ws://", 1)
-    what = f"{clap.manifest.name} on {clap.provider} in {clap.precision}"
-    if library is not None:
-        what += f" and the library {library}"
-    return f"serving {what} at {where} and {socket}/clap, fingerprint {clap.fingerprint}"
-
-
-def library_of(options: argparse.Namespace) -> Library | None:
-    """The library that was named. What was not said of the model is taken from it.
-
-    Raises:
-        OptionError: If its sounds are to be played, and none was named.
-        LibraryError: If there is none at the path, or it cannot be read.
-    """
-    if options.library is None:
-        if options.allow_audio:
-            raise OptionError("--allow-audio is about the sounds of a library; name one (--library LIBRARY).")
-        options.preprocess = options.preprocess or PREPROCESS
-        return None
-    from claprt.library.library import open_library
-
-    library = open_library(options.library, threads=options.threads)
-    made_by = library.manifest.model
-    stated = {"hop": made_by.hop_s, **{name: getattr(made_by, name) for name in _OF_LIBRARY}}
-    for name, value in stated.items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-    return library
+def _lines(models: Models, addresses: list[str], library: str | None) -> str:
+    """What is served, in one line for each model; the default one is at the root."""
+    lines = list[str]()
+    for name, service in models.services.items():
+        clap = service.clap
+        prefix = "" if service is models.default else models.only(name).prefix
+        where = ", ".join(f"{url}{prefix}/" for url in addresses)
+        socket = addresses[0].replace("http://", "ws://", 1) + prefix
+        what = f"{name} ({clap.manifest.name})" if models.are_named else name
+        what += f" on {clap.provider} in {clap.precision}"
+        if library is not None and service is models.default:
+            what += f" and the library {library}"
+        lines.append(f"serving {what} at {where} and {socket}/clap, fingerprint {clap.fingerprint}")
+    return "\n".join(lines)
 
 
 def _served(library: Library) -> ServedLibrary:
@@ -201,26 +175,3 @@ def _served(library: Library) -> ServedLibrary:
     served = ServedLibrary(library)
     served.prepare()
     return served
-
-
-def _loaded(options: argparse.Namespace, library: Library | None) -> Clap:
-    """The model, named in our words or in kromosynth's, or the library's.
-
-    Raises:
-        OptionError: If `--device` and `--provider` name different providers.
-        FingerprintError: If the library's vectors are of another model, or were made with other options.
-    """
-    options.bundle = options.bundle or os.environ.get(CHECKPOINT_VARIABLE) or None
-    if options.device is not None and options.provider not in ("auto", options.device):
-        raise OptionError(f"--device {options.device} and --provider {options.provider} exclude each other.")
-    served = is_address(options.bundle or os.environ.get(BUNDLE_VARIABLE))
-    if options.device is not None or options.provider == "auto":
-        options.provider = options.device or provider_of(None if served else os.environ.get(DEVICE_VARIABLE))
-    clap = load_model(options, lazy=options.only == Stage.TEXT)
-    if library is not None and clap.fingerprint != library.fingerprint:
-        raise FingerprintError(
-            f"The library {options.library} has vectors of {library.fingerprint}, and the model that was asked for gives "
-            f"those of {clap.fingerprint}, which cannot be compared. Without --bundle, --preprocess, --precision, --long, "
-            "--hop and --seed, the library's own model is served as it was when it was indexed."
-        )
-    return clap
