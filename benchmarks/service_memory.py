@@ -1,10 +1,10 @@
-"""Memory of services with one tower and of those whose towers are unloaded, and how long they take to wake.
+"""Memory of services with one tower, with a second model, and with towers that are unloaded, and how long these take to wake.
 
-python benchmarks/service_memory.py [--bundle MODEL] [--provider cpu] [--precision fp32] [--rounds 3]
+python benchmarks/service_memory.py [--bundle MODEL] [--beside MODEL] [--provider cpu] [--precision fp32] [--rounds 3]
 
 Each service is a process of its own. The second load is that of `claprt.load` and the first vector in one process that
 has loaded the model before; the first answer after waking is that of a sound of one second over `POST /v1/embeddings`, the
-connection included. Bars: 120 MB after unloading, the second load and 0.1 s for the first answer.
+connection included. With `--beside` a service has that model too, and another one has it alone. Bars: 120 MB after unloading, the second load and 0.1 s for the first answer.
 """
 
 from __future__ import annotations
@@ -62,10 +62,19 @@ def unloaded(service: Process) -> float:
     return last
 
 
+def several(first: str, second: str | None) -> list[tuple[str, dict[str, str]]]:
+    """Services with a second model, and what they are called: each alone, and both."""
+    if second is None:
+        return []
+    one, other = {"first": first}, {"second": second}
+    return [("the first alone", one), ("the second alone", other), ("both in one service", one | other)]
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description="Memory of services, and the time to wake.")
     parser.add_argument("--bundle", default="mini")
+    parser.add_argument("--beside", metavar="MODEL", help="a second model")
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--rounds", type=int, default=3)
@@ -80,6 +89,14 @@ def main() -> None:
             with Process(log, *flags, *more) as service:
                 asked = {"input": "a dog"} if name == "--only text" else body
                 httpx.post(service.url("/v1/embeddings"), json=asked, timeout=60).raise_for_status()
+                print(f"| {name} | {service.rss_mb():.0f} | |", flush=True)
+        for name, named in several(options.bundle, options.beside):
+            bundles = [word for model, path in named.items() for word in ("--bundle", f"{model}={path}")]
+            with Process(log, *flags[2:], *bundles) as service:
+                for model in named:
+                    for asked in ({"input": "a dog"}, body):
+                        url = service.url(f"/models/{model}/v1/embeddings")
+                        httpx.post(url, json=asked, timeout=60).raise_for_status()
                 print(f"| {name} | {service.rss_mb():.0f} | |", flush=True)
         loads, waking, memory = list[float](), list[float](), list[float]()
         with Process(log, *flags, "--idle-unload", str(IDLE_S)) as service:

@@ -23,6 +23,13 @@ def another_path(draw: random.Random) -> dict[str, Any]:
 
 
 @kind()
+def another_model(draw: random.Random) -> dict[str, Any]:
+    name = "".join(draw.choices(string.ascii_letters + "._-%", k=draw.randint(1, 80)))
+    path = draw.choice([f"/models/{name}/v1/embeddings", f"/models/{name}/", f"/v2/models/{name}.clap_text/infer"])
+    return {"parts": (request("POST", path, {"Content-Type": "application/json"}, b'{"input": "rain"}'),)}
+
+
+@kind()
 def another_method(draw: random.Random) -> dict[str, Any]:
     return {"parts": (request(draw.choice(["GET", "PUT", "DELETE", "PATCH", "TRACE", "G"]), draw.choice(POSTS)),)}
 

@@ -146,3 +146,5 @@ class TestIdleUnload:
         monkeypatch.setattr(served, "engine", Remote())
         with pytest.raises(OptionError, match="these run on triton"):
             create_app(served, idle_unload_s=5)
+        with pytest.raises(OptionError, match="those of there run on triton"):
+            create_app({"here": claprt.load(clap.bundle.path), "there": served}, idle_unload_s=5)

@@ -52,6 +52,19 @@ def test_a_request_and_its_stages(spans: Any, clap: claprt.Clap) -> None:
     assert found["tower"].end_time <= request.end_time + 1_000_000
 
 
+def test_the_model_where_there_are_several(spans: Any, clap: claprt.Clap, fused_clap: claprt.Clap) -> None:
+    with TestClient(create_app({"plain": clap, "fused": fused_clap})) as client:
+        spans.clear()
+        client.post("/v1/embeddings", json={"input": "rain", "model": "fused"})
+        client.get("/models/fused/readyz")
+        client.post("/models/plain/v1/embeddings", json={"input": "rain"})
+        found = [span for span in spans.get_finished_spans() if span.name != "text"]
+    assert [(span.name, span.attributes["claprt.model"]) for span in found] == [
+        ("POST /v1/embeddings", "fused"),
+        ("POST /v1/embeddings", "plain"),
+    ]
+
+
 def test_what_has_no_span_and_what_is_an_error(spans: Any, clap: claprt.Clap) -> None:
     with TestClient(create_app(clap)) as client:
         spans.clear()

@@ -120,13 +120,12 @@ def create_app(
     facts = model_page_routes(models, models, token=token is not None, library=library is not None)
     page = [*facts, *page_routes(document), *library_pages]
     routes = [
-        *prefix_routes(models, token, sample_rate, library=library is not None),
         *socket_routes(models, token, sample_rate),
         *(endpoint.route() for endpoint in endpoints),
         Route("/openapi.json", openapi),
         *page,
     ]
-    paths = frozenset(getattr(route, "path", "") for route in routes)
+    paths = frozenset(route.path for route in routes)
     public = frozenset(route.path for route in page)
     middleware = [
         Middleware(RequestGuard, models=models, token=token, paths=paths, public=public),
@@ -142,7 +141,8 @@ def create_app(
         )
         middleware.insert(0, crossing)
     handlers = {ClaprtError: _claprt_error, HTTPException: _http_error}
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+    prefixed = prefix_routes(models, token, sample_rate, library=library is not None)
+    app = Starlette(routes=[*prefixed, *routes], middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.state.models, app.state.service = models, models.default
     return app
 

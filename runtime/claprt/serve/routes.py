@@ -39,7 +39,7 @@ def endpoints_of(models: Models) -> list[HttpEndpoint]:
     return [endpoint for api in apis for endpoint in api(models).endpoints()]
 
 
-def socket_routes(models: Models, token: str | None, sample_rate: int) -> list[BaseRoute]:
+def socket_routes(models: Models, token: str | None, sample_rate: int) -> list[Route | WebSocketRoute]:
     """WebSockets at the root or under a prefix, and their refusals over plain HTTP.
 
     Args:

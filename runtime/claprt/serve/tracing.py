@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from claprt.serve import access
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
@@ -65,6 +67,7 @@ class Tracing:
             "http.route": route,
             "http.response.status_code": status,
             "claprt.request_id": number,
+            **({"claprt.model": name} if (name := access.model()) else {}),
         })  # fmt: skip
         if status >= 500:
             span.set_status(StatusCode.ERROR)

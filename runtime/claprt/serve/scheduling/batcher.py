@@ -20,8 +20,7 @@ import numpy as np
 from claprt.arrays import Embedding, Embeddings
 from claprt.audio.features import AudioFeatures
 from claprt.audio.long_audio import LongAudioPolicy
-from claprt.audio.resample import Samples
-from claprt.audio.sound import Sound, source_name
+from claprt.audio.sound import source_name
 from claprt.bundle.graphs import Stage
 from claprt.engines.providers import ON_CPU
 from claprt.model.batching import run_audio_batch
@@ -260,7 +259,7 @@ class Batcher:
             return
         sound = open_limited(self.clap, audio, self.limits, lambda: self._readers.pause(task), job.policy)
         if job.policy is not None:
-            sound = replace(sound, blocks=_timed(job, sound))
+            sound = replace(sound, blocks=job.note_duration(sound))
         for number, view in enumerate(extract(self.clap, sound, self.limits, job.policy)):
             if number < len(job.starts_s):
                 continue
@@ -299,12 +298,3 @@ class Batcher:
             tokens += sum(map(len, self.clap.tokenizer.encode(texts[start : start + _TEXTS_PER_STEP])))
             yield
         return tokens
-
-
-def _timed(job: AudioJob, sound: Sound) -> Iterator[Samples]:
-    """The blocks of a sound, whose duration is noted."""
-    samples = 0
-    for block in sound.blocks:
-        samples += block.size
-        job.duration_s = samples / sound.rate
-        yield block

@@ -31,14 +31,15 @@ class IdleUnload:
             raise OptionError(f"idle_unload_s={after_s} is not possible; give seconds above 0, up to 30 days.")
         engine = service.clap.engine
         if not isinstance(engine, InProcessEngine):
-            raise OptionError(f"idle_unload_s is for towers in this process, and these run on {engine.provider}.")
+            which = f"those of {service.label}" if service.label else "these"
+            raise OptionError(f"idle_unload_s is for towers in this process, and {which} run on {engine.provider}.")
         self._engine, self._service, self._after_s = engine, service, after_s
 
     async def run(self) -> None:
         """Unload whenever it is time, until cancelled."""
+        began, batcher = time.monotonic(), self._service.batcher
         while True:
-            batcher = self._service.batcher
-            left = batcher.last_use + self._after_s - time.monotonic()
+            left = max(began, batcher.last_use) + self._after_s - time.monotonic()
             if left > 0 or batcher.in_use:
                 await asyncio.sleep(max(left, min(1.0, self._after_s)))
                 continue

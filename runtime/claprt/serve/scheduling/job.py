@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from claprt.arrays import Embedding
 from claprt.audio.long_audio import LongAudioPolicy
+from claprt.audio.resample import Samples
+from claprt.audio.sound import Sound
 from claprt.model.dense import EmbeddedWindows
 from claprt.model.results import EmbeddedSound, join_windows
 from claprt.serve.scheduling.audio_input import AudioInput
@@ -55,6 +58,14 @@ class AudioJob:
     read_s: float = 0.0
     tower_s: float = 0.0
     batch: int = 0
+
+    def note_duration(self, sound: Sound) -> Iterator[Samples]:
+        """The blocks [samples] of a sound, whose duration is noted."""
+        samples = 0
+        for block in sound.blocks:
+            samples += block.size
+            self.duration_s = samples / sound.rate
+            yield block
 
     def timed(self, fingerprint: str) -> TimedEmbedding:
         """Combine the vectors of all windows, and add up the times."""
