@@ -1,10 +1,11 @@
-"""Memory of services with one tower, with a second model, and with towers that are unloaded, and how long these take to wake.
+"""Memory of services with one tower, with a second model, with towers that are unloaded; and how long these take to wake.
 
 python benchmarks/service_memory.py [--bundle MODEL] [--beside MODEL] [--provider cpu] [--precision fp32] [--rounds 3]
 
-Each service is a process of its own. The second load is that of `claprt.load` and the first vector in one process that
-has loaded the model before; the first answer after waking is that of a sound of one second over `POST /v1/embeddings`, the
-connection included. With `--beside` a service has that model too, and another one has it alone. Bars: 120 MB after unloading, the second load and 0.1 s for the first answer.
+Each service is a process of its own. With `--beside` those of each model alone and of both are measured, and nothing else.
+The second load is that of `claprt.load` and the first vector in one process that has loaded the model before; the first
+answer after waking is that of a sound of one second over `POST /v1/embeddings`, the connection included. Bars: 120 MB after
+unloading, the second load and 0.1 s for the first answer.
 """
 
 from __future__ import annotations
@@ -62,12 +63,19 @@ def unloaded(service: Process) -> float:
     return last
 
 
-def several(first: str, second: str | None) -> list[tuple[str, dict[str, str]]]:
-    """Services with a second model, and what they are called: each alone, and both."""
-    if second is None:
-        return []
-    one, other = {"first": first}, {"second": second}
-    return [("the first alone", one), ("the second alone", other), ("both in one service", one | other)]
+def print_several(log: Path, models: list[str], flags: list[str], body: dict[str, str]) -> None:
+    """Print the memory of services with each model alone, with all, and with all of them unloaded."""
+    bundles = [["--bundle", f"m{number}={model}"] for number, model in enumerate(models)]
+    services = [(f"{model} alone", chosen, []) for model, chosen in zip(models, bundles, strict=True)]
+    together = [word for chosen in bundles for word in chosen]
+    services += [("all in one service", together, []), ("the same, unloaded", together, ["--idle-unload", str(IDLE_S)])]
+    for name, chosen, more in services:
+        with Process(log, *flags, *chosen, *more) as service:
+            for model in httpx.get(service.url("/v1/models")).json()["data"]:
+                for asked in ({"input": "a dog"}, body):
+                    url = service.url(f"/models/{model['id']}/v1/embeddings")
+                    httpx.post(url, json=asked, timeout=60).raise_for_status()
+            print(f"| {name} | {unloaded(service) if more else service.rss_mb():.0f} | |", flush=True)
 
 
 def main() -> None:
@@ -85,18 +93,13 @@ def main() -> None:
     print("| service | memory, MB | first answer, s |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         log = Path(temporary) / "log"
+        if options.beside is not None:
+            print_several(log, [options.bundle, options.beside], flags[2:], body)
+            return
         for name, more in (("both towers", []), ("--only text", ["--only", "text"]), ("--only audio", ["--only", "audio"])):
             with Process(log, *flags, *more) as service:
                 asked = {"input": "a dog"} if name == "--only text" else body
                 httpx.post(service.url("/v1/embeddings"), json=asked, timeout=60).raise_for_status()
-                print(f"| {name} | {service.rss_mb():.0f} | |", flush=True)
-        for name, named in several(options.bundle, options.beside):
-            bundles = [word for model, path in named.items() for word in ("--bundle", f"{model}={path}")]
-            with Process(log, *flags[2:], *bundles) as service:
-                for model in named:
-                    for asked in ({"input": "a dog"}, body):
-                        url = service.url(f"/models/{model}/v1/embeddings")
-                        httpx.post(url, json=asked, timeout=60).raise_for_status()
                 print(f"| {name} | {service.rss_mb():.0f} | |", flush=True)
         loads, waking, memory = list[float](), list[float](), list[float]()
         with Process(log, *flags, "--idle-unload", str(IDLE_S)) as service:

@@ -99,6 +99,23 @@ def test_questions_to_the_service_are_answered(bundle: Path, folder_of_sounds: P
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl"))), reason="needs bash and curl")
+def test_questions_to_several_models_are_answered(bundle: Path, fused_bundle: Path, folder_of_sounds: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
+    by_field, by_path, listed = shell_commands("several-models.md", "curl ")
+    flags = ["--bundle", f"small={bundle}", "--bundle", f"large={fused_bundle}"]
+    with Process(folder_of_sounds / "log", *flags) as service:
+
+        def run(command: str) -> dict[str, Any]:
+            here = command.replace("http://127.0.0.1:32051", service.url(""))
+            return json.loads(subprocess.run(["bash", "-c", here], check=True, capture_output=True, timeout=60).stdout)
+
+        assert run(by_field)["model"] == "large"
+        large = service.said().splitlines()[-1].rpartition(" ")[2]
+        assert run(by_path)["fingerprint"] == large != service.fingerprint
+        assert [model["id"] for model in run(listed)["data"]] == ["small", "large"]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl"))), reason="needs bash and curl")
 def test_searches_of_the_service_are_answered(bundle: Path, folder_of_sounds: Path) -> None:
     pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
     pytest.importorskip("numkong", reason="needs the library's packages (pip install 'claprt[library]')")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,19 @@ class TestTritonClient:
             result = triton.infer("clap_text", given, outputs=outputs, request_id="seven")
             assert np.abs(result.as_numpy("text_embeddings") - mini.embed_text(TEXTS)).max() < 1e-6
             assert result.get_response()["id"] == "seven"
+
+    def test_a_model_by_its_address(self, bundle: Path, fused_bundle: Path, logs: Path, fused_clap: claprt.Clap) -> None:
+        """Of several; the client takes a path in its address, and names at the root are those of the index."""
+        http = pytest.importorskip("tritonclient.http", reason="needs tritonclient (pip install 'claprt[triton]')")
+        flags = ["--bundle", f"plain={bundle}", "--bundle", f"fused={fused_bundle}", "--device", "cpu"]
+        with Process(logs / "kserve.log", *flags) as process:
+            address = f"127.0.0.1:{process.port}"
+            for path, name in (("", "fused.clap_text"), ("/models/fused", "clap_text")):
+                with http.InferenceServerClient(address + path) as client:
+                    assert name in {model["name"] for model in client.get_model_repository_index()}
+                    assert client.is_model_ready(name)
+                    vectors = client.infer(name, [self._input("text", TEXTS)]).as_numpy("text_embeddings")
+                    assert np.abs(vectors - fused_clap.embed_text(TEXTS)).max() < 1e-6
 
     def test_files_and_samples(self, triton: Any, mini: claprt.Clap, files: list[bytes]) -> None:
         result = triton.infer("clap_audio_file", [self._input("audio", files)])

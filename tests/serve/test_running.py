@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect as connect_async
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import claprt
@@ -45,7 +45,7 @@ def test_what_it_says(service: Process, mini: claprt.Clap) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_several_models(bundle: Path, fused_bundle: Path, logs: Path, clap: claprt.Clap, workers: str) -> None:
+def test_several_models(bundle: Path, fused_bundle: Path, logs: Path, clap: claprt.Clap, sound: Any, workers: str) -> None:
     """A line for each; all of them in each worker process, whose metrics are added up by model."""
     fused = claprt.load(fused_bundle)
     flags = ["--bundle", f"plain={bundle}", "--bundle", f"fused={fused_bundle}", "--preprocess", "laion", "--quiet"]
@@ -65,6 +65,14 @@ def test_several_models(bundle: Path, fused_bundle: Path, logs: Path, clap: clap
         for name in ("plain", "fused"):
             assert f'claprt_requests_total{{endpoint="/v1/embeddings",model="{name}",status="200"}} 4.0' in found
             assert re.search(rf'claprt_windows_waiting{{model="{name}"}} 0\.0', found)
+        with connect(process.url(f"/models/fused?sample_rate={RATE}", "ws")) as socket:
+            socket.send(sound.astype("<f4").tobytes())
+            vector = np.asarray(json.loads(socket.recv(timeout=30))["embedding"])
+        assert np.abs(vector - fused.embed_audio(sound, RATE)).max() < 1e-6
+        with pytest.raises(InvalidStatus) as refused, connect(process.url("/models/other/clap", "ws")):
+            pass
+        assert refused.value.response.status_code == 404
+        assert b"there are 'plain', 'fused'" in refused.value.response.body
         process.tell(signal.SIGTERM)
         assert process.ended() == 0
     assert "Traceback" not in process.said()
