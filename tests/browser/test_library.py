@@ -56,6 +56,14 @@ def address(serve: Serve, library: MemoryLibrary) -> str:
     return serve(library=library, allow_audio=True) + "/library"
 
 
+def test_another_model_is_the_default(page: Page, serve: Serve, library: MemoryLibrary, mini: claprt.Clap) -> None:
+    """The page says which model searches, and its hits are that one's."""
+    other = claprt.load("mini", preprocess="kromosynth")
+    page.open(serve({"kromosynth": other, "laion": mini}, library=library) + "/library")
+    page.wait_for("document.getElementById('facts').textContent.startsWith('laion on')")
+    assert mini.fingerprint in page.run("document.getElementById('facts').textContent")
+
+
 def keep(page: Page, name: str) -> None:
     """Puts a picture of the page where somebody wants to look at it."""
     if folder := os.environ.get("CLAPRT_PICTURES"):

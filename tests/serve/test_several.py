@@ -521,6 +521,16 @@ class TestOptions:
                 assert (reply.status_code, reply.json()["error"]["type"]) == (404, "OtherTowerError")
             assert len(client.post("/v2/repository/index", json={}).json()) == 3
 
+    def test_one_cache_of_vectors(self, bundle: Path, fused_bundle: Path, rain: bytes, sound: str, tmp_path: Path) -> None:
+        """The second time they come from it, and each model's are its own."""
+        claps = {"a": claprt.load(bundle, cache=tmp_path), "b": claprt.load(fused_bundle, cache=tmp_path)}
+        expected = [claprt.load(path).embed_audio(rain) for path in (bundle, fused_bundle)]
+        with TestClient(create_app(claps)) as client:
+            for _ in range(2):
+                for name, vector in zip(claps, expected, strict=True):
+                    body = {"input": sound, "modality": "audio", "model": name}
+                    assert np.abs(texts_of(client.post("/v1/embeddings", json=body))[0] - vector).max() < 1e-6
+
     def test_a_projection(self, clap: claprt.Clap, tmp_path: Path) -> None:
         """Each has its own, or none."""
         projected = claprt.load(with_projection(clap.bundle.path, tmp_path / "projected"))
@@ -543,6 +553,7 @@ class TestOptions:
             cosine = float(clap.embed_text("rain") @ clap.embed_audio(rain))
             assert hit["score"] == pytest.approx(cosine, abs=1e-5)
             assert client.post("/models/plain/search", json={"text": "rain"}).status_code == 404
-            assert client.get("/page/facts").json()["library"]
+            facts = client.get("/page/facts").json()
+            assert (facts["library"], facts["library_model"]) == (True, "plain")
         with pytest.raises(FingerprintError, match="cannot be compared"):
             create_app({"fused": fused_clap}, library=library)

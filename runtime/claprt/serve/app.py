@@ -84,14 +84,15 @@ def create_app(
     models = Models.of(clap, limits or Limits(), (Stage.AUDIO, Stage.TEXT) if only is None else (Stage(only),))
     services = models.services.values()
     idle = [] if idle_unload_s is None else [IdleUnload(service, idle_unload_s) for service in services]
-    endpoints, library_pages, close_library = endpoints_of(models), list[Route](), None
+    endpoints, library_pages, close_library, searching = endpoints_of(models), list[Route](), None, None
     if library is not None:
         from claprt.serve.library.page import library_page_routes
         from claprt.serve.library.routes import LibraryApi
         from claprt.serve.library.search import LibraryService
 
-        made_by = [service for service in services if service.clap.fingerprint == library.fingerprint]
-        searched = LibraryService((made_by or [models.default])[0], library, allow_audio=allow_audio)
+        fitting = (service for service in services if service.clap.fingerprint == library.fingerprint)
+        searching = next(fitting, models.default)
+        searched = LibraryService(searching, library, allow_audio=allow_audio)
         endpoints += LibraryApi(searched, is_open=bool(cors)).endpoints()
         library_pages, close_library = library_page_routes(), searched.close
 
@@ -109,15 +110,13 @@ def create_app(
             await asyncio.to_thread(close_library)
         await models.end()
 
-    prefixes = {"/": f"{models.default.name}, the default model"} if models.are_named else {}
-    prefixes |= {models.only(name).prefix: name for name in models.services} if models.are_named else {}
     description = _DESCRIPTION + (_several(models) if models.are_named else "")
-    document = openapi_document(endpoints, "claprt", __version__, description, prefixes)
+    document = openapi_document(endpoints, "claprt", __version__, description, _prefixes(models))
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(document)
 
-    facts = model_page_routes(models, models, token=token is not None, library=library is not None)
+    facts = model_page_routes(models, models, token=token is not None, library=searching)
     page = [*facts, *page_routes(document), *library_pages]
     routes = [
         *socket_routes(models, token, sample_rate),
@@ -141,7 +140,7 @@ def create_app(
         )
         middleware.insert(0, crossing)
     handlers = {ClaprtError: _claprt_error, HTTPException: _http_error}
-    prefixed = prefix_routes(models, token, sample_rate, library=library is not None)
+    prefixed = prefix_routes(models, token, sample_rate, searching)
     app = Starlette(routes=[*prefixed, *routes], middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.state.models, app.state.service = models, models.default
     return app
@@ -152,6 +151,14 @@ async def _refresh(metrics: Metrics) -> None:
     while True:
         metrics.refresh()
         await asyncio.sleep(1)
+
+
+def _prefixes(models: Models) -> dict[str, str]:
+    """Where the endpoints of models are, and of which; empty where models have no names."""
+    if not models.are_named:
+        return {}
+    each = {models.only(name).prefix: name for name in models.services}
+    return {"/": f"{models.default.name}, the default model", **each}
 
 
 def _several(models: Models) -> str:

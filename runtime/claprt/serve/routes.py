@@ -24,6 +24,7 @@ from claprt.serve.kserve.routes import KServeApi
 from claprt.serve.middleware import is_authorized
 from claprt.serve.projection import Projector
 from claprt.serve.scheduling.models import PREFIX, Models
+from claprt.serve.scheduling.service import Service
 from claprt.serve.websocket.endpoint import Endpoint, MessageProtocol
 from claprt.serve.websocket.kromosynth import Kromosynth
 from claprt.serve.websocket.stream import StreamProtocol
@@ -67,14 +68,14 @@ def socket_routes(models: Models, token: str | None, sample_rate: int) -> list[R
     ]
 
 
-def prefix_routes(models: Models, token: str | None, sample_rate: int, *, library: bool) -> list[BaseRoute]:
+def prefix_routes(models: Models, token: str | None, sample_rate: int, library: Service | None) -> list[BaseRoute]:
     """Everything of each model under its own prefix; names that no model has are refused there.
 
     Args:
         models: All models; there are no prefixes where they have no names.
         token: Bearer token that requests need, if any.
         sample_rate: Rate of binary messages that state none, in Hz.
-        library: Whether there is a page to search a library.
+        library: The service of the model that searches a library, if there is one.
     """
     if not models.are_named:
         return []

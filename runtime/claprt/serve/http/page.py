@@ -14,6 +14,7 @@ from starlette.routing import Route
 from claprt.samples import sample_path
 from claprt.serve.http.api_page import api_page
 from claprt.serve.scheduling.models import Models
+from claprt.serve.scheduling.service import Service
 
 FACTS = "/page/facts"
 API = "/docs"
@@ -76,14 +77,14 @@ def page_routes(document: Mapping[str, Any]) -> list[Route]:
     return [Route(API, docs), *file_routes(page_files(), HEADERS)]
 
 
-def model_page_routes(models: Models, all_models: Models, *, token: bool, library: bool = False) -> list[Route]:
+def model_page_routes(models: Models, all_models: Models, *, token: bool, library: Service | None) -> list[Route]:
     """Routes of what the page needs to know of a model, and of the page under its prefix; neither needs a token.
 
     Args:
         models: The model, as its prefix or the root serves it.
         all_models: All models, between which the page chooses.
         token: Whether other requests need a token.
-        library: Whether there is a page to search a library.
+        library: The service of the model that searches a library, if there is one.
     """
     service = models.default
 
@@ -93,7 +94,7 @@ def model_page_routes(models: Models, all_models: Models, *, token: bool, librar
         values = {
             **service.facts(),
             "token": token,
-            "library": library,
+            "library": library is not None,
             "limits": limits,
             "window_s": manifest.audio.window_s,
             "trained_on": manifest.source.trained_on if manifest.source.trained_words else None,
@@ -101,6 +102,7 @@ def model_page_routes(models: Models, all_models: Models, *, token: bool, librar
         }
         if all_models.are_named:
             values |= {"bundle": manifest.name, "models": list(all_models.services)}
+            values |= {} if library is None else {"library_model": library.name}
         return JSONResponse(values, headers=HEADERS)
 
     page = file_routes({"/": page_files()["/"]}, HEADERS) if models.prefix else []

@@ -33,6 +33,7 @@ function say(text, state) {
 
 async function readFacts() {
   facts = await service.json("/page/facts");
+  if (facts.library_model) facts = await service.json(`/models/${facts.library_model}/page/facts`);
   at("token-row").hidden = !facts.token;
   at("facts").textContent = `${facts.model} on ${facts.provider} in ${facts.precision} · ${facts.fingerprint}`;
   if (!facts.token) await readLibrary();
