@@ -445,6 +445,8 @@ class TestNotes:
             client.post("/models/fused/classify", files={"file": rain}, data={"labels": "rain"})
             client.post("/classify", json={"audio": sound, "labels": "rain", "model": "fused"})
             client.post("/models/fused/classify", json={})
+            client.post("/v1/embeddings", json={"input": "rain", "model": "other"})
+            client.post("/v1/embeddings", json={"input": [[0, 5, 2]], "model": "other"})
             client.get("/models/other/readyz")
             client.get("/models/fused/nothing")
             with client.websocket_connect("/models/fused/clap") as socket:
@@ -462,6 +464,7 @@ class TestNotes:
         assert answered["/classify", "200", "fused"] == 2
         assert answered["/classify", "422", "fused"] == 1
         assert answered["/clap", "200", "fused"] == 1
+        assert answered["/v1/embeddings", "404", ""] == 2
         assert answered["other", "404", ""] == answered["other", "404", "fused"] == 1
         assert counts("claprt_stage_seconds", "stage", "model")["tower", "fused"] == 3
         assert counts("claprt_connections", "endpoint", "model") == {("/clap", "fused"): 1.0}

@@ -67,6 +67,7 @@ class Models:
         """
         service = self.services.get(stated) if stated and self.are_named else self.default
         if service is None:
+            access.note_model(self.default.label if self.prefix else "")
             raise self.unknown(stated or "")
         access.note_model(service.label)
         return service

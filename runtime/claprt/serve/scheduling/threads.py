@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from claprt.errors import ClaprtError
@@ -33,7 +34,7 @@ class Threads:
         """Results that requests wait for."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run a short piece of work that would still block the event loop for too long."""
+        """Run a short piece of work that would still block the event loop for too long, in the caller's context."""
 
         def run() -> T:
             try:
@@ -43,7 +44,7 @@ class Threads:
             except BaseException as error:  # would end the event loop
                 raise as_exception(error) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self.pool, run)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, copy_context().run, run)
 
     def give_up(self, error: ClaprtError) -> None:
         """End all unfinished work with an error."""
