@@ -9,11 +9,14 @@ INTEGRATIONS := .venv-integrations
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(TRITON)/.complete)
 BIN := $(VENV)/bin
 NATIVE := $(VENV)/.native
+BUILD := UV_CONSTRAINT=$(CURDIR)/constraints-release.txt $(RELEASE)/bin/python -m build --installer uv
 BUNDLES := build/bundles
 SOURCE := build/source
 VARIANT ?= mini
 BUNDLE ?= $(BUNDLES)/$(VARIANT)
 FILES ?=
+EDITABLE := --constraint constraints.txt --editable '.[cpu,openvino,media,evaluate,library,remote,examples,export,serve,triton,docs,dev]' \
+    --editable ./export
 # nothing that is run here reports its use to anybody; programs that import claprt see to it themselves
 export ORT_DISABLE_TELEMETRY := 1
 # some images set it, and then each of the many processes of a test run compiles every module anew
@@ -37,9 +40,9 @@ setup.integrations: $(INTEGRATIONS)/.complete # the libraries that claprt.integr
 $(VENV)/.complete: pyproject.toml export/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claprt needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[cpu,openvino,media,evaluate,library,remote,examples,export,serve,triton,docs,dev]' --editable ./export
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch uv
+	# uv takes a fraction of pip's time, but does not read pip's settings
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(EDITABLE) || $(BIN)/pip install --quiet --disable-pip-version-check $(EDITABLE)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorrt-rtx]' \
 	    || echo "TensorRT-RTX cannot be had here: its tests will skip"
 	touch $@
@@ -109,7 +112,7 @@ check: $(VENV)/.complete ## format, lint, imports, types, workflows, templates a
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
 	$(BIN)/zizmor --quiet --offline .github
-	$(BIN)/pyright
+	$(BIN)/pyright --threads 2
 	$(MAKE) --no-print-directory docs
 
 parity: parity.$(if $(TABLE),table,measure) ## hold everything against laion-clap, transformers and the golden numbers (TABLE=1: put the result into the documents)
@@ -213,17 +216,17 @@ docs: $(VENV)/.complete ## build the documentation into build/site, with links a
 
 dist: $(RELEASE)/.complete ## build the sdist, and from it the wheels, into dist, and check them (docs/release.md)
 	rm -rf dist $(SOURCE) && mkdir -p $(SOURCE)
-	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --sdist --outdir dist .
+	$(BUILD) --sdist --outdir dist .
 	tar -xzf dist/claprt-*.tar.gz --strip-components 1 -C $(SOURCE)
-	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)
-	PIP_CONSTRAINT=constraints-release.txt $(RELEASE)/bin/python -m build --wheel --outdir dist $(SOURCE)/export
+	$(BUILD) --wheel --outdir dist $(SOURCE)
+	$(BUILD) --wheel --outdir dist $(SOURCE)/export
 	if command -v c++ >/dev/null; then $(MAKE) --no-print-directory dist/native; fi
 	$(RELEASE)/bin/twine check --strict dist/*
 	$(RELEASE)/bin/check-wheel-contents dist/claprt-*.whl
 	$(RELEASE)/bin/check-wheel-contents --config export/pyproject.toml dist/claprt_export-*.whl
 
 dist/native: # its tag says which Linux it runs on: a release builds it in manylinux's image
-	CMAKE_BUILD_PARALLEL_LEVEL=2 $(RELEASE)/bin/python -m build --wheel --outdir $(SOURCE)/build $(SOURCE)/native
+	CMAKE_BUILD_PARALLEL_LEVEL=2 $(BUILD) --wheel --outdir $(SOURCE)/build $(SOURCE)/native
 	$(if $(filter Linux,$(shell uname -s)),PATH=$(CURDIR)/$(RELEASE)/bin:$$PATH auditwheel repair --wheel-dir dist,cp) \
 	    $(SOURCE)/build/claprt_native-*.whl $(if $(filter Linux,$(shell uname -s)),,dist)
 

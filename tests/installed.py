@@ -84,7 +84,7 @@ def check(wheels: Path, name: str, *, lowest: bool, every: bool) -> list[str]:
     subprocess.run([*_UV, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = _python(name)
     versions = _lowest(extra, folder, python) if lowest else ROOT / "constraints.txt"
-    install = [*_UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "--constraint", versions]
+    install = [*_UV, "pip", "install", "--quiet", "--python", python, "--constraint", versions]
     (wheel,) = wheels.glob("claprt-*.whl")
     packages = [f"{wheel}[{extra.install}]"]
     if name == "export":
