@@ -228,7 +228,13 @@ def measure(size: str, options: argparse.Namespace) -> dict[str, Any]:
         ours = [engine for engine in alive(found) if engine.name.startswith("claprt")]
         best = min(ours, key=lambda engine: np.median(engine.ms["1 s"]))
         say(f"{size}: one core kept busy")
-        busy = {"engine": best.name, **busy_core(best, 15 if options.quick else 60)}
+        count = 15 if options.quick else 60
+        others = [engine for engine in ours if engine is not best and engine.facts.get("precision") == "int8"]
+        busy = {
+            "engine": best.name,
+            **busy_core(best, count),
+            "others": {one.name: busy_core(one, count) for one in others},
+        }
         rows = {
             name: {
                 "facts": engine.facts, "ready_s": engine.ready_s, "peak_mb": engine.peak_mb, "failure": engine.failure,

@@ -69,10 +69,13 @@ def _beside(size: str, found: dict[str, Any]) -> str:
         f"{pair} {f['again_s']:.2f} s and {f['again_mb']:.0f} MB (at first {f['first_s']:.1f} s and {f['first_mb']:.0f} MB)"
         for pair, f in fresh.items()
     ]
+    one_core = [
+        f"{name} median {row['median_ms']:.0f} ms, p95 {row['p95_ms']:.0f} ms"
+        for name, row in {busy["engine"]: busy, **busy.get("others", {})}.items()
+    ]
     return (
-        f"HTSAT-{size}, a 1 s sound with one core kept busy by another process ({busy['engine']}): median "
-        f"{busy['median_ms']:.0f} ms, p95 {busy['p95_ms']:.0f} ms. From a process's start to its first vector, and its "
-        f"peak memory: {'; '.join(loads)}."
+        f"HTSAT-{size}, a 1 s sound with one core kept busy by another process: {'; '.join(one_core)}. From a process's "
+        f"start to its first vector, and its peak memory: {'; '.join(loads)}."
     )
 
 
