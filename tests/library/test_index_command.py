@@ -181,10 +181,18 @@ def test_progress_counts_the_sounds_of_the_partition(
     assert max(totals) < 24
 
 
-def test_a_folder_without_sounds_is_said_to_be(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "0.tar").touch()
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [("0.tar", "{}/*.tar"), ("a/data-00000-of-00001.arrow", "{}/a/*.arrow"), ("notes.txt", "FOLDER/*.tar")],
+)
+def test_a_folder_without_sounds_is_said_to_be(
+    tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str], name: str, pattern: str
+) -> None:
+    """With the pattern that names the archives or tables that it has."""
+    (tmp_path / "shards" / name).parent.mkdir(parents=True)
+    (tmp_path / "shards" / name).touch()
     assert main(["index", str(tmp_path / "shards"), "--out", str(tmp_path / "library"), "--bundle", str(bundle)]) == 0
     shown = capsys.readouterr()
     assert shown.out == f"{tmp_path / 'library'}: 0 sounds found\n"
-    assert 'note: no sounds were found. Archives and tables in folders are named themselves: "FOLDER/*.tar".' in shown.err
+    named = pattern.format(tmp_path / "shards")
+    assert f'note: no sounds were found. Archives and tables in folders are named themselves: "{named}".' in shown.err

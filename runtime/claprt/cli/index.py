@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from claprt.cli.index_progress import IndexProgress, summary_lines
@@ -18,7 +19,7 @@ from claprt.system.terminal import note, printable, say
 _EPILOG = """\
 sources:
   FOLDER         the sounds in it and below
-  FILE           a sound; a tar archive (.tar, .tar.gz) or a table (.parquet) that holds some
+  FILE           a sound; a tar archive (.tar, .tar.gz) or a table (.parquet, .arrow) that holds some
   "PATTERN"      what matches it, such as "takes/**/*.flac"
   @LIST, -       what a file, or standard input, names: a source a line
   s3://…         what fsspec reads: folders, files, patterns, archives
@@ -114,7 +115,8 @@ def run(options: argparse.Namespace) -> int:
     for sentence in summary.unreadable:
         say(f"warning: {printable(sentence)}")
     if not summary.found and not summary.unreadable:
-        note(options, 'no sounds were found. Archives and tables in folders are named themselves: "FOLDER/*.tar".')
+        pattern = _archives(options.sources) or "FOLDER/*.tar"
+        note(options, f'no sounds were found. Archives and tables in folders are named themselves: "{pattern}".')
     if options.json:
         print(json.dumps(summary.to_dict()))
     elif not options.quiet:
@@ -124,6 +126,18 @@ def run(options: argparse.Namespace) -> int:
         return 0
     say(f"claprt: {printable(_nothing_embedded(options.out, summary))}")
     return 1
+
+
+def _archives(sources: Sequence[str]) -> str | None:
+    """A pattern for the archives or tables of the first folder that holds some."""
+    from claprt.library.archives import SUFFIXES
+
+    for folder in filter(os.path.isdir, sources):
+        for place, _, names in os.walk(folder):
+            for name in sorted(names):
+                if suffix := next(filter(name.lower().endswith, SUFFIXES), None):
+                    return os.path.join(place, f"*{suffix}")  # noqa: PTH118 - as it was typed
+    return None
 
 
 def _nothing_embedded(library: str, summary: Summary) -> str:

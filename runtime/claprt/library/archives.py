@@ -14,6 +14,8 @@ from claprt.library.sound_tables import TABLES, table_sounds
 from claprt.system.foreign_errors import describe_error
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+SUFFIXES = (*TARS, *TABLES)
+"""Of files that hold sounds."""
 
 
 def is_archive(name: str) -> bool:
@@ -23,7 +25,7 @@ def is_archive(name: str) -> bool:
         >>> is_archive("shards/0.TAR"), is_archive("train.parquet"), is_archive("dog.wav")
         (True, True, False)
     """
-    return name.lower().endswith((*TARS, *TABLES))
+    return name.lower().endswith(SUFFIXES)
 
 
 def archive_sounds(
