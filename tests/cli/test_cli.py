@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.cli import main
 from claprt.evaluation.latency import Case, Latency, Percentiles, measure_latency
+from tests.streams import command
 from tests.terminal import on_a_terminal
 
 RATE = 48_000
@@ -236,20 +238,16 @@ def test_a_stream_that_cannot_show_a_name(bundle: Path, files: list[str], tmp_pa
     name = tmp_path / "静か ♪.wav"
     name.write_bytes(Path(files[0]).read_bytes())
     missing = str(tmp_path / "keine ♪ – да.wav")
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-m", "claprt", "embed", str(name), missing, "--on-error", "skip"]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert done.returncode == 1
-    assert b"Traceback" not in done.stderr
-    assert rb"skipped: " in done.stderr
-    assert rb"\u266a" in done.stderr
-    rows = lines(done.stdout.decode("ascii"))
+    done = command(["embed", str(name), missing, "--on-error", "skip"], encoding=encoding)
+    assert done.status == 1
+    assert rb"skipped: " in done.err
+    assert rb"\u266a" in done.err
+    rows = lines(done.out.decode("ascii"))
     assert [row["source"] for row in rows] == [str(name), missing]
     for arguments, words in ((["inspect", str(bundle)], b"14000 Hz"), (["embed", "--text", "a ♪"], rb"a \u266a")):
-        command = [sys.executable, "-m", "claprt", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert words in done.stdout
+        done = command(arguments, encoding=encoding)
+        assert done.status == 0, done.err
+        assert words in done.out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux only")
@@ -257,22 +255,17 @@ def test_a_name_that_is_no_utf_8(files: list[str], tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
     Path(name).write_bytes(Path(files[0]).read_bytes())
     for out in (None, tmp_path / "vectors.jsonl"):
-        command = [sys.executable, "-m", "claprt", "embed", name, *([] if out is None else ["-o", str(out)])]
-        done = subprocess.run(command, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
-        row = lines(done.stdout.decode() if out is None else out.read_text(encoding="utf-8"))[0]
+        done = command(["embed", name, *([] if out is None else ["-o", str(out)])])
+        assert done.status == 0, done.err
+        row = lines(done.out.decode() if out is None else out.read_text(encoding="utf-8"))[0]
         assert row["source"] == name
         assert len(row["embedding"]) == 512
 
 
-def shell(command: str) -> subprocess.CompletedProcess[str]:
-    if sys.platform == "win32":
-        pytest.skip("needs a shell of POSIX")
-    return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-
-
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of POSIX")
 def test_reader_that_goes_away(files: list[str]) -> None:
-    done = shell(f'"{sys.executable}" -m claprt embed {" ".join(files * 30)} | head -n 1')
+    asked = f'"{sys.executable}" -m claprt embed {" ".join(files[:2] * 30)} | head -n 1'
+    done = subprocess.run(asked, shell=True, capture_output=True, text=True, check=False)
     assert len(lines(done.stdout)) == 1
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
@@ -280,14 +273,13 @@ def test_reader_that_goes_away(files: list[str]) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_that_cannot_be_written(files: list[str], tmp_path: Path) -> None:
-    done = shell(f'"{sys.executable}" -m claprt embed {files[0]} > /dev/full')
-    assert done.returncode == 1
-    assert "claprt: the output cannot be written: No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command(["embed", files[0]], stdout="/dev/full")
+    assert done.status == 1
+    assert b"claprt: the output cannot be written: No space left on device" in done.err
     (tmp_path / "taken.npz").mkdir()
-    done = shell(f'"{sys.executable}" -m claprt embed {files[0]} -o {tmp_path / "taken.npz"}')
-    assert done.returncode == 1
-    assert "taken.npz is a folder; name a file" in done.stderr
+    done = command(["embed", files[0], "-o", str(tmp_path / "taken.npz")])
+    assert done.status == 1
+    assert b"taken.npz is a folder; name a file" in done.err
 
 
 # latency
@@ -304,23 +296,18 @@ def test_completion_is_asked_only_by_a_shell(monkeypatch: pytest.MonkeyPatch, ca
     assert [command.prog for command in given] == ["claprt"]
 
 
-def test_a_cache_on_a_full_disk_does_not_end_the_command(files: list[str], tmp_path: Path) -> None:
-    program = """
-import errno, pathlib, sys
-from claprt.cli import main
+@pytest.mark.filterwarnings("default::claprt.errors.CacheWarning")
+def test_a_cache_on_a_full_disk_does_not_end_the_command(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-def full(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-pathlib.Path.mkdir = full
-sys.exit(main(sys.argv[1:]))
-"""
-    command = [sys.executable, "-c", program, "embed", files[0], "--cache", str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert len(lines(done.stdout)) == 1
-    assert re.search(r"^warning: There is no room in the cache folder", done.stderr, re.MULTILINE)
-    assert "Traceback" not in done.stderr
+    monkeypatch.setattr(Path, "mkdir", full)
+    done = command(["embed", files[0], "--cache", str(tmp_path / "cache")])
+    assert done.status == 0, done.err
+    assert len(lines(done.out.decode())) == 1
+    assert re.search(rb"^warning: There is no room in the cache folder", done.err, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("brief_latency")
@@ -334,7 +321,8 @@ def test_latency(clap: claprt.Clap, capsys: pytest.CaptureFixture[str]) -> None:
     assert "TARGET MISSED" in capsys.readouterr().out
 
 
-def test_latency_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_latency_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("claprt.evaluation.latency._WARMING", 1)
     assert main(["latency", "--trials", "1", "--json", "--target-ms", "100000"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["met"] is True

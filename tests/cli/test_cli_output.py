@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from claprt.cli import main
 from claprt.cli.tables import cosine_table
 from claprt.samples import sample_path
 from claprt.system.terminal import cells
+from tests.streams import CLOSED, command
 from tests.terminal import on_a_terminal
 
 RATE = 48_000
@@ -42,22 +44,24 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes
 
 
 def test_bars_where_blocks_cannot_be_shown() -> None:
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for environment in (plain, {"PYTHONIOENCODING": "cp1252"}):
-        done = shell(f"{CLAPRT} classify {sample_path()} --bundle mini --labels 'a dog barking' rain", **environment)
-        assert done.returncode == 0, done.stderr
-        first, second = done.stdout.decode("ascii").splitlines()
+    classify = ["classify", sample_path(), "--bundle", "mini", "--labels", "a dog barking", "rain"]
+    plain = shell(f"{CLAPRT} {shlex.join(classify)}", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert plain.returncode == 0, plain.stderr
+    done = command(classify, encoding="cp1252")
+    assert done.status == 0, done.err
+    for shown in (plain.stdout, done.out):
+        first, second = shown.decode("ascii").splitlines()
         assert "  " + "#" * 40 + "  cosine" in first
         assert "  |" in second
-    done = shell(f"{CLAPRT} inspect mini", **plain)
-    assert done.returncode == 0
-    assert b"\\u" not in done.stdout
-    assert b"50-14000 Hz" in done.stdout
+    done = command(["inspect", "mini"], encoding="ascii", errors="surrogateescape")
+    assert done.status == 0
+    assert b"\\u" not in done.out
+    assert b"50-14000 Hz" in done.out
 
 
 def test_a_character_that_has_no_stand_in_is_escaped() -> None:
-    done = shell(f"{CLAPRT} embed --text x missing-♪.wav", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert rb"missing-\u266a.wav" in done.stderr
+    done = command(["embed", "--text", "x", "missing-♪.wav"], encoding="ascii")
+    assert rb"missing-\u266a.wav" in done.err
 
 
 # control characters
@@ -305,11 +309,11 @@ def test_progress_of_datasets(bundle: Path, tmp_path: Path, monkeypatch: pytest.
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, SOUNDS[label](RATE, RATE) * (1 + number) / 6, RATE)
     asked = ["--bundle", str(bundle), "--dataset", str(tmp_path / "set")]
-    for command in (["evaluate"], ["calibrate", "--dry-run"]):
-        main([*command, *asked])  # a toy bundle's cosines may not be enough to calibrate
+    for arguments in (["evaluate"], ["calibrate", "--dry-run"]):
+        main([*arguments, *asked])  # a toy bundle's cosines may not be enough to calibrate
         assert re.findall(r"(\d+) of 12 files", terminal.getvalue())[-1] == "12"
         terminal.truncate(0)
-        main([*command, *asked, "--quiet"])
+        main([*arguments, *asked, "--quiet"])
         assert "files" not in terminal.getvalue()
 
 
@@ -325,23 +329,36 @@ def test_no_progress_for_a_moment(two_minutes: str, monkeypatch: pytest.MonkeyPa
 # closed and full streams
 
 
+_NO_OUTPUT = b"claprt: the output cannot be written: standard output is closed"
+
+
 def test_closed_streams(tmp_path: Path) -> None:
-    sample = sample_path()
-    for command in (f"classify {sample} --labels a,b", f"embed {sample}", "demo --bundle mini", "inspect"):
-        done = shell(f"{CLAPRT} {command} >&-")
-        assert done.returncode == 1
-        assert done.stderr.splitlines()[-1] == b"claprt: the output cannot be written: standard output is closed"
-    out = tmp_path / "x.npz"
-    assert shell(f"{CLAPRT} embed {sample} -o {out} >&-").returncode == 0
+    sample, out = sample_path(), tmp_path / "x.npz"
+    for arguments in (
+        ["classify", sample, "--labels", "a,b"],
+        ["embed", sample],
+        ["demo", "--bundle", "mini"],
+        ["inspect"],
+    ):
+        done = command(arguments, stdout=CLOSED)
+        assert done.status == 1
+        assert done.err.splitlines()[-1] == _NO_OUTPUT
+    assert command(["embed", sample, "-o", str(out)], stdout=CLOSED).status == 0
     assert out.is_file()
-    done = shell(f"{CLAPRT} embed - <&-")
+    done = command(["embed", "-"], stdin=CLOSED)
+    assert done.status == 1
+    assert b"- reads a sound from standard input, and that is closed" in done.err
+    done = command(["embed", sample], stderr=CLOSED)
+    assert done.status == 0
+    assert json.loads(done.out)["source"] == sample
+    assert command(["embed", "missing.wav"], stderr=CLOSED).status == 1
+    assert command(["embed", sample], stdin=CLOSED, stdout=CLOSED, stderr=CLOSED).status == 1
+
+
+def test_a_shell_that_closes_a_stream() -> None:
+    done = shell(f"{CLAPRT} inspect >&-")
     assert done.returncode == 1
-    assert b"- reads a sound from standard input, and that is closed" in done.stderr
-    done = shell(f"{CLAPRT} embed {sample} 2>&-")
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["source"] == sample
-    assert shell(f"{CLAPRT} embed missing.wav 2>&-").returncode == 1
-    assert shell(f"{CLAPRT} embed {sample} <&- >&- 2>&-").returncode == 1
+    assert done.stderr.splitlines()[-1] == _NO_OUTPUT
 
 
 def test_a_terminal_is_no_sound() -> None:
@@ -360,14 +377,14 @@ def test_a_standard_input_of_a_test(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     link = tmp_path / "x.jsonl"
     link.symlink_to("/dev/full")
-    done = shell(f"{CLAPRT} embed {sample_path()} -o {link}")
-    assert done.returncode == 1
-    assert f"claprt: -o {link} cannot be written: No space left on device".encode() in done.stderr
-    assert b"Traceback" not in done.stderr
-    done = shell(f"{CLAPRT} embed missing.wav {sample_path()} --on-error skip 2>/dev/full")  # what is only remarked
-    assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 2
-    assert shell(f"{CLAPRT} embed {sample_path()} 2>/dev/full").returncode == 0
+    done = command(["embed", sample_path(), "-o", str(link)])
+    assert done.status == 1
+    assert f"claprt: -o {link} cannot be written: No space left on device".encode() in done.err
+    skipping = ["embed", "missing.wav", sample_path(), "--on-error", "skip"]
+    done = command(skipping, stderr="/dev/full")  # what is only remarked
+    assert done.status == 1
+    assert len(done.out.splitlines()) == 2
+    assert command(["embed", sample_path()], stderr="/dev/full").status == 0
 
 
 def test_warnings_of_this_package_are_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import soundfile
 
 import claprt
 from claprt.errors import ClaprtError
+from tests.projected import with_projection
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pyribs_sound_search.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="needs the repository")
@@ -57,7 +59,29 @@ def test_it_refuses_what_cannot_be_searched(search: Any, monkeypatch: pytest.Mon
         search.main()
 
 
-def test_a_small_search(tmp_path: Path) -> None:
+def test_a_small_search(search: Any, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for package in ("ribs", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}: the examples extra")
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # which pyribs uses, and compiles for seconds
+    monkeypatch.setattr(search, "BATCH", 8)
+    mapped, out = with_projection(bundle, tmp_path / "mapped"), tmp_path / "found"
+    arguments = ["--bundle", mapped, "--evaluations", "12", "--train-on", "40", "--cells", "8", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["search", *map(str, arguments)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries' own
+        search.main()
+    assert "72 sounds heard" in capsys.readouterr().out  # 40 to begin with, two generations of 8, and as many at random
+    assert (out / "archive.png").read_bytes().startswith(b"\x89PNG")
+    best = sorted(out.glob("best-*.wav"))
+    assert best
+    sound, rate = soundfile.read(best[0])
+    assert (rate, len(sound)) == (48_000, 48_000)
+
+
+@pytest.mark.slow
+def test_a_search_with_a_map_of_its_own(tmp_path: Path) -> None:
+    """As a program, which trains the map too; `test_a_small_search` is the smaller one."""
     for package in ("ribs", "matplotlib", "torch"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}: the examples and export extras")

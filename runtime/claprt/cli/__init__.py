@@ -56,7 +56,7 @@ from claprt.cli import (
 )
 from claprt.cli.parsing import CommandParser, Parser
 from claprt.errors import ClaprtError
-from claprt.system.terminal import discard_output, prepare_streams, printable, say
+from claprt.system.terminal import discard_output, flush_errors, prepare_streams, printable, say
 
 _EPILOG = (
     "Start with `claprt demo`. A bundle is the folder that claprt-export writes. Commands that need one take --bundle "
@@ -69,6 +69,13 @@ _EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
     prepare_streams()
+    try:
+        return _main(arguments)
+    finally:
+        flush_errors()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     command = parser()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow: eval "$(register-python-argcomplete claprt)"
         importlib.import_module("argcomplete").autocomplete(command)

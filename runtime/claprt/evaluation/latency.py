@@ -28,6 +28,8 @@ FILE_RATE = 44_100
 STAGES = ("decode", "resample", "window", "mel", "tower")
 CALLS = ((1, 1), (10, 1), (10, 10))
 """Seconds of a sound and sounds of a call, for each kind of call."""
+_WARMING = 3
+"""Calls of each case that are not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ def measure_latency(
     Args:
         clap: The model to measure.
         target_ms: What 95 % of the sounds shall stay below.
-        trials: Calls of each case after three that warm up.
+        trials: Calls of each case, after those that warm up.
         progress: Is told which case is being measured.
         calls: Other cases: seconds of a sound, and sounds of a call.
     """
@@ -115,7 +117,7 @@ def measure_latency(
 def _case(clap: Clap, name: str, files: list[bytes], trials: int) -> Case:
     totals: list[float] = []
     watches = {stage: list[float]() for stage in STAGES}
-    for trial in range(-3, trials):
+    for trial in range(-_WARMING, trials):
         started = time.perf_counter()
         clap.embed_audio(files)
         took = time.perf_counter() - started

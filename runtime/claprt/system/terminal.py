@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 _ERRORS = "claprt.ascii"
 _ASCII = {
@@ -67,8 +67,20 @@ def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def discard_output() -> None:
     """Let Python's last flush of standard output succeed after a write has failed."""
+    _discard(sys.stdout)
+
+
+def flush_errors() -> None:
+    """Write what standard error still holds; where that fails, as on a full disk, let Python's last flush succeed."""
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except OSError:  # it has no descriptor
         return
 
