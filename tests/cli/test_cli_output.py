@@ -278,23 +278,21 @@ def test_progress_within_one_long_file(
 
 
 @pytest.mark.parametrize("command", [["embed", "-o", "v.npz"], ["classify", "--json", "--labels=a,b"], ["similarity"]])
-def test_progress_over_many_files(
-    command: list[str], two_minutes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_over_many_files(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = error_terminal(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    assert main([command[0], *[two_minutes] * 4, *command[1:]]) == 0
+    assert main([command[0], *[sample_path()] * 4, *command[1:]]) == 0
     assert re.findall(r"(\d) of 4 files", terminal.getvalue())[-1] == "4"
     shown = len(terminal.getvalue())
-    assert main([command[0], *[two_minutes] * 4, *command[1:], "-q"]) == 0
+    assert main([command[0], *[sample_path()] * 4, *command[1:], "-q"]) == 0
     assert len(terminal.getvalue()) == shown
 
 
-def test_progress_makes_room_for_answers(two_minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_makes_room_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one terminal, an answer begins on a line that a bar does not stand in."""
     both = error_terminal(monkeypatch)
     monkeypatch.setattr(sys, "stdout", both)
-    assert main(["classify", *[two_minutes] * 4, "missing.wav", "--json", "--labels=a,b"]) == 1
+    assert main(["classify", *[sample_path()] * 4, "missing.wav", "--json", "--labels=a,b"]) == 1
     parts = re.split(r"[\r\n]+", both.getvalue())
     assert sum(part.startswith('{"source"') for part in parts) == 4
     assert sum(part.startswith("skipped: ") for part in parts) == 1
@@ -319,7 +317,7 @@ def test_progress_of_datasets(bundle: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_no_progress_for_a_moment(two_minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("claprt.cli.sounds._DELAY_S", 600.0)
-    for files in ([two_minutes], [two_minutes] * 5):
+    for files in ([two_minutes], [sample_path()] * 5):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
         assert main(["classify", *files, "--labels=a,b"]) == 0

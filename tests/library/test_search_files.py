@@ -236,6 +236,6 @@ print(len(library.search(vector=[1.0] * int(sys.argv[2]), k=100)))
 def test_processes_make_the_files_at_the_same_time(make_store: MakeStore) -> None:
     store = make_store(*[[f"/{part}/{sound}" for sound in range(10)] for part in range(8)])
     command = [sys.executable, "-W", "error", "-c", _SEARCH, str(store.folder), str(DIM)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [process.communicate(timeout=60)[0] for process in running] == ["80\n"] * 3
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0] for process in running] == ["80\n"] * 2
     check(claprt.open_library(store.folder))

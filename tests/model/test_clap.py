@@ -23,6 +23,7 @@ from claprt.errors import AudioNotFoundError, NonFiniteAudioError, OptionError, 
 from claprt.model.results import mean_pool
 
 RATE = 48_000
+MIXED = [479, 48_000, 480_000, 480_001, 700_000]
 LENGTHS = [1, 479, 480, 48_000, 479_999, 480_000, 480_001, 480_479, 480_480, 700_000, 1_500_000]
 SAME = 1 - 1e-7
 
@@ -56,7 +57,7 @@ def test_every_length_gives_a_unit_vector(samples: int, model: str, request: pyt
 @pytest.mark.seconds
 def test_single_batched_and_permuted_are_the_same(model: str, request: pytest.FixtureRequest) -> None:
     clap: claprt.Clap = request.getfixturevalue(model)
-    sounds = [make(samples, RATE) for make, samples in zip(SOUNDS.values(), LENGTHS[1:], strict=True)]
+    sounds = [make(samples, RATE) for make, samples in zip(SOUNDS.values(), MIXED, strict=False)]
     together = clap.embed_audio(sounds, RATE)
     alone = np.stack([clap.embed_audio(one, RATE) for one in sounds])
     order = np.random.default_rng(0).permutation(len(sounds))

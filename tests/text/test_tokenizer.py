@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claprt
@@ -38,6 +38,7 @@ def test_truncation_keeps_the_end_mark(tokenizer: Tokenizer, length: int) -> Non
     assert ids[-1] == 2
 
 
+@settings(max_examples=50)
 @given(text=st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable()))
 @pytest.mark.seconds
 def test_any_text_is_one_vector(clap: claprt.Clap, text: str) -> None:

@@ -16,9 +16,10 @@ import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import fsspec
 import numpy as np
@@ -95,33 +96,57 @@ def test_a_named_pipe_is_opened_once(tmp_path: Path, form: str) -> None:
 
 
 PROGRAM = """
-import sys, numpy
+import sys
 from claprt.audio.sound import open_sound
 
-print(sum(len(b) for b in open_sound(eval(sys.argv[1]), None, 48000).blocks))
+print(sum(len(block) for block in open_sound(sys.stdin.buffer, None, 48_000).blocks))
 """
 
 
+@contextmanager
+def standard_input(descriptor: int) -> Generator[None]:
+    """The standard input of this process leads to a descriptor."""
+    kept = os.dup(0)
+    try:
+        os.dup2(descriptor, 0)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="a path of Linux and macOS")
-@pytest.mark.parametrize("source", ["'/dev/stdin'", "sys.stdin.buffer"])
+@pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", ["pipe", "file", "socket"])
-def test_standard_input(tmp_path: Path, source: str, kind: str) -> None:
+def test_standard_input(tmp_path: Path, named: bool, kind: str) -> None:
     content = SOUNDS["FLAC"]
-    path = tmp_path / "sound"
-    path.write_bytes(content)
-    command = [sys.executable, "-c", PROGRAM, source]
-    if kind == "pipe":
-        output = subprocess.run(command, input=content, capture_output=True, check=True).stdout
-    elif kind == "file":
-        with path.open("rb") as file:
-            output = subprocess.run(command, stdin=file, capture_output=True, check=True).stdout
-    else:
-        ours, theirs = socket.socketpair()
-        with theirs, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
-            with ours:
-                ours.sendall(content)
-            output = process.communicate(timeout=60)[0]
-    assert int(output) == NOISE.size
+
+    def write(file: IO[bytes]) -> None:
+        with file:
+            file.write(content)
+
+    with ExitStack() as stack:
+        if kind == "file":
+            path = tmp_path / "sound"
+            path.write_bytes(content)
+            reading = stack.enter_context(path.open("rb")).fileno()
+        else:
+            if kind == "pipe":
+                reading, writing = os.pipe()
+            else:
+                reading, writing = (end.detach() for end in socket.socketpair())
+            stack.callback(os.close, reading)
+            writer = threading.Thread(target=write, args=(os.fdopen(writing, "wb"),))
+            writer.start()
+            stack.callback(writer.join)
+        stack.enter_context(standard_input(reading))
+        source = "/dev/stdin" if named else stack.enter_context(open(0, "rb", closefd=False))
+        assert samples(source).size == NOISE.size
+
+
+def test_standard_input_of_a_process() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], input=SOUNDS["FLAC"], capture_output=True, check=True)
+    assert int(done.stdout) == NOISE.size
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="a path of Linux and macOS")

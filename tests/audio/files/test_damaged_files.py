@@ -83,7 +83,6 @@ def test_what_was_read_is_let_go_of(form: str, subtype: str) -> None:
     whole = encoded(form, subtype)
     random = np.random.default_rng(2)
     sources = [whole, whole[: len(whole) // 2], whole[:50] + bytes(3000), *(mutated(whole, random) for _ in range(10))]
-    gc.collect()
     gc.disable()
     try:
         with warnings.catch_warnings():
