@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,18 +30,12 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-class Page:
-    """One tab: commands in, events out, waited for with a limit."""
+class Target:
+    """The browser, or one of its tabs: commands in, events out, waited for with a limit."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = itertools.count(1)
-        self.requests: list[str] = []
-        """Every address that was asked for."""
-        self.complaints: list[str] = []
-        """What the console said of errors, and what went wrong outside of it."""
-        for domain in ("Page", "Runtime", "Network", "Log", "DOM"):
-            self.do(f"{domain}.enable")
 
     def do(self, method: str, **parameters: Any) -> dict[str, Any]:
         """A command and its result."""
@@ -54,6 +47,22 @@ class Page:
                 assert "error" not in message, (method, message)
                 return message["result"]
             self._note(message)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        """Takes an event that comes before the result."""
+
+
+class Page(Target):
+    """One tab."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        super().__init__(connection)
+        self.requests: list[str] = []
+        """Every address that was asked for."""
+        self.complaints: list[str] = []
+        """What the console said of errors, and what went wrong outside of it."""
+        for domain in ("Page", "Runtime", "Network", "Log", "DOM"):
+            self.do(f"{domain}.enable")
 
     def _note(self, event: dict[str, Any]) -> None:
         method, found = event.get("method"), event.get("params", {})
@@ -140,14 +149,13 @@ class Page:
 
 
 @contextmanager
-def browser(program: str, folder: Path) -> Generator[Page]:
-    """A tab of a fresh browser, which ends with the block."""
+def browser(program: str, folder: Path) -> Generator[str]:
+    """A fresh browser, which ends with the block; the address of its WebSocket."""
     with subprocess.Popen(
         [program, *_FLAGS, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            with connect(_tab(folder, process), max_size=None, compression=None) as connection:
-                yield Page(connection)
+            yield _address(folder, process)
         finally:
             process.terminate()
             try:
@@ -156,14 +164,26 @@ def browser(program: str, folder: Path) -> Generator[Page]:
                 process.kill()
 
 
-def _tab(folder: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address of the first tab's WebSocket, once the browser has started."""
+@contextmanager
+def tab(address: str) -> Generator[Page]:
+    """A tab of a browser, with storage and a cache of its own; it ends with the block."""
+    host = address.partition("/devtools")[0]
+    with connect(address, max_size=None, compression=None) as control:
+        browser = Target(control)
+        context = browser.do("Target.createBrowserContext")["browserContextId"]
+        try:
+            name = browser.do("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+            with connect(f"{host}/devtools/page/{name}", max_size=None, compression=None) as connection:
+                yield Page(connection)
+        finally:
+            browser.do("Target.disposeBrowserContext", browserContextId=context)
+
+
+def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address of the browser's WebSocket, once it has started."""
     until, stated = time.monotonic() + _PATIENCE_S, folder / "DevToolsActivePort"
     while time.monotonic() < until and process.poll() is None:
         if stated.is_file() and len(lines := stated.read_text().splitlines()) > 1:
-            with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json/list", timeout=5) as reply:
-                tabs = [tab for tab in json.load(reply) if tab["type"] == "page"]
-            if tabs:
-                return tabs[0]["webSocketDebuggerUrl"]
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         time.sleep(0.05)
     raise RuntimeError(f"{process.args} did not start in {_PATIENCE_S:g} s (status {process.poll()})")

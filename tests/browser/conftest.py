@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ pytest.importorskip("starlette", reason="needs the service's packages (pip insta
 import uvicorn
 
 from claprt.serve.app import create_app
-from tests.browser.chromium import Page, browser, find_chromium
+from tests.browser.chromium import Page, browser, find_chromium, tab
 
 Serve = Callable[..., str]
 
@@ -50,11 +49,18 @@ def serve(mini: claprt.Clap) -> Iterator[Serve]:
         yield start
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A tab of a browser of its own."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a browser."""
     program = find_chromium()
     if program is None:
         pytest.skip("needs a Chromium (apt-get install chromium)")
-    with browser(program, tmp_path / "profile") as page:
+    with browser(program, tmp_path_factory.mktemp("chromium") / "profile") as address:
+        yield address
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    """A tab that shares nothing with those of other tests."""
+    with tab(chromium) as page:
         yield page

@@ -89,7 +89,7 @@ def test_a_short_sound_passes_long_ones(clap: claprt.Clap, long: bytes) -> None:
 def test_long_sounds_have_the_vectors_that_they_have_in_process(clap: claprt.Clap) -> None:
     """Read in slices, begun again where there is no room, and run in batches of several clients."""
     draw = np.random.default_rng(0)
-    sounds = [draw.uniform(-0.5, 0.5, 16_000 * seconds).astype(np.float32) for seconds in (75, 25, 3, 90, 41, 66)] * 2
+    sounds = [draw.uniform(-0.5, 0.5, 16_000 * seconds).astype(np.float32) for seconds in (45, 25, 3, 62, 31, 38)] * 2
     expected = [clap.embed_audio(sound, 16_000) for sound in sounds[:6]] * 2
 
     async def work(batcher: Batcher) -> Any:

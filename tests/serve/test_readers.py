@@ -25,7 +25,7 @@ def burn(seconds: float, pause: Callable[[], None]) -> None:
 
 class TestReaders:
     def test_only_so_many_are_in_hand(self) -> None:
-        """Thirty that take longer than a slice: each is read, and no more than the levels have places are held."""
+        """Sixteen that take longer than a slice: each is read, and no more than the levels have places are held."""
         change, held, most, done = threading.Condition(threading.RLock()), 0, 0, 0
         readers = Readers(change)
 
@@ -41,10 +41,10 @@ class TestReaders:
                     held -= 1
             done += 1
 
-        for _ in range(30):
+        for _ in range(16):
             readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
         readers.close()
-        assert done == 30
+        assert done == 16
         assert held == 0
         assert 2 < most <= 12
 
@@ -60,8 +60,8 @@ class TestReaders:
             readers.add(ReadTask(client=Client(), work=work, is_cancelled=lambda: False, on_error=lambda _: None))
 
         for _ in range(8):
-            add("long", 0.3)
-        time.sleep(0.2)
+            add("long", 0.15)
+        time.sleep(0.1)
         add("short", 0.005)
         readers.close()
         assert order.index("short") == 0

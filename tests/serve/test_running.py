@@ -32,7 +32,7 @@ from tests.serve.malformed import ask
 from tests.serve.process import Process
 from tests.serve.raw_sockets import BINARY, frame, request
 
-LONG = json.dumps({"audio_buffer": base64.b64encode(samples(100_000)).decode(), "sample_rate": 1000})
+LONG = json.dumps({"audio_buffer": base64.b64encode(samples(60_000)).decode(), "sample_rate": 1000})
 
 
 def test_what_it_says(service: Process, mini: claprt.Clap) -> None:
@@ -133,8 +133,8 @@ def test_clients_that_leave_in_the_middle(service: Process, mini: claprt.Clap, s
 
 def test_what_was_accepted_is_answered_before_the_end(served_bundle: Path, logs: Path, mini: claprt.Clap) -> None:
     process = Process(logs / "ends.log", "--bundle", str(served_bundle), "--device", "cpu")
-    expected = mini.embed_audio(np.frombuffer(samples(100_000), "<f4"), 1000)
-    body = json.dumps({"audio": "data:audio/wav;base64," + wav(100_000, 1000), "labels": ["rain", "dog"]})
+    expected = mini.embed_audio(np.frombuffer(samples(60_000), "<f4"), 1000)
+    body = json.dumps({"audio": "data:audio/wav;base64," + wav(60_000, 1000), "labels": ["rain", "dog"]})
 
     async def clients() -> tuple[list[Any], int, list[int | None]]:
         connections = [await connect_async(process.url("/clap", "ws")) for _ in range(4)]
