@@ -130,9 +130,9 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def attacked(served_bundle: Path, logs: Path) -> Iterator[Process]:
-    """A service of its own, whose peak memory is looked at."""
-    with Process(logs / "attacked.log", "--bundle", str(served_bundle), "--device", "cpu") as running:
+def attacked(bundle: Path, logs: Path) -> Iterator[Process]:
+    """A service of its own, whose peak memory is looked at; its towers are small, since reading is what takes memory."""
+    with Process(logs / "attacked.log", "--bundle", str(bundle), "--device", "cpu") as running:
         with httpx.Client(timeout=60) as client:
             for _ in range(3):
                 client.post(running.url("/v1/embeddings"), content=embeddings([flac(RATE, 25)] * 4), headers=JSON)
@@ -168,14 +168,14 @@ def test_what_was_refused_is_let_go_of(attacked: Process) -> None:
 
 
 @pytest.mark.timing
-def test_honest_clients_beside_hostile_ones(attacked: Process) -> None:
+def test_honest_clients_beside_hostile_ones(service: Process) -> None:
     """Eight clients with sounds of ten minutes at an odd rate, and one that sends a second now and then."""
     sound = np.random.default_rng(0).normal(0, 0.1, RATE).astype("<f4").tobytes()
     body = embeddings([flac(44_101, 599)])
 
     async def honest(times: int) -> float:
         taken: list[float] = []
-        async with connect_async(attacked.url("/clap", "ws")) as connection:
+        async with connect_async(service.url("/clap", "ws")) as connection:
             for _ in range(times):
                 started = time.monotonic()
                 await connection.send(sound)
@@ -187,7 +187,7 @@ def test_honest_clients_beside_hostile_ones(attacked: Process) -> None:
     async def hostile() -> None:
         async with httpx.AsyncClient(timeout=600) as client:
             while True:
-                await client.post(attacked.url("/v1/embeddings"), content=body, headers=JSON)
+                await client.post(service.url("/v1/embeddings"), content=body, headers=JSON)
 
     async def both() -> tuple[float, float]:
         alone = await honest(20)
