@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,18 @@ from tests.triton.server import Server
 LIMIT = 1e-6
 
 
+@pytest.fixture(scope="module")
+def harmed(repository: Path, tmp_path_factory: pytest.TempPathFactory, needs_server: None) -> Iterator[Server]:
+    with Server(repository, tmp_path_factory.mktemp("harmed") / "triton.log") as running:
+        yield running
+
+
 @pytest.fixture
-def own(repository: Path, tmp_path: Path, needs_server: None) -> Server:
-    """A server that this test may harm."""
-    return Server(repository, tmp_path / "triton.log")
+def own(harmed: Server) -> Server:
+    """A server that tests may harm if it serves again afterwards."""
+    if harmed.process is None or harmed.process.poll() is not None:
+        harmed.start().wait()
+    return harmed
 
 
 def mels(seed: int) -> Array:
@@ -39,7 +49,7 @@ def mels(seed: int) -> Array:
 
 @pytest.mark.parametrize("shared_memory", [True, False])
 def test_a_killed_step_is_survived(own: Server, clap: claprt.Clap, shared_memory: bool) -> None:
-    with own, TritonEngine(own.grpc, shared_memory=shared_memory) as engine:
+    with TritonEngine(own.grpc, shared_memory=shared_memory) as engine:
         assert np.abs(engine.audio(mels(0), None) - clap.engine.audio(mels(0), None)).max() <= LIMIT
         assert probe(own.grpc) > 0
         os.kill(own.step("audio_tower"), signal.SIGKILL)
@@ -58,8 +68,13 @@ def test_the_probe_as_a_command(server: Server, capsys: pytest.CaptureFixture[st
 
 
 def test_a_crashed_server_is_started_again(own: Server, clap: claprt.Clap) -> None:
-    with own, TritonEngine(own.grpc) as engine:
-        os.kill(own.pid, signal.SIGSEGV)
+    with TritonEngine(own.grpc) as engine:
+        crashed = own.pid
+        os.kill(crashed, signal.SIGSEGV)
+        until = time.monotonic() + 20
+        while Path(f"/proc/{crashed}").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
         assert np.abs(engine.audio(mels(0), None) - clap.engine.audio(mels(0), None)).max() <= LIMIT
 
 
@@ -79,7 +94,7 @@ def test_a_killed_server_is_survived_in_the_middle_of_work(own: Server, clap: cl
                 if difference > LIMIT:
                     wrong.append(difference)
 
-    with own, TritonEngine(getattr(own, protocol), retry_for_s=60) as engine:
+    with TritonEngine(getattr(own, protocol), retry_for_s=60) as engine:
         threads = [threading.Thread(target=work, args=(engine,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -99,19 +114,24 @@ def test_a_killed_server_is_survived_in_the_middle_of_work(own: Server, clap: cl
     assert len(answered) > before + 10
 
 
-@pytest.mark.parametrize(("protocol", "shared_memory"), [("grpc", True), ("grpc", False), ("http", False)])
 def test_a_server_that_comes_back_with_another_bundle_is_refused(
-    own: Server, tmp_path: Path, protocol: str, shared_memory: bool
+    repository: Path, tmp_path: Path, needs_server: None
 ) -> None:
     """Also where nothing was asked in between, and the connection was made anew without a word."""
     other = write_tiny_bundle(tmp_path / "other", name="other")
-    with own, TritonEngine(getattr(own, protocol), shared_memory=shared_memory) as engine:
-        engine.audio(mels(0), None)
-        own.kill()
-        own.repository = build(Build(bundle=read_bundle(other)), tmp_path / "repository")
-        own.start().wait()
-        with pytest.raises(ServerError, match="served tiny in fp32, version 1, and now serves other"):
+    with Server(repository, tmp_path / "triton.log") as server, ExitStack() as stack:
+        engines = [
+            stack.enter_context(TritonEngine(getattr(server, protocol), shared_memory=shared_memory))
+            for protocol, shared_memory in (("grpc", True), ("grpc", False), ("http", False))
+        ]
+        for engine in engines:
             engine.audio(mels(0), None)
+        server.kill()
+        server.repository = build(Build(bundle=read_bundle(other)), tmp_path / "repository")
+        server.start().wait()
+        for engine in engines:
+            with pytest.raises(ServerError, match="served tiny in fp32, version 1, and now serves other"):
+                engine.audio(mels(0), None)
 
 
 def test_models_are_loaded_and_unloaded(repository: Path, tmp_path: Path, clap: claprt.Clap, needs_server: None) -> None:
