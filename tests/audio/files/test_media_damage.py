@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,7 @@ print("all refused or read")
 """
 
 
-def run(contents: list[tuple[str | None, list[bytes]]], *, turns: int, changes: int) -> None:
+def run(contents: Sequence[tuple[str | None, list[bytes]]], *, turns: int, changes: int) -> None:
     """Decodes in a process of its own, whose end would say that it crashed.
 
     Args:
