@@ -18,7 +18,7 @@ struct Part {
   // One phase: compute(task, out) writes target(task).bytes to out, which is target(task).at or this thread's own memory.
   template <class Where, class Compute>
   void phase(int tasks, const Where& target, const Compute& compute) {
-    if (space.team->threads() == 1) {
+    if (member.alone) {
       for (int task = 0; task < tasks; ++task) compute(task, target(task).at);
       return;
     }

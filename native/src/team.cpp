@@ -68,39 +68,42 @@ void Team::end() {
 
 Team::Member Team::member(int worker) const {
   const uint64_t started = started_.load(std::memory_order_acquire);
-  return {const_cast<Team*>(this), worker, started, (started & kFlag) != 0};
+  Team* team = const_cast<Team*>(this);
+  if (worker == 0) return {team, 0, started, flag_, alone_};
+  return {team, worker, started, (started & kFlag) != 0, false};
 }
 
 void Team::call(bool flag) {
-  const uint64_t run = (started_.load() | (kPhases - 1)) + 1;
-  const uint64_t start = run + (flag ? kFlag : 0);
-  if (helping_ != 0) {
-    steer();
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      started_.store(start);
-    }
-    if (asleep_.load() != 0) wake_.notify_all();
-  } else {
-    started_.store(start);
+  flag_ = flag;
+  alone_ = helping_ == 0 || !steer();
+  if (alone_) {
+    run_(argument_, 0);
+    return;
   }
+  const uint64_t run = (started_.load() | (kPhases - 1)) + 1;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    started_.store(run + (flag ? kFlag : 0));
+  }
+  if (asleep_.load() != 0) wake_.notify_all();
   run_(argument_, 0);
   claims_.store((run + kPhases - 1) << 16, std::memory_order_release);  // every phase of this run is over
 }
 
-// The scheduler likes to wake a thread on the core of the thread that wakes it, where a helper helps nobody: helpers may run
-// everywhere but there. Only helpers are moved, the caller never is.
-void Team::steer() {
+// Whether helpers have a core beside the caller's. The scheduler likes to wake a thread on the core of the thread that wakes it,
+// where a helper helps nobody: helpers may run everywhere but there. Only helpers are moved, the caller never is.
+bool Team::steer() {
 #if defined(__linux__)
   const int cpu = sched_getcpu();
   cpu_set_t allowed;
-  if (cpu < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  if (CPU_COUNT(&allowed) < 2 || !CPU_ISSET(cpu, &allowed)) return;
+  if (cpu < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed)) return true;
+  if (CPU_COUNT(&allowed) < 2) return false;
   CPU_CLR(cpu, &allowed);
-  if (CPU_EQUAL(&allowed, &helpers_may_)) return;
+  if (CPU_EQUAL(&allowed, &helpers_may_)) return true;
   for (int i = 0; i < helping_; ++i) pthread_setaffinity_np(helpers_[i].native_handle(), sizeof allowed, &allowed);
   helpers_may_ = allowed;
 #endif
+  return true;
 }
 
 void Team::help(int worker) {

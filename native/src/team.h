@@ -5,7 +5,8 @@
 // middle of a task, be it the caller's or a helper's, holds up nobody: everybody computes into memory of their own and publishes
 // a finished task by copying it, and a task that takes longer than such tasks should is done again by another thread. The
 // first result is taken, others are thrown away. So a result does not depend on who computed it, and a thread that comes back
-// late, a helper even in a later run, changes nothing. A thread is waited for only while it copies.
+// late, a helper even in a later run, changes nothing. A thread is waited for only while it copies. A caller that may run on one
+// core alone works alone.
 #pragma once
 
 #include <atomic>
@@ -40,6 +41,7 @@ class Team {
     int worker;
     uint64_t phase;
     bool flag;
+    bool alone;  // no helper has a part in the run
   };
   Member member(int worker) const;
 
@@ -64,7 +66,7 @@ class Team {
 
   void end();
   void help(int worker);
-  void steer();
+  bool steer();
 
   const int threads_;
   const RunTower run_;
@@ -80,6 +82,7 @@ class Team {
   std::atomic<bool> stop_{false};
   std::thread helpers_[kMostThreads];
   int helping_ = 0;
+  bool flag_ = false, alone_ = false;  // of the caller's run
 #if defined(__linux__)
   cpu_set_t helpers_may_{};  // where helpers may run
 #endif

@@ -244,6 +244,32 @@ def test_the_caller_is_not_pinned(packed: Array) -> None:
         assert os.sched_getaffinity(0) == before
 
 
+PINNED = """
+import os, threading, time
+from claprt.engines.native.library import aligned, native_library
+from tests.engines.packed_tower import JOINT, log_mels, packed_tower
+library, tower, mels = native_library(), aligned(packed_tower()), log_mels(1)
+alone, two = (library.open_tower(tower, threads) for threads in (1, 2))
+expected = library.run(alone, mels, None, JOINT)
+library.run(two, mels, None, JOINT)
+os.sched_setaffinity(threading.get_native_id(), {min(os.sched_getaffinity(0))})
+time.sleep(0.01)  # helpers are asleep
+own, everybody, equal = -time.thread_time(), -time.process_time(), True
+for _ in range(20):
+    equal &= (library.run(two, mels, None, JOINT) == expected).all()
+print(bool(equal), (everybody + time.process_time()) / (own + time.thread_time()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+def test_a_caller_with_one_core_works_alone() -> None:
+    """Also where it was given one only after the tower was opened: a helper would take turns with it on that core."""
+    run = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True, check=True)
+    equal, share = run.stdout.split()
+    assert equal == "True"
+    assert float(share) < 1.05  # of processor time; 2 with a helper on a core of its own
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_log_mels_that_are_no_numbers(packed: Array, value: float) -> None:
     mels = log_mels(2)
