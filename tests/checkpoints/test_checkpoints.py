@@ -14,12 +14,14 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import claprt
+from claprt.bundle import digests
 from claprt.bundle.digests import sha256_of
 from claprt.checkpoints import export_cache, exporter_process
 from claprt.checkpoints.resolve import find_bundle
@@ -55,7 +57,8 @@ if mode == "slow":
     os.read(0, 1)
     shutil.rmtree(partial)
     sys.exit(130)
-time.sleep(0.3)
+if mode == "unhurried":
+    time.sleep(0.3)
 shutil.copytree(place / "bundle", out.with_name(".new"))
 if "--checkpoint" in arguments and mode != "swapped":
     path = Path(arguments[arguments.index("--checkpoint") + 1])
@@ -183,7 +186,8 @@ def test_files_of_one_folder_are_not_hashed_again(stand_in: StandIn, file: Path,
     long_ago = time.time() - 3600
     for path in (file, other):
         os.utime(path, (long_ago, long_ago))
-    time.sleep(2.1)  # a file that was just changed is hashed again
+    # a file that was just changed is hashed again, and these were three seconds ago
+    monkeypatch.setattr(digests, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + 3_000_000_000))
     hashed: list[Path] = []
     monkeypatch.setattr("claprt.checkpoints.resolve.sha256_of", lambda path: [hashed.append(path), sha256_of(path)][1])
     for _ in range(3):
@@ -331,6 +335,7 @@ def test_a_temporary_export_goes_with_its_process(stand_in: StandIn, file: Path,
 
 
 def test_two_processes_export_once(stand_in: StandIn, file: Path) -> None:
+    stand_in.mode("unhurried")
     both = [process(stand_in, file) for _ in range(2)]
     found = [one.communicate(timeout=60)[0].strip() for one in both]
     assert found[0] == found[1] == str(find_bundle(file))
@@ -338,6 +343,7 @@ def test_two_processes_export_once(stand_in: StandIn, file: Path) -> None:
 
 
 def test_two_threads_export_once(stand_in: StandIn, file: Path) -> None:
+    stand_in.mode("unhurried")
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(find_bundle(file))) for _ in range(3)]
     for thread in threads:
