@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import os
 import pickle
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,8 +19,7 @@ torch = pytest.importorskip("torch", reason="needs torch: the export extra")
 
 import onnx  # noqa: E402
 
-from claprt.bundle.digests import sha256_of  # noqa: E402
-from claprt.bundle.graphs import ParityReport, Precision  # noqa: E402
+from claprt.bundle.graphs import Precision  # noqa: E402
 from claprt.bundle.manifest import AudioConfig  # noqa: E402
 from claprt.checkpoints import exporter_process  # noqa: E402
 from claprt.evaluation.dataset import Dataset  # noqa: E402
@@ -33,73 +31,53 @@ from claprt_export.checkpoints.tokenizer import byte_level_tokenizer  # noqa: E4
 from claprt_export.graphs import to_onnx  # noqa: E402
 from claprt_export.precision import lower  # noqa: E402
 from claprt_export.precision.labelled_sets import Feeds, Labelled, calibration_sounds, synthesised_set  # noqa: E402
-from tests.export.traced import Graphs, traced_once  # noqa: E402
+from tests import no_network  # noqa: E402
+from tests.export.traced import Made, keep  # noqa: E402
 
-SMALL_AUDIO = AudioArchitecture(embed_dim=16, depths=(2, 1, 1, 1), heads=(2, 2, 4, 4))
-SMALL_FUSED = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16), fused=True)
-"""Its heads are of a width that the native engine runs."""
+SMALL_AUDIO = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16))
+"""mini's widths, which the native engine runs: layers of its first two stages stay in float32."""
+SMALL_FUSED = dataclasses.replace(SMALL_AUDIO, fused=True)
 SMALL_TEXT = TextArchitecture(vocabulary=261, width=64, layers=2, heads=1, hidden=128, positions=80)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced() -> Iterator[Graphs]:
-    """Small towers with the same weights are traced once in a run.
+def made() -> Iterator[Made]:
+    """Small towers with the same weights are traced, and compared with their graphs, once in a run.
 
     A test of the tracing itself clears what was kept.
     """
-    graphs = Graphs()
+    kept = Made()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(to_onnx, "_traced", traced_once(vars(to_onnx)["_traced"], graphs))
-        yield graphs
+        keep(kept, patch.setattr)
+        yield kept
 
 
 @pytest.fixture
-def traced_exporter(exported: Path, traced: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter as a process of its own, which takes the graphs of `small` from this one instead of tracing them."""
+def traced_exporter(exported: Path, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The exporter as a process of its own, which takes the graphs of `small` from this one; what starts it."""
     assert exported.is_dir()
-    file = tmp_path / "graphs.pickle"
-    file.write_bytes(pickle.dumps(traced))
+    file = tmp_path / "made.pickle"
+    file.write_bytes(pickle.dumps(made))
     command = [sys.executable, "-m", "tests.export.traced", str(file)]
     monkeypatch.setattr(exporter_process, "exporter_command", lambda: command)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", with_tests_on_path())
+    return command
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compared() -> Iterator[None]:
-    """A written graph, which has the sha256 of its checkpoint in it, is compared with its tower once in a run.
-
-    The log-mel graph comes from no checkpoint, so it is compared once for all.
-    """
-    reports: dict[tuple[object, ...], ParityReport] = {}
-
-    def content(path: Path) -> str:
-        model = onnx.load(path)
-        model.ClearField("metadata_props")
-        return hashlib.sha256(model.SerializeToString()).hexdigest()
-
-    def once(name: str, check: Callable[..., ParityReport]) -> Callable[..., ParityReport]:
-        def compare(path: Path, *arguments: Any, **options: Any) -> ParityReport:
-            facts = [repr(value) for value in (*arguments, *options.values()) if isinstance(value, AudioConfig | bool)]
-            key = (name, content(path) if name == "check_log_mel" else sha256_of(path), *facts)
-            if key not in reports:
-                reports[key] = check(path, *arguments, **options)
-            return reports[key]
-
-        return compare
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("check_log_mel", "check_audio", "check_text"):
-            patch.setattr(pipeline, name, once(name, getattr(pipeline, name)))
-        yield
+def with_tests_on_path() -> str:
+    """`PYTHONPATH` of a process that imports these tests."""
+    return os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture
-def traced_before(exported: Path, traced: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+def traced_before(exported: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs of `small` stand for those of towers of its sizes, in tests of exports that end before graphs are compared."""
 
     def found(tower: Any, inputs: Mapping[str, Any], axes: Any, output: str) -> onnx.ModelProto:
         kind, architecture = type(tower).__qualname__, repr(tower.architecture)
-        return onnx.ModelProto.FromString(next(graph for key, graph in traced.items() if key[:2] == (kind, architecture)))
+        return onnx.ModelProto.FromString(
+            next(graph for key, graph in made.graphs.items() if key[:2] == (kind, architecture))
+        )
 
     monkeypatch.setattr(to_onnx, "_traced", found)
 
@@ -142,10 +120,31 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / "small"
-    pipeline.export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file)
-    return out
+def first_export(laion_file: Path, tokenizer_file: Path, made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of `small` that traces and compares everything; the folder of its bundle and of its process's `home`.
+
+    A process of its own makes it, and may not use a network, where processes can be kept from it.
+    """
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "home").mkdir()
+    out = folder / "bundles" / "small"
+    if not no_network.AVAILABLE:
+        pipeline.export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file)
+        return folder
+    file = folder / "made.pickle"
+    arguments = [str(file), "--checkpoint", str(laion_file), "--tokenizer", str(tokenizer_file), "--out", str(out)]
+    program = f"from tests.export.traced import main\nsys.exit(main({arguments!r}))"
+    done = no_network.run(program, folder / "home", PYTHONPATH=with_tests_on_path())
+    assert done.returncode == 0, done.stderr
+    there: Made = pickle.loads(file.read_bytes())
+    made.graphs.update(there.graphs)
+    made.reports.update(there.reports)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(first_export: Path) -> Path:
+    return first_export / "bundles" / "small"
 
 
 @pytest.fixture(scope="session")

@@ -148,14 +148,12 @@ def test_what_the_exporter_refuses(laion_file: Path, tmp_path: Path, capfd: pyte
     assert exports(tmp_path) == []
 
 
-def test_offline(laion_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline() -> None:
+    """What the exporter refuses is said; `test_pipeline.py` has what it refuses without a network."""
     with pytest.raises(
         BundleError, match=r"Hugging Face cache, and HF_HUB_OFFLINE says not to ask the hub; .*--checkpoint PATH"
     ):
         claprt.load("laion/clap-htsat-unfused")
-    monkeypatch.delenv("CLAPRT_TOKENIZER")
-    with pytest.raises(BundleError, match=r"This needs the tokenizer of .*--tokenizer PATH or in CLAPRT_TOKENIZER"):
-        claprt.load(laion_file)
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -244,8 +242,6 @@ def test_a_damaged_pickle_says_so_in_words(tmp_path: Path) -> None:
         CheckpointError, match=r"damaged\.pt is not (?:a checkpoint, or not a whole one|loaded).*[A-Za-z]{4}"
     ):
         read_weights(path)
-    with pytest.raises(BundleError, match=r"damaged cannot be exported: .*damaged\.pt is not"):
-        claprt.load(path)
 
 
 def test_a_bundle_is_no_checkpoint(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
