@@ -395,14 +395,14 @@ BOMBS = {
     "spread tensor": (_tensor(8, 2_000_000_000, 0), "a tensor that is larger than the weights"),
     "far tensor": (_tensor(8, 2, 1_000_000), "a tensor that is larger than the weights"),
     "copies": (
-        _word("a" * 100_000) + b"q\x00]" + (b"c_codecs\nencode\nh\x00" + _word("latin1") + b"\x86Ra") * 5_000,
+        _word("a" * 500_000) + b"q\x00]" + (b"c_codecs\nencode\nh\x00" + _word("latin1") + b"\x86Ra") * 1_000,
         "copies its own parts over and over",
     ),
     "copies of a dict": (
-        b"}q\x00(" + b"".join(_number(n) + b"N" for n in range(20_000)) + b"u]"
-        + b"ccollections\nOrderedDict\nh\x00\x85Ra" * 1_000, "copies its own parts over and over",
+        b"}q\x00(" + b"".join(_number(n) + b"N" for n in range(5_000)) + b"u]"
+        + b"ccollections\nOrderedDict\nh\x00\x85Ra" * 2_000, "copies its own parts over and over",
     ),
-    "nested": (b"]" * 100_000 + b"a" * 99_999, "nested more than 100 deep"),
+    "nested": (b"]" * 20_000 + b"a" * 19_999, "nested more than 100 deep"),
     "nested marks": (b"(" * 100_000, "nested more than 100 deep"),
     "many": (b"]" * 3_000_000, "more than 2000000 instructions"),
     "a long word": (b"X\xff\xff\xff\xffabc", "expected 4294967295 bytes"),

@@ -288,9 +288,7 @@ def test_the_quality_gate_refuses(laion_file: Path, tokenizer_file: Path, tmp_pa
             out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.INT8], force_precision=forced
         )
 
-    with pytest.raises(
-        PrecisionError, match=r"refuses int8 of the audio tower on onnxruntime .*below 1.1.*--force-precision"
-    ):
+    with pytest.raises(PrecisionError, match=r"refuses int8 of the audio tower on \S+ .*below 1.1.*--force-precision"):
         export(forced=False)
     assert list(tmp_path.iterdir()) == []
     manifest = export(forced=True)
