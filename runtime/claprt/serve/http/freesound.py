@@ -19,7 +19,7 @@ from claprt.serve.scheduling.service import Service
 
 MODEL = "laion_clap"
 """Freesound's name for CLAP."""
-_QUERY = {"input": "the text", "model": f"`{MODEL}`, which is the default model, or the name of a model"}
+_QUERY = {"input": "the text", "model": f"the name of a model; `{MODEL}`, where none has this name, is the default one"}
 
 
 class FreesoundApi:
@@ -53,8 +53,8 @@ class FreesoundApi:
             NotFoundError: If there is none of this name.
         """
         if model == MODEL:
-            return self._models.default
-        if self._models.are_named:
+            return self._models.services.get(MODEL, self._models.default)
+        if self._models.are_named and model:
             return self._models.choose(model)
         raise NotFoundError(f"There is no model {model[:100]!r} here; there is {MODEL!r}.")
 
