@@ -31,7 +31,6 @@ from claprt.serve.websocket.stream import StreamProtocol
 
 _SOCKETS = ("/clap", "/clap-bd", "/stream")
 """WebSockets whose paths are no endpoint of HTTP."""
-_UNKNOWN = "{name}/{path:path}"
 
 
 def endpoints_of(models: Models) -> list[HttpEndpoint]:
@@ -93,7 +92,7 @@ def prefix_routes(models: Models, token: str | None, sample_rate: int, library: 
         return response_to(models.unknown(request.path_params["name"]))
 
     async def unknown_socket(socket: WebSocket) -> None:
-        error = models.unknown(socket.path_params["name"])
+        error = models.unknown(socket.path_params["path"].partition("/")[0])
         if not is_authorized(socket.headers, token):
             models.shared.metrics.reject("token")
             access.request("WS", PREFIX, 403, 0.0)
@@ -107,9 +106,8 @@ def prefix_routes(models: Models, token: str | None, sample_rate: int, library: 
 
     return [
         *routes,
-        Route(f"{PREFIX}/{_UNKNOWN}", unknown, methods=["GET", "POST"]),
-        WebSocketRoute(f"{PREFIX}/{_UNKNOWN}", unknown_socket),
-        WebSocketRoute(f"{PREFIX}/{{name}}", unknown_socket),
+        Route(f"{PREFIX}/{{name}}/{{path:path}}", unknown, methods=["GET", "POST"]),
+        WebSocketRoute(f"{PREFIX}/{{path:path}}", unknown_socket),  # an empty name too
     ]
 
 
