@@ -135,8 +135,8 @@ def check_names(names: Collection[str]) -> None:
     if not names:
         raise OptionError("There is no model to serve; name one.")
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise OptionError(
-                f"A model cannot be served as {name[:80]!r}. Names have up to 64 letters a to z, digits, dots, hyphens and "
-                "underscores, and begin with a letter or a digit."
+                f"A model cannot be served as {repr(name)[:80]}. Names have up to 64 letters a to z, digits, dots, hyphens "
+                "and underscores, and begin with a letter or a digit."
             )
