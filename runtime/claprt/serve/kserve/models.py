@@ -93,11 +93,11 @@ def server_metadata() -> dict[str, Any]:
 def served_models(models: Models) -> dict[str, tuple[Service, Model]]:
     """The models of the protocol by their names, each with the service that runs it.
 
-    The default model's have the names of the Triton repository; where there are several, those of each have its name before
-    them as well: `NAME.clap_text`.
+    The default model's have the names of the Triton repository. Where models have names, those of each are at the root
+    with its name before theirs as well: `NAME.clap_text`.
     """
     served = {model.name: (models.default, model) for model in _models_of(models.default)}
-    if len(models.services) > 1:
+    if models.are_named and not models.prefix:
         for name, service in models.services.items():
             named = [replace(model, name=f"{name}.{model.name}") for model in _models_of(service)]
             served |= {model.name: (service, model) for model in named}

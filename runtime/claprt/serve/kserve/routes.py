@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from claprt.serve import access
 from claprt.serve.errors import ShapeError, retry_after, status_of, to_client_error
 from claprt.serve.http.openapi import HttpEndpoint
 from claprt.serve.http.request_bodies import JSON, check_media_type, json_response, while_connected
@@ -145,7 +146,9 @@ class KServeApi:
         Raises:
             NotFoundError: If there is no such model.
         """
-        return find_model(self._served, request.path_params["name"], request.path_params.get("version"))
+        service, model = find_model(self._served, request.path_params["name"], request.path_params.get("version"))
+        access.note_model(service.label)
+        return service, model
 
 
 def _length(stated: str | None) -> int | None:

@@ -101,7 +101,7 @@ class Service:
         try:
             await asyncio.to_thread(self.batcher.prepare)
         except Exception:  # noqa: BLE001 - whatever an engine raises, it still fails
-            log.warning("the engine still fails", exc_info=True)
+            log.warning("the engine%s still fails", f" of {self.label}" if self.label else "", exc_info=True)
 
     async def drain(self, timeout_s: float = 30.0) -> int:
         """End the service for clients, with all of its models; see `Shared.drain`."""
