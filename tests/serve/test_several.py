@@ -46,8 +46,17 @@ def sound(rain: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def models(clap: claprt.Clap, fused_clap: claprt.Clap) -> dict[str, claprt.Clap]:
-    return {"plain": clap, "fused": fused_clap}
+def other_texts(fused_bundle: Path) -> claprt.Clap:
+    """A fused model with vectors of texts of its own; the toys have the same ones, which would hide a wrong choice."""
+    fused = claprt.load(fused_bundle)
+    through = fused.engine.text
+    fused.engine.text = lambda ids, mask: -through(ids, mask)  # pyright: ignore[reportAttributeAccessIssue]
+    return fused
+
+
+@pytest.fixture(scope="module")
+def models(clap: claprt.Clap, other_texts: claprt.Clap) -> dict[str, claprt.Clap]:
+    return {"plain": clap, "fused": other_texts}
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +131,17 @@ class TestChoice:
         for model, name in (("laion_clap", "plain"), ("fused", "fused"), ("plain", "plain")):
             found = client.get(f"/encode_text/?input=rain&model={model}").json()["result"]["embeddings"]
             assert np.abs(np.asarray(found[model]) - models[name].embed_text("rain")).max() < 1e-6
+        reply = client.get("/encode_text/?input=rain&model=")
+        assert (reply.status_code, reply.json()["result"]) == (404, "There is no model '' here; there is 'laion_clap'.")
         (vector,) = client.get("/models/fused/encode_text/?input=rain").json()["result"]["embeddings"].values()
         assert np.abs(np.asarray(vector) - models["fused"].embed_text("rain")).max() < 1e-6
+
+    def test_freesounds_own_name_as_that_of_a_model(self, clap: claprt.Clap, other_texts: claprt.Clap) -> None:
+        """It is answered by this one, although it is not the default."""
+        with TestClient(create_app({"plain": clap, "laion_clap": other_texts})) as client:
+            for query in ("&model=laion_clap", ""):
+                found = client.get(f"/encode_text/?input=rain{query}").json()["result"]["embeddings"]
+                assert np.abs(np.asarray(found["laion_clap"]) - other_texts.embed_text("rain")).max() < 1e-6
 
     def test_kserve(self, client: TestClient, models: dict[str, claprt.Clap]) -> None:
         body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["rain"]}]}
@@ -195,7 +213,10 @@ class TestUnknownNames:
         reply = client.post("/models/fused/nothing", json={})
         assert (reply.status_code, "There is no /models/fused/nothing" in reply.text) == (404, True)
 
-    @pytest.mark.parametrize("path", ["/models/other", "/models/other/", "/models/other/clap", "/models/other/stream"])
+    @pytest.mark.parametrize(
+        "path",
+        ["/models/other", "/models/other/", "/models/other/clap", "/models/other/stream", "/models/", "/models//clap"],
+    )
     def test_of_websockets(self, client: TestClient, path: str) -> None:
         """Not taken for kromosynth's, which is at every other path."""
         with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(path):
@@ -234,8 +255,8 @@ class TestUnknownNames:
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", ["", "two words", "a/b", "ä", ".a", "-a", "a%20", "a" * 65, "a?b"])
-    def test_that_are_no_part_of_an_address(self, clap: claprt.Clap, name: str) -> None:
+    @pytest.mark.parametrize("name", ["", "two words", "a/b", "ä", ".a", "-a", "a%20", "a" * 65, "a?b", 1, None, b"a"])
+    def test_that_are_no_part_of_an_address(self, clap: claprt.Clap, name: Any) -> None:
         with pytest.raises(OptionError, match="A model cannot be served as"):
             create_app({name: clap})
 
@@ -252,9 +273,11 @@ class TestNames:
         with TestClient(create_app({"only": clap})) as client:
             assert client.post("/models/only/v1/embeddings", json={"input": "rain"}).json()["model"] == "only"
             assert client.post("/v1/embeddings", json={"input": "rain", "model": "tiny"}).status_code == 404
-            assert [model["name"] for model in client.post("/v2/repository/index", json={}).json()] == [
-                *("clap_text", "clap_audio_file", "clap_classify"),
-            ]
+            kinds = ["clap_text", "clap_audio_file", "clap_classify"]
+            listed = [model["name"] for model in client.post("/v2/repository/index", json={}).json()]
+            assert listed == [*kinds, *(f"only.{kind}" for kind in kinds)]
+            listed = [model["name"] for model in client.post("/models/only/v2/repository/index", json={}).json()]
+            assert listed == kinds
 
 
 class TestShared:
@@ -449,6 +472,8 @@ class TestNotes:
             client.post("/v1/embeddings", json={"input": [[0, 5, 2]], "model": "other"})
             client.get("/models/other/readyz")
             client.get("/models/fused/nothing")
+            client.get("/v2/models/fused.clap_text")
+            client.get("/v2/models/other.clap_text")
             with client.websocket_connect("/models/fused/clap") as socket:
                 socket.send_bytes(SAMPLES.tobytes())
                 socket.receive_json()
@@ -466,6 +491,7 @@ class TestNotes:
         assert answered["/clap", "200", "fused"] == 1
         assert answered["/v1/embeddings", "404", ""] == 2
         assert answered["other", "404", ""] == answered["other", "404", "fused"] == 1
+        assert answered["/v2/models/{name}", "200", "fused"] == answered["/v2/models/{name}", "404", ""] == 1
         assert counts("claprt_stage_seconds", "stage", "model")["tower", "fused"] == 3
         assert counts("claprt_connections", "endpoint", "model") == {("/clap", "fused"): 1.0}
         assert {labels[0] for labels in counts("claprt_batch_windows", "model")} == set(NAMES)
