@@ -61,12 +61,33 @@ def encoded(
         video: with five pictures.
         sound: with sound at all.
     """
+    waveform = tones(rate=rate) if waveform is None else waveform
+    key = (form, codec, waveform.shape, waveform.tobytes(), rate, sample_format, str(options), pipe, video, sound)
+    if key not in _ENCODED:
+        _ENCODED[key] = _encoded(form, codec, waveform, rate, sample_format, options or {}, pipe, video, sound)
+    return _ENCODED[key]
+
+
+_ENCODED: dict[object, bytes] = {}
+"""Files by what they were made of."""
+
+
+def _encoded(
+    form: str,
+    codec: str,
+    waveform: Array,
+    rate: int,
+    sample_format: str | None,
+    options: Mapping[str, str],
+    pipe: bool,
+    video: bool,
+    sound: bool,
+) -> bytes:
     import av
 
-    waveform = tones(rate=rate) if waveform is None else waveform
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(waveform)]
     file: Any = _Pipe() if pipe else io.BytesIO()
-    with av.open(file, "w", format=form, options=dict(options or {})) as container:
+    with av.open(file, "w", format=form, options=dict(options)) as container:
         pictures = cast("Any", container.add_stream("mpeg4", rate=25)) if video else None
         stream = cast("Any", container.add_stream(codec, rate=rate, layout=layout)) if sound else None
         if stream is not None:

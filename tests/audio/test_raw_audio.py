@@ -151,7 +151,7 @@ def test_coarse_integers_are_named() -> None:
         (json.dumps({"audio_buffer": "AAAA", "sample_rate": 8000}).encode(), "text message"),
         (json.dumps([0.125, -0.25, 0.5, 0.0625, 0.75, 0.3, 0.2, 0.1] * 9).encode(), "text that begins with '[0.125"),
         ("\n".join(str(number / 777) for number in range(900)).encode(), "text that begins with '0.0"),
-        (gzip.compress(SHORT["rain"].tobytes()), "gzip"),
+        (gzip.compress(SHORT["rain"].tobytes(), 1), "gzip"),
         (b"\x89PNG\r\n\x1a\n" + np.random.default_rng(0).bytes(4000), "PNG"),
         (b"abc", "not a whole number"),
         (bytes(7), "not a whole number"),

@@ -280,7 +280,7 @@ WRONG = {
     "text": b"This is a letter, and not a sound.\n" * 50,
     "HTML": b"<!DOCTYPE html>\n<html><body>404</body></html>\n" * 40,
     "git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-    "gzip": gzip.compress(SOUNDS["WAV"]),
+    "gzip": gzip.compress(SOUNDS["WAV"], 1),
     "PNG": b"\x89PNG\r\n\x1a\n" + bytes(3_000),
     "samples": (NOISE * 32767).astype("<i2").tobytes(),
     "zeros": bytes(9_000),

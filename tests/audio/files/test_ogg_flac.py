@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ def encoded(form: str, subtype: str, waveform: NDArray[Any] = NOISE, rate: int =
     return file.getvalue()
 
 
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
 def crc(page: bytes) -> int:
-    value = 0
-    for byte in page:
-        value ^= byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ 0x04C11DB7) & 0xFFFF_FFFF if value >> 31 else value << 1
-    return value
+    """Ogg's: zlib's polynomial with the highest bit first, from 0, and not inverted."""
+    value = zlib.crc32(page.translate(MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{value:032b}"[::-1], 2)
 
 
 def page(packets: list[bytes], flags: int, granule: int, count: int, serial: int = 7) -> bytes:
