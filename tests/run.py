@@ -1,13 +1,12 @@
-"""Run the tests in parts, three at a time, and the tests of durations alone at the end; `make test` starts this.
+"""Run the tests in parts, all at a time, and the tests of durations alone at the end; `make test` starts this.
 
     python tests/run.py [--slow] [OPTION …]
 
 Every part is a pytest process of its own, which prints what it has to say when it ends. The two that compute most have
 half of the processors each, so that onnxruntime starts as many threads as there are processors for them: threads that wait
-for their turn cost a fifth of the time of all. Those of services and servers, which wait for much, have what is left of all
-processors. OPTIONs go to each of them; a part
-in which they select no test passes if another ran some. With `--slow` the tests marked `slow` run too. Where a test takes
-ten minutes, the stacks of its threads are printed.
+for their turn cost a fifth of the time of all. Those of services and of servers, which wait for much, have what is left of
+all processors. OPTIONs go to each of them; a part in which they select no test passes if another ran some. With `--slow`
+the tests marked `slow` run too. Where a test takes ten minutes, the stacks of its threads are printed.
 """
 
 from __future__ import annotations
@@ -25,18 +24,20 @@ ROOT = Path(__file__).parents[1]
 HALVES = 2
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
-EXPORT, SERVICES, SERVERS = ("tests/export",), ("tests/serve", "tests/browser"), ("tests/triton", "tests/project")
-"""Folders that share what is expensive to make."""
+EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py")
+SERVICES, SERVERS = ("tests/serve", "tests/browser"), ("tests/triton", "tests/project")
+"""Paths that share what is expensive to make: torch's import, services, a Triton server."""
 Part = tuple[str, ...]
 """Options of pytest that name the tests of a part."""
 
 
-def lanes() -> list[tuple[int | None, list[Part]]]:
-    """The parts that run one after the other, and their half of the processors, or None for all; every test is in one."""
+def parts() -> list[tuple[Part, int | None]]:
+    """What each process runs, and its half of the processors, or None for all; every test is in one part."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     everything: list[str] = project["tool"]["pytest"]["ini_options"]["testpaths"]
-    others = (*everything, *(f"--ignore={folder}" for folder in (*EXPORT, *SERVICES, *SERVERS)))
-    return [(0, [EXPORT]), (1, [others]), (None, [SERVICES, SERVERS])]
+    apart = (*EXPORT, *SERVICES, *SERVERS)
+    others = (*(path for path in everything if path not in apart), *(f"--ignore={path}" for path in apart))
+    return [(EXPORT, 0), (others, 1), (SERVICES, None), (SERVERS, None)]
 
 
 def keep_to(half: int) -> None:
@@ -82,19 +83,16 @@ def main(arguments: list[str]) -> int:
     chosen = "" if "--slow" in arguments else "not slow"
     options = [argument for argument in arguments if argument != "--slow"]
 
-    def run_part(names: Part) -> int:
+    def run_part(part: tuple[Part, int | None]) -> int:
+        names, half = part
+        if half is not None:
+            keep_to(half)
         marks = " and ".join(filter(None, ("not timing", chosen)))
         title = ", ".join(name for name in names if not name.startswith("--"))
         return run(title, marks, [*options, *names])
 
-    def run_lane(lane: tuple[int | None, list[Part]]) -> list[int]:
-        half, parts = lane
-        if half is not None:
-            keep_to(half)
-        return [run_part(names) for names in parts]
-
-    with ThreadPoolExecutor() as pool:
-        statuses = [status for found in pool.map(run_lane, lanes()) for status in found]
+    with ThreadPoolExecutor(max_workers=len(parts())) as pool:
+        statuses = list(pool.map(run_part, parts()))
     marks = " and ".join(filter(None, ("timing", chosen)))
     statuses.append(run("tests of durations", marks, [*options, *timed_files()]))
     well = passed(statuses, selected=bool(options))

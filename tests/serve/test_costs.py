@@ -190,10 +190,10 @@ def test_honest_clients_beside_hostile_ones(service: Process) -> None:
                 await client.post(service.url("/v1/embeddings"), content=body, headers=JSON)
 
     async def both() -> tuple[float, float]:
-        alone = await honest(20)
+        alone = await honest(12)
         others = [asyncio.ensure_future(hostile()) for _ in range(8)]
-        await asyncio.sleep(2)
-        beside = await honest(20)
+        await asyncio.sleep(1)
+        beside = await honest(12)
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
