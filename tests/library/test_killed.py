@@ -72,30 +72,51 @@ def ended(process: subprocess.Popen[str]) -> bool:
     return process.returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("kills", "sounds", "workers"),
-    [
-        pytest.param(2, 15, 0, marks=pytest.mark.seconds),
-        pytest.param(100, 30, 0, marks=pytest.mark.slow),
-        pytest.param(6, 30, 2, marks=pytest.mark.slow),
-    ],
-)
-def test_a_killed_run_is_resumed(
-    tmp_path: Path, bundle: Path, clap: claprt.Clap, kills: int, sounds: int, workers: int
-) -> None:
-    folder, whole, out = tmp_path / "sounds", tmp_path / "whole", tmp_path / "library"
-    for number in range(sounds):
+def write_sounds(folder: Path, count: int) -> int:
+    """Writes so many sounds, five copies and five files that are none; returns the rows that a library has of them."""
+    for number in range(count):
         write_sound(folder / f"{number}.wav", number, seconds=0.3 if number % 7 else 21.0)
     for number in range(5):
         (folder / f"bad{number}.wav").write_bytes(b"no sound" * (1 + number // 2))
         shutil.copy(folder / f"{number}.wav", folder / f"copy{number}.wav")
+    return count + 2 * -(-count // 7) + 5 + 2  # every seventh of them, and one copy, have three windows
+
+
+@pytest.mark.seconds
+def test_a_killed_run_is_resumed(tmp_path: Path, bundle: Path, clap: claprt.Clap) -> None:
+    """Killed twice, early and late, when some rows are there."""
+    folder, whole, out = tmp_path / "sounds", tmp_path / "whole", tmp_path / "library"
+    count = write_sounds(folder, 15)
+    run(folder, out=whole, clap=clap)
+    rows, failures = rows_of(whole), failures_of(whole)
+    assert len(rows) == count
+    assert len(failures) == 5
+    for there in (3, count // 2):
+        process = started(bundle, folder, out)
+        while process.poll() is None and not ((out / "library.json").exists() and len(claprt.open_library(out)) >= there):
+            time.sleep(0.002)
+        process.kill()
+        assert not ended(process)
+        assert there <= len(claprt.open_library(out)) < count
+    run(folder, out=out, clap=clap)
+    assert (rows_of(out), failures_of(out)) == (rows, failures)
+    assert not list(out.rglob("*.partial"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "workers"), [(100, 0), (6, 2)])
+def test_runs_that_are_killed_at_any_time_are_resumed(
+    tmp_path: Path, bundle: Path, clap: claprt.Clap, kills: int, workers: int
+) -> None:
+    """The smaller test is `test_a_killed_run_is_resumed`."""
+    folder, whole, out = tmp_path / "sounds", tmp_path / "whole", tmp_path / "library"
+    count = write_sounds(folder, 30)
     process = started(bundle, folder, whole, workers=workers)
     began = time.monotonic()
     assert ended(process)
     lasts = time.monotonic() - began
     rows, failures = rows_of(whole), failures_of(whole)
-    long = -(-sounds // 7)
-    assert len(rows) == sounds + long * 2 + 5 + 2  # every seventh of them, and one copy, have three windows
+    assert len(rows) == count
     assert len(failures) == 5
     order = random.Random(kills)
     killed = 0
