@@ -42,6 +42,7 @@ _AHEAD_BYTES = 128 << 10
 _ALWAYS = "/healthz"  # answered even when there are too many connections
 _FULL = "The service has as many connections as it takes. Try again a little later."
 _SLOW = "The request took too long to arrive."
+_numbers = itertools.count()
 Phase = tuple[str, object]
 
 
@@ -70,19 +71,13 @@ class TimedConnection:
 def error_bytes(status: int, message: str) -> bytes:
     """Build a whole HTTP error response, after which the connection is closed."""
     response = _error(status, message)
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
-        *(b": ".join(pair) for pair in response.raw_headers),
-    ]
-    return b"\r\n".join([*lines, b"", bytes(response.body)])
+    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    return b"\r\n".join([first, *map(b": ".join, response.raw_headers), b"", bytes(response.body)])
 
 
 def _error(status: int, message: str) -> JSONResponse:
     kind = "OverloadedError" if status == HTTPStatus.SERVICE_UNAVAILABLE else "InvalidRequestError"
     return error_response(status, message, kind, {"connection": "close"})
-
-
-_numbers = itertools.count()
 
 
 class _Flow(FlowControl):
@@ -142,9 +137,7 @@ class HttpConnection(H11Protocol, TimedConnection):
         if self._beyond and scope["path"] != _ALWAYS:
             await reject(503, _FULL)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"]) > HEADER_BYTES:
-            await reject(
-                431, f"The headers may have up to {HEADER_BYTES} bytes."
-            )  # h11 does not limit headers that arrive at once
+            await reject(431, f"The headers may have up to {HEADER_BYTES} bytes.")  # h11 takes more if they arrive at once
         elif {b"content-length", b"transfer-encoding"} <= names:  # request smuggling past the limit on bodies
             await reject(400, "Content-Length and Transfer-Encoding exclude each other.")
         else:
@@ -225,6 +218,12 @@ class SocketConnection(WebSocketsSansIOProtocol, TimedConnection):
         super().handle_connect(event)
         self.read_paused = True  # until the application's first `receive`
         self.transport.pause_reading()
+
+    async def send(self, message: Any) -> None:
+        """Send a message of the application. A response in place of a handshake is no fault, which uvicorn would log."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
     def pause_writing(self) -> None:
         """Pause reading from a client that does not read: the answers to its pings would pile up."""
