@@ -60,6 +60,7 @@ def test_several_models(bundle: Path, fused_bundle: Path, logs: Path, clap: clap
         for _ in range(4):  # connections, which any worker may accept
             for name, model in (("plain", clap), ("fused", fused)):
                 reply = httpx.post(process.url("/v1/embeddings"), json={"input": "rain", "model": name}).json()
+                assert reply["model"] == name
                 assert np.abs(reply["data"][0]["embedding"] - model.embed_text("rain")).max() < 1e-6
         found = httpx.get(process.url("/metrics")).text
         for name in ("plain", "fused"):

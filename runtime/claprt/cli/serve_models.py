@@ -1,4 +1,4 @@
-"""The models that `claprt serve` is told of: their names, and how they are loaded."""
+"""The models that the flags of `claprt serve` name, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _split(flag: str, value: str) -> tuple[str, str]:
 
 
 def take_from_library(options: argparse.Namespace) -> Library | None:
-    """The library that was named. What was not said of the model is taken from it.
+    """The library that was named. Options of the model that were not given are taken from it.
 
     Raises:
         OptionError: If its sounds are to be played, and none was named.
@@ -107,10 +107,10 @@ def take_from_library(options: argparse.Namespace) -> Library | None:
 
 
 def load_models(options: argparse.Namespace, library: Library | None) -> Clap | Mapping[str, Clap]:
-    """The model, or the models by their names; named in our words or in kromosynth's, or the library's.
+    """The model, or the models by their names, as claprt's flags, kromosynth's or the library name them.
 
     Raises:
-        OptionError: If two names are of one bundle, or what was said of models is not possible.
+        OptionError: If two names are of one bundle, or options of a model are not possible.
         FingerprintError: If the library's vectors are of no model, or were made with other options.
     """
     models = stated_models(options)
@@ -135,7 +135,7 @@ def load_models(options: argparse.Namespace, library: Library | None) -> Clap | 
 
 
 def _complete(options: argparse.Namespace) -> None:
-    """Take from the environment what was not said of a model.
+    """Take options of a model that were not given from the environment.
 
     Raises:
         OptionError: If `--device` and `--provider` name different providers.

@@ -1,4 +1,4 @@
-"""Unloads the towers of a model that nobody asks, and gives their memory back; the next request loads them again."""
+"""Unloads the towers of a model that gets no requests, and gives their memory back; the next request loads them again."""
 
 from __future__ import annotations
 
