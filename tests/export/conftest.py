@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import os
 import pickle
+import shutil
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from claprt.bundle.graphs import Precision  # noqa: E402
 from claprt.bundle.manifest import AudioConfig  # noqa: E402
 from claprt.checkpoints import exporter_process  # noqa: E402
 from claprt.evaluation.dataset import Dataset  # noqa: E402
-from claprt_export import pipeline  # noqa: E402
+from claprt_export import cli, pipeline  # noqa: E402
 from claprt_export.architecture import AudioArchitecture, TextArchitecture  # noqa: E402
 from claprt_export.checkpoints.checkpoint import Checkpoint  # noqa: E402
 from claprt_export.checkpoints.random_weights import seeded_checkpoint  # noqa: E402
@@ -120,21 +121,43 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first_export(laion_file: Path, tokenizer_file: Path, made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The export of `small` that traces and compares everything; the folder of its bundle and of its process's `home`.
+def fused_file(small_fused: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoints") / "fused.pt"
+    torch.save(laion_state(small_fused), path)
+    return path
 
-    A process of its own makes it, and may not use a network, where processes can be kept from it.
+
+_EXPORTS = """
+from pathlib import Path
+from claprt_export import cli
+from tests.export.traced import kept_in
+
+with kept_in(Path({file!r})):
+    statuses = [cli.main(arguments) for arguments in {exports!r}]
+sys.exit(max(statuses))
+"""
+
+
+@pytest.fixture(scope="session")
+def first_exports(
+    laion_file: Path, fused_file: Path, tokenizer_file: Path, made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Exports of `small` and `small_fused`, the only ones that trace their towers; the folder of `bundles` and `home`.
+
+    A process of its own makes them, with this home, and may not use a network, where processes can be kept from it.
     """
     folder = tmp_path_factory.mktemp("first")
-    (folder / "home").mkdir()
-    out = folder / "bundles" / "small"
+    bundles, home, file = folder / "bundles", folder / "home", folder / "made.pickle"
+    home.mkdir()
+    exports = [
+        ["--checkpoint", str(path), "--tokenizer", str(tokenizer_file), "--out", str(bundles / path.stem)]
+        for path in (laion_file, fused_file)
+    ]
     if not no_network.AVAILABLE:
-        pipeline.export_bundle(out, checkpoint=laion_file, tokenizer=tokenizer_file)
+        assert [cli.main(arguments) for arguments in exports] == [0, 0]
         return folder
-    file = folder / "made.pickle"
-    arguments = [str(file), "--checkpoint", str(laion_file), "--tokenizer", str(tokenizer_file), "--out", str(out)]
-    program = f"from tests.export.traced import main\nsys.exit(main({arguments!r}))"
-    done = no_network.run(program, folder / "home", PYTHONPATH=with_tests_on_path())
+    program = _EXPORTS.format(file=str(file), exports=exports)
+    done = no_network.run(program, home, PYTHONPATH=with_tests_on_path())
     assert done.returncode == 0, done.stderr
     there: Made = pickle.loads(file.read_bytes())
     made.graphs.update(there.graphs)
@@ -143,13 +166,15 @@ def first_export(laion_file: Path, tokenizer_file: Path, made: Made, tmp_path_fa
 
 
 @pytest.fixture(scope="session")
-def exported(first_export: Path) -> Path:
-    return first_export / "bundles" / "small"
+def exported(first_exports: Path) -> Path:
+    """The bundle of `small`, with nothing beside it."""
+    return Path(shutil.copytree(first_exports / "bundles" / "small", first_exports / "alone" / "small"))
 
 
 @pytest.fixture(scope="session")
-def many(laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many(exported: Path, laion_file: Path, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with every precision."""
+    assert exported.is_dir()
     out = tmp_path_factory.mktemp("bundles") / "many"
     with few_sounds():
         pipeline.export_bundle(
@@ -175,8 +200,8 @@ def _judged(facts: AudioConfig) -> list[Feeds]:
 def few_sounds() -> Generator[None]:
     """Exports of untrained weights take their ranges from, and are judged on, a few sounds and texts, made once."""
 
-    def calibration(facts: AudioConfig, dataset: Dataset | None) -> list[Feeds]:
-        return _calibration(facts) if dataset is None else list(calibration_sounds(facts, dataset))
+    def calibration(facts: AudioConfig, dataset: Dataset | None) -> Iterable[Feeds]:
+        return _calibration(facts) if dataset is None else calibration_sounds(facts, dataset)
 
     def labelled(facts: AudioConfig, *, each: int, at_most: int) -> Labelled:
         assert each == at_most == 1  # of untrained weights, whose answers are not looked at

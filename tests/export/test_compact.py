@@ -45,7 +45,7 @@ for row in range(128):
 BIAS = random.standard_normal((1, 3, 16, 16)).astype(np.float16).astype(np.float32)
 CROSS = np.zeros((200, 200), np.float32)
 CROSS[7], CROSS[:, 9] = random.standard_normal(200), random.standard_normal(200)
-WIDE = np.zeros((300, 70_000), np.float32)
+WIDE = np.zeros((30, 70_000), np.float32)
 WIDE[0, 69_999] = 1
 NEGATIVE_ZEROS = np.full((20, 20), -0.0, np.float32)
 MASKED = BIAS + np.float32(-1e4) * (np.arange(5)[:, None, None, None] * random.random((5, 1, 16, 16)) > 1)

@@ -76,7 +76,8 @@ def written(folder: Path, checkpoint: Checkpoint, *, half: bool = False) -> Case
 
 
 @pytest.fixture(scope="module")
-def plain(small: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def plain(exported: Path, small: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    assert exported.is_dir()  # so the tower has been traced
     return written(tmp_path_factory.mktemp("plain"), small)
 
 
@@ -103,6 +104,7 @@ def test_vectors_are_the_graphs(plain: Case) -> None:
     same_vectors(plain)
 
 
+@pytest.mark.usefixtures("exported")
 def test_vectors_of_a_fused_tower(small_fused: Checkpoint, tmp_path: Path) -> None:
     """With constants in half the bytes."""
     same_vectors(written(tmp_path, small_fused, half=True))

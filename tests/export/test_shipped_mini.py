@@ -45,8 +45,12 @@ def test_it_is_small() -> None:
     assert sum(file.stat().st_size for file in files) <= 18 * MEGABYTE
 
 
+@pytest.mark.slow
 def test_every_kind_among_all(mini: claprt.Clap) -> None:
-    """67 kinds, chance 0.015; wordings that training used, then wordings that it never saw."""
+    """67 kinds, chance 0.015; wordings that training used, then wordings that it never saw.
+
+    `test_text_finds_its_sound` has eight of them, in wordings of its own.
+    """
     vectors = mini.embed_audio(sounds_of(list(KINDS), "one"), RATE)
     truth = np.arange(len(KINDS))
     for bar, wordings in (

@@ -54,7 +54,7 @@ def test_the_parser_takes_every_graph(many: Path, stage: Stage, precision: Preci
     assert objections(onnx.load(read_bundle(many).graph_path(stage, precision))) == []
 
 
-@pytest.mark.usefixtures("rtx")
+@pytest.mark.usefixtures("rtx", "exported")
 def test_the_parser_takes_a_fused_tower(small_fused: Checkpoint) -> None:
     assert objections(audio_graph(small_fused.audio_tower(), 1001)) == []
 

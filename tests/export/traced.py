@@ -1,16 +1,15 @@
 """Graphs of small towers, traced once and compared with their towers once: that takes most of an export's time.
 
 python -m tests.export.traced FILE …       claprt-export with what FILE holds, for processes of the exporter's own
-
-A FILE that is not there is written, with what the export had to make.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,18 +89,19 @@ def _described(tower: Any) -> tuple[str, str, str]:
     return type(tower).__qualname__, repr(getattr(tower, "architecture", tower)), digest.hexdigest()
 
 
-def main(arguments: list[str]) -> int:
-    """Run claprt-export with what the file holds that is named first."""
-    file = Path(arguments[0])
-    made = pickle.loads(file.read_bytes()) if file.exists() else Made()  # of the test that starts this
+@contextlib.contextmanager
+def kept_in(file: Path) -> Generator[None]:
+    """Let exports take what a file holds, if it is there, and write the file with what they had to make, if it is not."""
+    made = pickle.loads(file.read_bytes()) if file.exists() else Made()  # of the test that starts this process
     keep(made, setattr)
-    status = cli.main(arguments[1:])
+    yield
     if not file.exists():
         file.write_bytes(pickle.dumps(made))
-    return status
 
 
 if __name__ == "__main__":
-    from tests.export import traced
+    from tests.export import traced  # whose `Made` is the one that was pickled
 
-    sys.exit(traced.main(sys.argv[1:]))
+    with traced.kept_in(Path(sys.argv[1])):
+        status = cli.main(sys.argv[2:])
+    sys.exit(status)
