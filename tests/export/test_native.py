@@ -65,7 +65,7 @@ class Case:
 def written(folder: Path, checkpoint: Checkpoint, *, half: bool = False) -> Case:
     architecture = checkpoint.audio
     audio = AudioConfig(architecture=architecture.name, mel=checkpoint.mel, fused=architecture.fused, fill=checkpoint.fill)
-    sounds = [dict(feeds) for feeds in itertools.islice(calibration_sounds(audio, None), 6)]
+    sounds = [dict(feeds) for feeds in itertools.islice(calibration_sounds(audio, None), 5)]
     if architecture.fused:
         for index, feeds in enumerate(sounds):
             feeds["is_longer"] = np.array([[index % 2 == 0]])

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -46,7 +47,8 @@ from claprt_export.errors import (
 from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
 from claprt_export.precision.carry_over import with_additions
-from tests.export.conftest import laion_state
+from tests.export.conftest import laion_state, with_tests_on_path
+from tests.export.traced import Made
 from tests.projected import expected, with_projection
 
 RATE = 48_000
@@ -297,10 +299,14 @@ def test_unwritable_place(tmp_path: Path) -> None:
         export_bundle(tmp_path / "file" / "out", checkpoint=tmp_path / "none.pt")
 
 
-def test_an_interrupted_export_leaves_nothing(laion_file: Path, tokenizer_file: Path, tmp_path: Path) -> None:
+def test_an_interrupted_export_leaves_nothing(
+    laion_file: Path, tokenizer_file: Path, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of tracing; `test_folder.py` has the other signals and moments."""
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "claprt_export.cli", "--checkpoint", str(laion_file)]
+    out, known = tmp_path / "place" / "out", tmp_path / "made.pickle"
+    known.write_bytes(pickle.dumps(dataclasses.replace(made, graphs={})))
+    monkeypatch.setenv("PYTHONPATH", with_tests_on_path())
+    command = [sys.executable, "-m", "tests.export.traced", str(known), "--checkpoint", str(laion_file)]
     command += ["--tokenizer", str(tokenizer_file), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -310,7 +316,7 @@ def test_an_interrupted_export_leaves_nothing(laion_file: Path, tokenizer_file: 
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
     assert process.returncode != 0
-    assert left_behind(tmp_path) == []
+    assert left_behind(out.parent) == []
 
 
 # names, paths and the network

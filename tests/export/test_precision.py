@@ -283,15 +283,17 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_quality_gate_refuses(laion_file: Path, tokenizer_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def export(*, forced: bool) -> Any:
+    def export(precision: Precision, *, forced: bool) -> Any:
         return export_bundle(
-            out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[Precision.INT8], force_precision=forced
+            out, checkpoint=laion_file, tokenizer=tokenizer_file, precisions=[precision], force_precision=forced
         )
 
-    with pytest.raises(PrecisionError, match=r"refuses int8 of the audio tower on \S+ .*below 1.1.*--force-precision"):
-        export(forced=False)
+    with pytest.raises(
+        PrecisionError, match=r"refuses fp16 of the audio tower on onnxruntime .*below 1.1.*--force-precision"
+    ):
+        export(Precision.FP16, forced=False)
     assert list(tmp_path.iterdir()) == []
-    manifest = export(forced=True)
+    manifest = export(Precision.INT8, forced=True)
     assert not manifest.accepted(Stage.AUDIO, Precision.INT8)
     assert manifest.accepted(Stage.AUDIO, Precision.FP32)
     assert str(claprt.load(out, provider="cpu", precision="auto").precision) == "fp32"
