@@ -178,24 +178,24 @@ class TestChoice:
     def test_vectors_are_never_mixed(
         self, client: TestClient, models: dict[str, claprt.Clap], rain: bytes, sound: str
     ) -> None:
-        """Many at once, to both."""
-        expected = {name: clap.embed_audio(rain) for name, clap in models.items()}
+        """Many at once, to both, for sounds and texts."""
+        expected = {name: (clap.embed_audio(rain), clap.embed_text("rain")) for name, clap in models.items()}
+        inputs = ({"input": [sound] * 3, "modality": "audio"}, {"input": ["rain"] * 3})
         worst: list[float] = []
 
         def ask(name: str) -> None:
-            for turn in range(4):
+            for turn in range(8):
                 where, field = (f"/models/{name}", {}) if turn % 2 else ("", {"model": name})
-                body = {"input": [sound] * 3, "modality": "audio", **field}
-                worst.append(
-                    float(np.abs(texts_of(client.post(f"{where}/v1/embeddings", json=body)) - expected[name]).max())
-                )
+                kind = turn // 2 % 2
+                reply = client.post(f"{where}/v1/embeddings", json={**inputs[kind], **field})
+                worst.append(float(np.abs(texts_of(reply) - expected[name][kind]).max()))
 
         threads = [threading.Thread(target=ask, args=[name]) for name in NAMES * 3]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(worst) == 24
+        assert len(worst) == 48
         assert max(worst) < 1e-6
 
 
