@@ -16,6 +16,7 @@ from claprt.audio.synthetic import SOUNDS
 from tests.projected import with_projection
 from tests.serve.malformed import SERVICE
 from tests.serve.process import Process
+from tests.tiny import write_tiny_bundle
 
 pytest.importorskip("uvicorn", reason="needs the service's packages (pip install 'claprt[serve]')")
 
@@ -31,8 +32,9 @@ def sound() -> Any:
 
 @pytest.fixture(scope="session")
 def served_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mini, with a projection."""
-    return with_projection(claprt.load("mini").bundle.path, tmp_path_factory.mktemp("served") / "mini")
+    """A toy bundle under the name of mini, with a projection."""
+    folder = tmp_path_factory.mktemp("served")
+    return with_projection(write_tiny_bundle(folder / "plain", name="mini"), folder / "mini")
 
 
 @pytest.fixture(scope="session")
