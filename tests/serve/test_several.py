@@ -511,6 +511,8 @@ class TestNotes:
             with client.websocket_connect("/models/fused/clap") as socket:
                 socket.send_bytes(SAMPLES.tobytes())
                 socket.receive_json()
+            with pytest.raises(WebSocketDenialResponse), client.websocket_connect("/models/other/clap"):
+                pass
             with TestClient(create_app(clap)) as alone:
                 alone.post("/v1/embeddings", json={"input": "rain"}, headers={"X-Request-Id": "4"})
         lines = [record.getMessage() for record in caplog.records if record.name == access.log.name]
@@ -519,7 +521,8 @@ class TestNotes:
         assert " id=2 model=plain text=" in lines[1]
         assert lines[2].endswith(" id=3")
         assert " model=fused read=" in lines[3]
-        assert "model=" not in lines[4]
+        assert lines[4] == "WS /models/other/clap 404 0.0 ms in=0 out=0"
+        assert "model=" not in lines[5]
 
     def test_openapi(self, client: TestClient) -> None:
         document = client.get("/openapi.json").json()

@@ -99,7 +99,7 @@ def prefix_routes(models: Models, token: str | None, sample_rate: int, library: 
             await socket.close(1008, "A bearer token is needed.")
             return
         models.shared.metrics.request("other", 404, 0.0, "")
-        access.request("WS", socket.url.path, 404, 0.0)
+        access.request("WS", socket.scope["path"], 404, 0.0)
         with contextlib.suppress(RuntimeError):  # the server sends no response in place of a handshake
             await socket.send_denial_response(response_to(error))
             return
