@@ -160,6 +160,7 @@ def test_a_graph_that_differs_is_refused(
         return model
 
     monkeypatch.setattr(pipeline, f"{stage}_graph", off)
+    monkeypatch.setattr(parity, "BATCHES", (1, 2))  # of which one shows it
     with pytest.raises(ParityError, match=f"{stage} graph differs .* no bundle was written"):
         export_bundle(tmp_path / "out", checkpoint=laion_file, tokenizer=tokenizer_file)
     assert left_behind(tmp_path) == []

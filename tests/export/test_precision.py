@@ -23,7 +23,7 @@ from claprt.evaluation.dataset import Dataset, Item
 from claprt_export.errors import PrecisionError
 from claprt_export.graphs.onnx_metadata import OPSET
 from claprt_export.pipeline import export_bundle
-from claprt_export.precision import quality_gate
+from claprt_export.precision import lower, quality_gate
 from claprt_export.precision.fp16 import half_graph
 from claprt_export.precision.int8 import Quantiser
 from claprt_export.precision.quality_gate import centred_cosines
@@ -276,6 +276,8 @@ def test_the_form_for_one_row(many: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graph passes the quality gate, on onnxruntime alone."""
+    monkeypatch.setattr(lower, "_on_openvino", lambda _: False)  # pyright: ignore[reportUnknownLambdaType]
     monkeypatch.setattr(quality_gate, "LIMITS", dict.fromkeys(Precision, 1.1))
 
 
