@@ -33,13 +33,18 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_graph_against_front_end_and_reference(case: tuple[AudioConfig, Path]) -> None:
-    """Every kind of sound at full scale and at 1e-3, and one that sweeps all bins; above -80 dB and everywhere."""
+    """Every kind of sound at full scale and at 1e-3, and one that sweeps all bins; above -80 dB and everywhere.
+
+    Of the filters that not every checkpoint has, each kind at one of the two.
+    """
     facts, path = case
     session = onnxruntime.InferenceSession(path)
     kinds = [make(480_000, RATE) for make in SOUNDS.values()]
     time = np.arange(480_000) / RATE
     sweep = np.sin(2 * np.pi * (50 * time + 690 * time**2)).astype(np.float32)
-    waveforms = np.stack([*kinds, *(kind * np.float32(1e-3) for kind in kinds), sweep])
+    quiet = [kind * np.float32(1e-3) for kind in kinds]
+    chosen = [*kinds, *quiet] if facts is FACTS["slaney"] else [*kinds[::2], *quiet[1::2]]
+    waveforms = np.stack([*chosen, sweep])
     for start in range(0, len(waveforms), 4):
         batch = waveforms[start : start + 4]
         found = session.run(None, {"waveforms": batch})[0]

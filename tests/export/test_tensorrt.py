@@ -292,9 +292,13 @@ def test_mini_in_every_precision(tmp_path: Path, rtx: Any) -> None:
     assert len(engines) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rtx")
 def test_the_shipped_mini(tmp_path: Path) -> None:
-    """With constants that were stored in fewer bytes, which the parser turns back itself."""
+    """With constants that were stored in fewer bytes, which the parser turns back itself.
+
+    In `test_mini.py`, `test_the_shipped_graphs_suit_tensorrt` has the parser alone.
+    """
     copy = Path(shutil.copytree(read_bundle("mini").path, tmp_path / "mini"))
     assert len(put_engines(copy, ["sm89"])) == 3
 
