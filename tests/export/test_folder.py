@@ -355,6 +355,19 @@ def test_an_export_at_work_is_not_tidied_away(copy: Path) -> None:
     assert names(copy.parent) == {"copy", other.name}
 
 
+@pytest.mark.skipif(not HAS_LOCKS, reason="needs locks of folders")
+def test_an_export_that_begins_at_the_same_time_is_not_tidied_away(copy: Path) -> None:
+    """Its folder has been made, and its lock not taken yet; one that has long been so is what a kill left."""
+    other = copy.with_name(f".{copy.name}.1-0a1b2c3d.partial")
+    other.mkdir()
+    write(copy)
+    assert names(copy.parent) == {"copy", other.name}
+    os.utime(other, (1, 1))
+    shutil.rmtree(copy)
+    write(copy, content="next")
+    assert names(copy.parent) == {"copy"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders")
 def test_there_is_a_bundle_at_every_moment(copy: Path) -> None:
     """Somebody who looks all the time sees the old or the new one, and never nothing."""

@@ -14,11 +14,15 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from claprt.system.locks import is_abandoned, locked
+
+_UNLOCKED_S = 5
+"""Seconds that a new folder may be without its lock, and so is not held for one that a killed process left."""
 
 
 @contextmanager
@@ -71,12 +75,17 @@ def remove_leftovers(path: Path) -> None:
         leftovers = [(entry, match) for entry in path.parent.iterdir() if (match := names.fullmatch(entry.name))]
         for entry, match in leftovers:
             partial = entry.with_name(f"{match['hidden']}.partial")
-            if partial.exists() and not is_abandoned(partial):
+            if partial.exists() and (_has_just_begun(partial) or not is_abandoned(partial)):
                 continue  # still being written
             if entry.suffix == ".old" and not os.path.lexists(path):
                 entry.rename(path)  # killed between its two renames
             elif entry.suffix == ".partial" or os.path.lexists(path):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _has_just_begun(partial: Path) -> bool:
+    """Whether a folder may be one that `atomic_folder` has made and not locked yet."""
+    return abs(time.time() - partial.stat().st_mtime) < _UNLOCKED_S and not any(partial.iterdir())
 
 
 def _swap(new: Path, path: Path, old: Path) -> None:
