@@ -198,6 +198,8 @@ def test_resize_matrix_is_the_bicubic_resize() -> None:
     image = torch.randn(2, 1, 1001, 64)
     expected = F.interpolate(image, (1024, 64), mode="bicubic", align_corners=True)
     assert (resize_matrix(1001, 1024) @ image - expected).abs().max() < 1e-5
+    with torch.inference_mode():
+        assert not resize_matrix(999, 1024).is_inference()  # which could not be trained with
 
 
 @pytest.mark.parametrize("total", [1002, 1003, 1500, 2002, 5001])

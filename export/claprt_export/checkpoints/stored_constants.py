@@ -19,6 +19,13 @@ from claprt_export.checkpoints.weight_names import Weights
 from claprt_export.errors import CheckpointError
 from claprt_export.towers import window_order
 
+_FRONT_END = {
+    "logmel_extractor.melW": "mel filters",
+    "spectrogram_extractor.stft.conv_real.weight": "transform",
+    "spectrogram_extractor.stft.conv_imag.weight": "transform",
+}
+"""What LAION's files hold of their front end, by name within the audio branch."""
+
 
 def check_stored_constants(name: str, weights: Weights, audio: AudioArchitecture, mel: MelSpec) -> None:
     """Compares the constants that a checkpoint holds with those that follow from its architecture.
@@ -53,15 +60,14 @@ def check_stored_constants(name: str, weights: Weights, audio: AudioArchitecture
 
 
 def _check_front_end(name: str, weights: Weights, mel: MelSpec) -> None:
+    if not any(f"audio_branch.{key}" in weights for key in _FRONT_END):
+        return
     filters = mel_filters(mel)
     bins, samples = np.arange(mel.n_fft // 2 + 1)[:, None], np.arange(mel.n_fft)[None]
     angles = 2 * np.pi / mel.n_fft * (bins * samples % mel.n_fft)
     window = hann_window(mel.n_fft)
-    for key, expected, what in (
-        ("logmel_extractor.melW", filters, "mel filters"),
-        ("spectrogram_extractor.stft.conv_real.weight", (window * np.cos(angles))[:, None], "transform"),
-        ("spectrogram_extractor.stft.conv_imag.weight", (window * np.sin(angles))[:, None], "transform"),
-    ):
+    computed = (filters, (window * np.cos(angles))[:, None], (window * np.sin(angles))[:, None])
+    for (key, what), expected in zip(_FRONT_END.items(), computed, strict=True):
         stored = weights.get(f"audio_branch.{key}")
         tolerance = 1e-5 if key.endswith("melW") else 1e-3
         if stored is not None and not (_near(stored, expected, tolerance) or _near(-stored, expected, tolerance)):

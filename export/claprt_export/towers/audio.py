@@ -11,6 +11,8 @@ Reference: `laion_clap/clap_module/htsat.py` of laion-clap 1.1.7.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -211,14 +213,16 @@ class PatchEmbedding(nn.Module):
         return x.transpose(2, 3).reshape(-1, a.embed_dim)
 
 
+@cache
 def resize_matrix(frames: int, resized: int) -> Tensor:
-    """The bicubic resize (align_corners) of the time axis as a float32 matrix [resized, frames].
+    """The bicubic resize (align_corners) of the time axis as a float32 matrix [resized, frames], not to be altered.
 
     Made in float32 because the reference resizes in float32: positions near 1000 are rounded by up to 3e-5 there, and the
     same rounding belongs into the matrix.
     """
-    identity = torch.eye(frames, device="cpu")[None, None]
-    return F.interpolate(identity, size=(resized, frames), mode="bicubic", align_corners=True)[0, 0]
+    with torch.inference_mode(mode=False):  # it is kept, and may be trained with next
+        identity = torch.eye(frames, device="cpu")[None, None]
+        return F.interpolate(identity, size=(resized, frames), mode="bicubic", align_corners=True)[0, 0]
 
 
 class AudioBranch(Folding):
