@@ -132,6 +132,7 @@ def test_a_file_object_is_read_twice(long: bytes) -> None:
     assert np.array_equal(np.concatenate(list(sound.again())), first)
 
 
+@pytest.mark.seconds
 def test_what_can_be_read_once_is_kept(long: bytes) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:

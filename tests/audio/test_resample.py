@@ -131,6 +131,7 @@ def test_an_odd_rate_costs_little_more_than_a_common_one() -> None:
 
 
 @pytest.mark.parametrize("rate", [1_000, 1_001, 44_100, 767_999])
+@pytest.mark.seconds
 def test_kaiser_holds_little_of_a_long_signal(rate: int) -> None:
     resampler, piece = KaiserResampler(rate, 48_000, "float32"), np.zeros(min(rate, 100_000), np.float32)
     tracemalloc.start()

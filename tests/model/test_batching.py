@@ -131,6 +131,7 @@ print("leaving", flush=True)
 """
 
 
+@pytest.mark.seconds
 def test_a_program_may_end_in_the_middle(bundle: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _LEFT, str(bundle)], capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -169,6 +169,7 @@ def test_another_bundle_at_the_path_is_noticed(tmp_path: Path) -> None:
         pickle.loads(pickled)
 
 
+@pytest.mark.seconds
 def test_other_processes(bundle: Path) -> None:
     clap = claprt.load(bundle, threads=1)
     expected = clap.embed_audio(SOUND, RATE)
@@ -181,6 +182,7 @@ def _embedded(clap: claprt.Clap) -> Any:
     return clap.embed_audio(SOUND, RATE)
 
 
+@pytest.mark.seconds
 def test_joblib(bundle: Path) -> None:
     joblib = pytest.importorskip("joblib", reason="needs joblib")
     clap = claprt.load(bundle, threads=1)

@@ -76,6 +76,7 @@ class TestStore:
         assert entries <= 100 + 64
         assert cache.get(key(399)) is not None
 
+    @pytest.mark.seconds
     def test_several_processes_write_at_one_time(self, tmp_path: Path) -> None:
         program = """
 import sys
@@ -108,6 +109,7 @@ for number in range(200):
             thread.join()
         assert not wrong
 
+    @pytest.mark.seconds
     def test_a_killed_writer_leaves_it_whole(self, tmp_path: Path) -> None:
         program = """
 import sys
@@ -394,6 +396,7 @@ for number in range(200):
         assert VectorFile(tmp_path, 300_000).get(key(1)) is None
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+    @pytest.mark.seconds
     def test_a_full_disk_ends_nothing(self, tmp_path: Path) -> None:
         """A limit of the size of files stands in for one; with it the first write, or a later one, fails."""
         rooms = (0, 1000, 20_000, 50_000, 100_000)

@@ -62,6 +62,7 @@ def test_load_and_embed(bundle: Path, tmp_path: Path, provider: str) -> None:
     assert no_network.left_behind(tmp_path) == []
 
 
+@pytest.mark.seconds
 def test_the_same_with_telemetry_allowed_would_be_noticed(bundle: Path, tmp_path: Path) -> None:
     version = tuple(int(part) for part in metadata.version("onnxruntime").split(".")[:2])
     if version < (1, 29):

@@ -187,6 +187,7 @@ def test_files(line: claprt.Timeline, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.seconds
 def test_picture(line: claprt.Timeline, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the evaluate extra is not installed")
     line.save(tmp_path / "line.png")

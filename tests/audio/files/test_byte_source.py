@@ -144,6 +144,7 @@ def test_standard_input(tmp_path: Path, named: bool, kind: str) -> None:
         assert samples(source).size == NOISE.size
 
 
+@pytest.mark.seconds
 def test_standard_input_of_a_process() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], input=SOUNDS["FLAC"], capture_output=True, check=True)
     assert int(done.stdout) == NOISE.size

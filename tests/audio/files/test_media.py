@@ -254,6 +254,7 @@ def test_several_at_once() -> None:
         np.testing.assert_array_equal(mono, expected[index % 3])
 
 
+@pytest.mark.seconds
 def test_nothing_is_written_to_stderr() -> None:
     """FFmpeg's own messages of damage stay where they are."""
     code = (

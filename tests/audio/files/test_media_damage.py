@@ -261,6 +261,7 @@ def run(contents: Sequence[tuple[str | None, list[bytes]]], *, turns: int, chang
     assert (done.returncode, done.stdout, done.stderr) == (0, "all refused or read\n", "")
 
 
+@pytest.mark.seconds
 def test_orders_of_channels_without_a_name() -> None:
     """PyAV frees those twice."""
     run([(None, [core_audio((2, 1)), core_audio((1, 1)), core_audio((3, 9, 12, 2, 5))])], turns=3, changes=0)
