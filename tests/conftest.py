@@ -12,6 +12,7 @@ import pytest
 
 import claprt
 from claprt.evaluation.latency import measure_latency
+from tests.run import keep_to
 from tests.tiny import write_tiny_bundle
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell that has no job control
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if top == "tests" and folder in _MARKERS:
             item.add_marker(_MARKERS[folder])
     items.sort(key=lambda item: item.get_closest_marker("timing") is not None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep each worker of pytest-xdist to its share of the processors, so that not all start threads for all of them."""
+    if worker := getattr(config, "workerinput", None):
+        keep_to(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 def pytest_collection_finish() -> None:

@@ -40,14 +40,14 @@ def parts() -> list[tuple[Part, int | None]]:
     return [(EXPORT, 0), (others, 1), (SERVICES, None), (SERVERS, None)]
 
 
-def keep_to(half: int) -> None:
-    """Keep this thread, and the processes that it starts, to one half of the processors, where the system can."""
+def keep_to(share: int, shares: int = HALVES) -> None:
+    """Keep this thread, and the processes that it starts, to a share of the processors, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         return
     processors = sorted(os.sched_getaffinity(0))
-    share = len(processors) // HALVES
-    if share:
-        os.sched_setaffinity(0, processors[half * share : (half + 1) * share])
+    size = len(processors) // shares
+    if size:
+        os.sched_setaffinity(0, processors[share * size : (share + 1) * size])
 
 
 def timed_files() -> list[str]:
