@@ -525,18 +525,20 @@ class TestModel:
         assert np.array_equal(vectors[2], vectors[3])
         assert not np.allclose(vectors[0], vectors[2])
 
-    @pytest.mark.seconds
-    def test_order_with_hits_misses_and_errors(self, counted: tuple[claprt.Clap, list[int]], clap: claprt.Clap) -> None:
+    def test_order_with_hits_misses_and_errors(
+        self, counted: tuple[claprt.Clap, list[int]], clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recall, "_CHUNK", 16)
         cached, _ = counted
         random = np.random.default_rng(3)
-        sounds: list[Any] = [random.normal(0, 0.1, 4800).astype(np.float32) for _ in range(300)]
+        sounds: list[Any] = [random.normal(0, 0.1, 4800).astype(np.float32) for _ in range(40)]
         cached.embed_audio(sounds[::3])
         sounds[5] = np.empty(0)
-        sounds[100] = "missing.wav"
+        sounds[20] = "missing.wav"
         found = list(cached.iter_audio(iter(sounds)))
-        assert len(found) == 300  # more than are looked up at a time
-        assert [n for n, sound in enumerate(found) if sound.error is not None] == [5, 100]
-        good = [n for n in range(300) if n not in (5, 100)]
+        assert len(found) == 40  # more than are looked up at a time
+        assert [n for n, sound in enumerate(found) if sound.error is not None] == [5, 20]
+        good = [n for n in range(40) if n not in (5, 20)]
         expected = clap.embed_audio([sounds[n] for n in good])
         vectors: list[Any] = [found[n].vector for n in good]
         assert np.allclose(np.stack(vectors), expected, atol=1e-6)
