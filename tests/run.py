@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 HALVES = 2
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
-EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py")
+EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py", "tests/integrations/test_shapes.py")
 SERVICES, SERVERS = ("tests/serve", "tests/browser"), ("tests/triton", "tests/project")
 """Paths that share what is expensive to make: torch's import, services, a Triton server."""
 Part = tuple[str, ...]

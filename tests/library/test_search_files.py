@@ -204,7 +204,7 @@ def test_threads_search_while_the_library_changes(make_store: MakeStore) -> None
     stop = threading.Event()
 
     def search(of: Library) -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):
             paths = {hit.path for hit in of.search(vector=QUERY)}
             if len(paths) != 2 or "/always" not in paths:
                 wrong.append(paths)

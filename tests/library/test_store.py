@@ -191,7 +191,7 @@ def test_readers_beside_a_writer_see_whole_states(make_store: MakeStore) -> None
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):  # a thread that never waits takes the interpreter from the writer for seconds
             try:
                 found = sorted(paths_in(Store(store.folder)))
             except LibraryError:  # a part was replaced between listing and reading: said, not left out
