@@ -110,7 +110,8 @@ class Page(Target):
         self.do("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
 
     def drop(self, selector: str, file: Path) -> None:
-        """Drags a file from outside and lets it fall."""
+        """Drags a file from outside and lets it fall, once the page is painted and nothing in it moves any more."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         x, y = self.middle(selector)
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):

@@ -120,6 +120,7 @@ def test_words_and_what_is_heard(page: Page, address: str) -> None:
 
 def test_a_dropped_sound_and_others_like_it(page: Page, address: str, folder: Path) -> None:
     page.open(address)
+    page.wait_for("document.getElementById('found-title').textContent === '10 sounds'")
     found = hits(page, lambda: page.drop("#drop", folder / "animals" / "dog.flac"))
     assert found[0]["name"] == "dog.flac"
     assert page.run("document.getElementById('parts').innerText.trim()").startswith("like dog.flac")
