@@ -253,7 +253,7 @@ library.run(two, mels, None, JOINT)
 os.sched_setaffinity(threading.get_native_id(), {min(os.sched_getaffinity(0))})
 time.sleep(0.01)  # helpers are asleep
 own, everybody, equal = -time.thread_time(), -time.process_time(), True
-for _ in range(20):
+for _ in range(60):
     equal &= (library.run(two, mels, None, JOINT) == expected).all()
 print(bool(equal), (everybody + time.process_time()) / (own + time.thread_time()))
 """
@@ -265,7 +265,7 @@ def test_a_caller_with_one_core_works_alone() -> None:
     run = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True, check=True)
     equal, share = run.stdout.split()
     assert equal == "True"
-    assert float(share) < 1.05  # of processor time; 2 with a helper on a core of its own
+    assert float(share) < 1.4  # of processor time, with what else the process does; 1.7 and more with a helper
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
