@@ -120,7 +120,6 @@ def test_words_and_what_is_heard(page: Page, address: str) -> None:
 
 def test_a_dropped_sound_and_others_like_it(page: Page, address: str, folder: Path) -> None:
     page.open(address)
-    page.wait_for("document.getElementById('found-title').textContent === '10 sounds'")
     found = hits(page, lambda: page.drop("#drop", folder / "animals" / "dog.flac"))
     assert found[0]["name"] == "dog.flac"
     assert page.run("document.getElementById('parts').innerText.trim()").startswith("like dog.flac")
@@ -136,6 +135,22 @@ def test_a_dropped_sound_and_others_like_it(page: Page, address: str, folder: Pa
     assert page.run("document.querySelector('#parts li.less').innerText").startswith("less like tone.aiff")
     keep(page, "parts")
     assert_clean(page)
+
+
+def test_a_search_that_is_begun_before_the_library_is_known(page: Page, address: str) -> None:
+    """It is not undone when what is known of the library arrives."""
+    slow = "const asked = fetch; window.fetch = async (url, ...rest) => { const reply = await asked(url, ...rest);"
+    slow += (
+        " if (String(url).endsWith('/library/facts')) await new Promise(done => setTimeout(done, 700)); return reply; };"
+    )
+    added = page.do("Page.addScriptToEvaluateOnNewDocument", source=slow)
+    page.open(address)
+    assert page.run("document.getElementById('found-title').textContent") != "10 sounds"
+    assert search(page, "a dog barking")[0]["name"][:6] in {"dog.fl", "a long"}
+    page.wait_for("document.getElementById('found-title').textContent === '10 sounds'")
+    assert page.run("document.getElementById('text').value") == "a dog barking"
+    assert page.run(HITS)
+    page.do("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
 
 def test_with_the_keyboard_on_a_phone_in_the_dark(page: Page, address: str) -> None:

@@ -71,6 +71,7 @@ async function ask(remember = true) {
   pending = mine;
   say("Searching…", "busy");
   try {
+    await started;
     if (!library) await readLibrary();
     const found = await answer(query, file, mine.signal);
     if (!mine.signal.aborted) show(found);
@@ -153,8 +154,8 @@ function address({ text, minus, where, ids, minus_ids: less, k, names }) {
   return query ? `?${query}` : location.pathname;
 }
 
-// The search that the address holds. A file is not in it.
-async function restore() {
+// The form as the address has it. A file is not in it.
+function fill() {
   const stated = new URLSearchParams(location.search);
   at("text").value = stated.get("q") ?? "";
   at("minus").value = stated.get("minus") ?? "";
@@ -165,6 +166,10 @@ async function restore() {
   at("more").open ||= ["minus", "where", "names"].some((name) => stated.get(name));
   const named = (name, less) => (stated.get(name) ?? "").split(",").filter(Boolean).map((id) => ({ id, name: id, less }));
   parts = [...named("like", false), ...named("unlike", true)];
+}
+
+// The search of the form, once the sounds in it have their names.
+async function resume() {
   if (facts.token && !at("token").value) return showParts();
   await Promise.all(parts.map(async (part) => {
     part.name = await service.sound(part.id).then((sound) => sound.path.split("/").pop(), () => part.id);
@@ -216,6 +221,13 @@ document.addEventListener("keydown", (event) => {
   at("text").focus();
   at("text").select();
 });
-addEventListener("popstate", restore);
+addEventListener("popstate", () => {
+  fill();
+  return resume();
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => hits.redraw());
-readFacts().then(restore).catch((error) => fail(error.message));
+// The form is filled before anybody can type into it, and a search that was begun while the facts were read is left alone.
+fill();
+clear();
+const started = readFacts();
+started.then(() => (location.search && !pending ? resume() : undefined)).catch((error) => fail(error.message));
