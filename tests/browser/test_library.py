@@ -137,19 +137,25 @@ def test_a_dropped_sound_and_others_like_it(page: Page, address: str, folder: Pa
     assert_clean(page)
 
 
-def test_a_search_that_is_begun_before_the_library_is_known(page: Page, address: str) -> None:
-    """It is not undone when what is known of the library arrives."""
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_search_that_is_begun_before_the_library_is_known(
+    page: Page, address: str, folder: Path, *, dropped: bool
+) -> None:
+    """It is not undone when what is known of the library arrives: neither what was typed nor a file that was dropped."""
     slow = "const asked = fetch; window.fetch = async (url, ...rest) => { const reply = await asked(url, ...rest);"
     slow += (
         " if (String(url).endsWith('/library/facts')) await new Promise(done => setTimeout(done, 700)); return reply; };"
     )
+    page.do("Page.enable")
     added = page.do("Page.addScriptToEvaluateOnNewDocument", source=slow)
     page.open(address)
-    assert page.run("document.getElementById('found-title').textContent") != "10 sounds"
-    assert search(page, "a dog barking")[0]["name"][:6] in {"dog.fl", "a long"}
-    page.wait_for("document.getElementById('found-title').textContent === '10 sounds'")
-    assert page.run("document.getElementById('text').value") == "a dog barking"
-    assert page.run(HITS)
+    if dropped:
+        found = hits(page, lambda: page.drop("#drop", folder / "animals" / "dog.flac"))
+    else:
+        page.write("#text", "a dog barking")
+        page.wait_for("document.getElementById('found-title').textContent === '10 sounds'")
+        found = hits(page, lambda: page.press("Enter", 13))
+    assert found[0]["name"][:6] in {"dog.fl", "a long"}
     page.do("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
 
