@@ -55,7 +55,7 @@ def _decode_base64(text: str, start: int) -> bytes:
     Raises:
         ValueError: If it is not base64.
     """
-    decoded, rest, ended = io.BytesIO(), b"", False
+    decoded, rest, ended = _buffer((len(text) - start) * 3 // 4), b"", False
     for piece in _pieces(text, start):
         rest += piece.translate(_OF_URLS, _SPACES)
         if ended and rest:
@@ -64,7 +64,7 @@ def _decode_base64(text: str, start: int) -> bytes:
         decoded.write(base64.b64decode(rest[:whole], validate=True))
         ended, rest = ended or rest[:whole].endswith(b"="), rest[whole:]
     base64.b64decode(rest, validate=True)  # raises if something is left
-    return decoded.getvalue()
+    return _written(decoded)
 
 
 def _reason(error: ValueError) -> str:
@@ -114,7 +114,7 @@ def _unquote(text: str, start: int) -> bytes:
     Raises:
         AudioDecodeError: If it contains a character beyond ASCII.
     """
-    decoded, rest = io.BytesIO(), b""
+    decoded, rest = _buffer(len(text) - start), b""
     try:
         for piece in _pieces(text, start):
             content = rest + piece
@@ -124,7 +124,23 @@ def _unquote(text: str, start: int) -> bytes:
     except UnicodeError as error:
         raise AudioDecodeError(f"The data: URI cannot be decoded: {_reason(error)}.") from error
     decoded.write(rest)
-    return decoded.getvalue()
+    return _written(decoded)
+
+
+def _buffer(most: int) -> io.BytesIO:
+    """A buffer with room for so many bytes: one that grows is there twice whenever it is moved."""
+    buffer = io.BytesIO()
+    if most > 0:
+        buffer.seek(most - 1)
+        buffer.write(b"\0")
+        buffer.seek(0)
+    return buffer
+
+
+def _written(buffer: io.BytesIO) -> bytes:
+    """What was written into a buffer, up to its position."""
+    buffer.truncate()
+    return buffer.getvalue()
 
 
 def _unquote_piece(content: bytes) -> bytes:
