@@ -59,7 +59,7 @@ EXTRAS = {
     "openvino": Extra("openvino", tuple(f"tests/engines/test_{name}.py" for name in ("openvino", "openvino_single")),
                       needs=("onnxruntime",)),
     "tensorrt-rtx": Extra("cpu,tensorrt-rtx", ("tests/engines/test_tensorrt_rtx.py",)),
-    "native": Extra("native", ("tests/engines/test_native.py",)),
+    "native": Extra("native", ("tests/engines/test_native.py", "tests/engines/test_native_threads.py")),
     "evaluate": Extra("cpu,evaluate", ("tests/evaluation/test_evaluation.py",)),
     "library": Extra("cpu,library", tuple(f"tests/library/test_{name}.py" for name in ("search_hits", "store")),
                      ("tests/library",)),

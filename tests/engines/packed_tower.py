@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from claprt.arrays import Array
 from claprt.engines.native.layout import FORMAT, weight_blocks
+from claprt.engines.native.library import native_library
 
 FRAMES, JOINT, TOKENS = 1001, 64, 64
 SMALLEST_IN_BYTES = 4096
@@ -88,3 +90,19 @@ def packed_tower(  # noqa: PLR0915 - the layout in one piece
 def log_mels(count: int, *, views: int = 1, seed: int = 0) -> Array:
     """Random log-mels [count, views, 1001, 64] in dB."""
     return np.random.default_rng(seed).normal(-40, 15, (count, views, FRAMES, 64)).astype(np.float32)
+
+
+@contextmanager
+def opened(packed: Array, threads: int = 1, instruction_set: str | None = None) -> Generator[int]:
+    """The handle of a tower."""
+    handle = native_library().open_tower(packed, threads, instruction_set)
+    try:
+        yield handle
+    finally:
+        native_library().close(handle)
+
+
+def vectors(packed: Array, mels: Array, longer: Array | None = None, **options: object) -> Array:
+    """Embed log-mels with a tower that is opened for it."""
+    with opened(packed, **options) as handle:  # type: ignore[arg-type]
+        return native_library().run(handle, mels, longer, JOINT)

@@ -1,18 +1,13 @@
-"""The library of claprt-native, on towers of random weights: the same bits whatever computes them, and nothing believed."""
+"""The library of claprt-native, on towers of random weights: the same bits on every processor, and nothing believed."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +17,7 @@ from claprt.arrays import Array
 from claprt.engines.native.layout import weight_blocks
 from claprt.engines.native.library import NativeLibrary, aligned, native_library
 from claprt.system.native import SCALAR
-from tests.engines.packed_tower import FRAMES, JOINT, log_mels, packed_tower
+from tests.engines.packed_tower import FRAMES, JOINT, log_mels, opened, packed_tower, vectors
 
 claprt_native = pytest.importorskip("claprt_native", reason="needs claprt-native: the native extra")
 
@@ -45,20 +40,6 @@ def packed() -> Array:
 @pytest.fixture(scope="module")
 def fused() -> Array:
     return aligned(packed_tower(fused=True, depths=(1, 1, 1, 1)))
-
-
-@contextmanager
-def opened(packed: Array, threads: int = 1, instruction_set: str | None = None) -> Generator[int]:
-    handle = native_library().open_tower(packed, threads, instruction_set)
-    try:
-        yield handle
-    finally:
-        native_library().close(handle)
-
-
-def vectors(packed: Array, mels: Array, longer: Array | None = None, **options: object) -> Array:
-    with opened(packed, **options) as handle:  # type: ignore[arg-type]
-        return native_library().run(handle, mels, longer, JOINT)
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
@@ -157,115 +138,6 @@ def test_fused_towers_too(fused: Array) -> None:
     again = vectors(fused, without, longer, instruction_set=VNNI)
     assert np.array_equal(again[1], plain[1])  # a sound that is not longer than its first view
     assert not np.array_equal(again[0], plain[0])
-
-
-@pytest.mark.parametrize("threads", [2, 3, 7, 16, 64])
-def test_threads_and_neighbours_change_nothing(packed: Array, threads: int) -> None:
-    """More threads than cores lose their core in the middle of tasks, which others then do again."""
-    mels = log_mels(3)
-    alone = np.concatenate([vectors(packed, mels[index : index + 1]) for index in range(3)])
-    with opened(packed, threads) as handle:
-        for _ in range(5):
-            assert np.array_equal(native_library().run(handle, mels, None, JOINT), alone)
-
-
-def test_a_fused_towers_helpers_do_not_mix_up_sounds(fused: Array) -> None:
-    mels, longer = log_mels(8, views=4), np.array([[True], [False]] * 4)
-    alone = vectors(fused, mels, longer)
-    with opened(fused, 16) as handle:
-        for _ in range(4):
-            assert np.array_equal(native_library().run(handle, mels, longer, JOINT), alone)
-
-
-def test_several_callers(packed: Array) -> None:
-    mels = log_mels(6)
-    expected = vectors(packed, mels)
-    with opened(packed, 2) as handle, ThreadPoolExecutor(6) as pool:
-        for _ in range(3):
-            jobs = [pool.submit(native_library().run, handle, mels[i : i + 1], None, JOINT) for i in range(6)]
-            assert np.array_equal(np.concatenate([job.result() for job in jobs]), expected)
-
-
-OFF_ITS_CORE = """
-import ctypes, signal, threading, time
-from claprt.engines.native.library import aligned, native_library
-from tests.engines.packed_tower import JOINT, log_mels, packed_tower
-libc = ctypes.CDLL(None)
-libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-libc.signal(signal.SIGHUP, ctypes.cast(libc.sleep, ctypes.c_void_p))  # of as many seconds as the number of the signal, 1
-library, mels = native_library(), log_mels(1)
-tower = aligned(packed_tower(dim=128, heads=4, depths=(2, 2, 12, 2)))
-one, two = (library.open_tower(tower, threads) for threads in (1, 2))
-for _ in range(2):  # the first one maps memory
-    began = time.process_time()
-    expected = library.run(one, mels, None, JOINT)
-    took = time.process_time() - began
-found, most = [], 0
-for _ in range(4):  # a caller that was stopped while it copied is waited for
-    caller = threading.Thread(target=lambda: found.append(library.run(two, mels, None, JOINT)))
-    caller.start()
-    time.sleep(took / 10)
-    signal.pthread_kill(caller.ident, signal.SIGHUP)
-    began = time.process_time()
-    time.sleep(0.6)
-    most = max(most, time.process_time() - began)
-    caller.join()
-    if most > took / 2:
-        break
-print(all((vector == expected).all() for vector in found), most / took)
-"""
-
-
-@needs_vnni
-@pytest.mark.skipif(sys.platform != "linux", reason="stops a thread by its signal")
-@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="needs two cores")
-def test_a_caller_that_is_off_its_core_holds_up_nobody() -> None:
-    """Helpers do what it has begun and go on to the end of the run."""
-    run = subprocess.run([sys.executable, "-c", OFF_ITS_CORE], capture_output=True, text=True, check=True)
-    equal, share = run.stdout.split()
-    assert equal == "True"
-    assert float(share) > 0.5  # of the run's processor time; 0.05 where helpers wait for the caller
-
-
-def test_the_callers_arithmetic_is_left_as_it_was(packed: Array) -> None:
-    tiny = np.float32(1e-39)
-    vectors(packed, log_mels(1))
-    assert tiny * np.float32(1) == tiny  # denormal numbers still count in this thread
-
-
-def test_the_caller_is_not_pinned(packed: Array) -> None:
-    if not hasattr(os, "sched_getaffinity"):
-        pytest.skip("needs sched_getaffinity")
-    before = os.sched_getaffinity(0)
-    with opened(packed, 4) as handle:
-        native_library().run(handle, log_mels(2), None, JOINT)
-        assert os.sched_getaffinity(0) == before
-
-
-PINNED = """
-import os, threading, time
-from claprt.engines.native.library import aligned, native_library
-from tests.engines.packed_tower import JOINT, log_mels, packed_tower
-library, tower, mels = native_library(), aligned(packed_tower()), log_mels(1)
-alone, two = (library.open_tower(tower, threads) for threads in (1, 2))
-expected = library.run(alone, mels, None, JOINT)
-library.run(two, mels, None, JOINT)
-os.sched_setaffinity(threading.get_native_id(), {min(os.sched_getaffinity(0))})
-time.sleep(0.01)  # helpers are asleep
-own, everybody, equal = -time.thread_time(), -time.process_time(), True
-for _ in range(60):
-    equal &= (library.run(two, mels, None, JOINT) == expected).all()
-print(bool(equal), (everybody + time.process_time()) / (own + time.thread_time()))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
-def test_a_caller_with_one_core_works_alone() -> None:
-    """Also where it was given one only after the tower was opened: a helper would take turns with it on that core."""
-    run = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True, check=True)
-    equal, share = run.stdout.split()
-    assert equal == "True"
-    assert float(share) < 1.4  # of processor time, with what else the process does; 1.7 and more with a helper
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
@@ -417,33 +289,3 @@ def test_a_processor_without_the_instructions(tmp_path: Path) -> None:
 def test_a_processor_without_the_instructions_is_said_to_be(tmp_path: Path) -> None:
     """By claprt itself, whose imports take seconds there; the library alone is in the test above."""
     assert emulated("-c", UNAVAILABLE).startswith("this processor")
-
-
-def _child(content: bytes, mels: Array, expected: Array) -> None:
-    with opened(aligned(content), 2) as handle:
-        same = np.array_equal(native_library().run(handle, mels, None, JOINT), expected)
-    os._exit(0 if same else 1)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_fork_while_another_thread_computes(packed: Array) -> None:
-    mels = log_mels(1)
-    content, expected, stop = packed.tobytes(), vectors(packed, mels), threading.Event()
-    with opened(packed, 2) as handle:
-
-        def compute() -> None:
-            while not stop.is_set():
-                native_library().run(handle, mels, None, JOINT)
-
-        thread = threading.Thread(target=compute)
-        thread.start()
-        try:
-            for _ in range(3):
-                child = multiprocessing.get_context("fork").Process(target=_child, args=(content, mels, expected))
-                child.start()
-                child.join(60)
-                assert child.exitcode == 0
-        finally:
-            stop.set()
-            thread.join()
