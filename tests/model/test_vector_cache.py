@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import soundfile
 import claprt
 from claprt.audio.synthetic import SOUNDS
 from claprt.errors import AudioError, CacheWarning, OptionError
-from claprt.model import embedding_cache as recall
+from claprt.model import embedding_cache, vector_cache_file
 from claprt.model.embedding_cache import EmbeddingCache, content_digest
 from claprt.model.results import EmbeddedSound
 from claprt.model.vector_cache import VectorCache
@@ -334,7 +335,7 @@ class TestDamage:
         assert good is not None
         assert text is not None
         shorter = replace(sound, vector=vector[:7], windows=vector[None, :7])
-        packed_otherwise = recall._packed(shorter)  # pyright: ignore[reportPrivateUsage]
+        packed_otherwise = embedding_cache._packed(shorter)  # pyright: ignore[reportPrivateUsage]
         bad_sound, bad_text = {
             "nan": (good[:-4] + np.float32("nan").tobytes(), text[:-4] + np.float32("-inf").tobytes()),
             "infinite start": (good[:8] + np.float64("inf").tobytes() + good[16:], np.full(8, np.nan, "<f4").tobytes()),
@@ -434,6 +435,28 @@ for room in sys.argv[2:]:
         cache.put(key(1), b"one")
         assert cache.get(key(1)) == b"one"
 
+    def test_a_writer_of_a_new_file_is_waited_for(self, tmp_path: Path) -> None:
+        """Processes that start at one time all change its mode, for which SQLite itself does not wait."""
+        with closing(
+            sqlite3.connect(tmp_path / "vectors-2.sqlite", isolation_level=None, check_same_thread=False)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")
+            threading.Timer(0.2, other.execute, ("ROLLBACK",)).start()
+            cache = VectorCache(tmp_path, memory_mb=1e-6)
+        cache.put(key(1), value(1))
+        assert cache.get(key(1)) == value(1)
+
+    def test_a_lock_that_is_held_for_long_ends_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(vector_cache_file, "_BUSY_S", 0.05)
+        with closing(sqlite3.connect(tmp_path / "vectors-2.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.warns(CacheWarning, match="Another program holds a lock in the cache folder"):
+                cache = VectorCache(tmp_path, memory_mb=1e-6)
+            cache.put(key(1), value(1))
+            assert cache.get(key(1)) is None
+        cache.put(key(1), value(1))
+        assert cache.get(key(1)) == value(1)
+
     @pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")
     def test_the_folder_is_its_owners(self, tmp_path: Path) -> None:
         VectorCache(tmp_path / "deep" / "new")
@@ -482,20 +505,20 @@ class TestModel:
         assert np.allclose(cached.embed_audio(sources), expected, atol=1e-6)
 
     def test_what_differs_has_another_key(self, clap: claprt.Clap) -> None:
-        recall = EmbeddingCache(VectorCache(), clap.fingerprint)
+        cached = EmbeddingCache(VectorCache(), clap.fingerprint)
         ones = np.ones(1000, np.float32)
         keys = {
-            recall.key(ones, None, RATE), recall.key(ones, 8000, RATE), recall.key(ones[:999], None, RATE),
-            recall.key(ones.astype(np.float64), None, RATE), recall.key(ones.reshape(2, 500), None, RATE),
-            recall.key(ones.reshape(500, 2), None, RATE), recall.key(-ones, None, RATE),
-            recall.key(ones.tobytes(), None, RATE),
-            EmbeddingCache(VectorCache(), "another").key(ones, None, RATE), recall.text_key("a"), recall.text_key("b"),
+            cached.key(ones, None, RATE), cached.key(ones, 8000, RATE), cached.key(ones[:999], None, RATE),
+            cached.key(ones.astype(np.float64), None, RATE), cached.key(ones.reshape(2, 500), None, RATE),
+            cached.key(ones.reshape(500, 2), None, RATE), cached.key(-ones, None, RATE),
+            cached.key(ones.tobytes(), None, RATE),
+            EmbeddingCache(VectorCache(), "another").key(ones, None, RATE), cached.text_key("a"), cached.text_key("b"),
         }  # fmt: skip
         assert len(keys) == 11
-        assert recall.key(ones[::-1], None, RATE) == recall.key(ones, RATE, RATE)
-        assert recall.key(np.ones(2000, np.float32)[::2], None, RATE) == recall.key(ones, None, RATE)
+        assert cached.key(ones[::-1], None, RATE) == cached.key(ones, RATE, RATE)
+        assert cached.key(np.ones(2000, np.float32)[::2], None, RATE) == cached.key(ones, None, RATE)
         for never in (io.BytesIO(b"x"), np.array([None]), "missing.wav", "a\0b"):
-            assert recall.key(never, None, RATE) is None  # pyright: ignore[reportArgumentType]
+            assert cached.key(never, None, RATE) is None  # pyright: ignore[reportArgumentType]
 
     def test_long_buffers_are_hashed_whole(self) -> None:
         content = bytearray(np.random.default_rng(0).bytes(5_000_003))
@@ -510,7 +533,7 @@ class TestModel:
 
     def test_ten_seconds_are_hashed_in_this_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Starting threads takes longer than they save."""
-        monkeypatch.setattr(recall, "ThreadPoolExecutor", None)
+        monkeypatch.setattr(embedding_cache, "ThreadPoolExecutor", None)
         content = bytes(4 * 10 * RATE)
         assert content_digest(memoryview(content)) == hashlib.sha256(content).digest()
 
@@ -528,7 +551,7 @@ class TestModel:
     def test_order_with_hits_misses_and_errors(
         self, counted: tuple[claprt.Clap, list[int]], clap: claprt.Clap, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(recall, "_CHUNK", 16)
+        monkeypatch.setattr(embedding_cache, "_CHUNK", 16)
         cached, _ = counted
         random = np.random.default_rng(3)
         sounds: list[Any] = [random.normal(0, 0.1, 4800).astype(np.float32) for _ in range(40)]

@@ -36,6 +36,7 @@ _REFRESH_S = 600
 _CHECK_EVERY = 64
 """Stored values after which it is looked whether the file is still the one at the path."""
 _BUSY_S = 5
+_WAL_MODE = "journal_mode = WAL"
 
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _PASSING = _NO_SPACE | {
@@ -51,14 +52,15 @@ class VectorFile:
     """Values by key in one file. Connections belong to one thread of one process each; a forked child opens its own."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """Open the file, or begins it.
+        """Open the file, or begin it.
 
         Args:
             folder: Where it lies; made if it is not there.
             limit: Bytes that the file and what SQLite keeps beside it may take.
 
         Raises:
-            OptionError: If the folder cannot be made, read or written. A full disk is only warned of.
+            OptionError: If the folder cannot be made, read or written. Of a full disk, and of a lock that another program
+                holds for long, is only warned.
         """
         self.path, self._limit = folder / _FILE, limit
         self._wal = Path(f"{self.path}-wal")
@@ -70,9 +72,10 @@ class VectorFile:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open(folder)
         except (OSError, sqlite3.Error) as error:
-            if _out_of_space(error):
+            reason = _passing_reason(error)
+            if reason:
                 warnings.warn(
-                    f"There is no room in the cache folder {folder} ({error}). Until there is, vectors are kept in memory.",
+                    f"{reason} the cache folder {folder} ({error}). Until that ends, vectors are kept in memory alone.",
                     CacheWarning,
                     stacklevel=3,
                 )
@@ -142,14 +145,14 @@ class VectorFile:
         for pragma in (
             f"page_size = {_PAGE}",
             "auto_vacuum = INCREMENTAL",
-            "journal_mode = WAL",
+            _WAL_MODE,
             "synchronous = OFF",  # a cache that loses its last entries has lost nothing
             "cell_size_check = ON",
             f"wal_autocheckpoint = {checkpoint}",
             f"journal_size_limit = {checkpoint * _PAGE}",
             f"max_page_count = {self._pages}",
         ):
-            database.execute(f"PRAGMA {pragma}").fetchall()
+            _set(database, pragma)
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """The result of some work, done again on a new file where the old one is damaged; None where it fails."""
@@ -269,6 +272,23 @@ class VectorFile:
         database.execute(f"PRAGMA max_page_count = {self._pages}").fetchall()
 
 
+def _set(database: sqlite3.Connection, pragma: str) -> None:
+    """Set a pragma. SQLite does not wait for writers when it changes the mode of a new file, so this does.
+
+    Raises:
+        sqlite3.OperationalError: If it cannot be set, or a writer takes longer than `_BUSY_S`.
+    """
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            database.execute(f"PRAGMA {pragma}").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if pragma != _WAL_MODE or _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.005)
+
+
 def _checksum(key: bytes, value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=_CHECKSUM, key=key[: hashlib.blake2b.MAX_KEY_SIZE]).digest()
 
@@ -291,7 +311,10 @@ def _code(error: Exception) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def _out_of_space(error: Exception) -> bool:
+def _passing_reason(error: Exception) -> str:
+    """The beginning of a sentence on what may end by itself; empty for every other error."""
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return _code(error) in _NO_SPACE
+        full, locked = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), False
+    else:
+        full, locked = _code(error) in _NO_SPACE, _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return "There is no room in" if full else "Another program holds a lock in" if locked else ""
