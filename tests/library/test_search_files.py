@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from claprt.library.search import derived
 pytest.importorskip("pyarrow", reason="needs claprt[library]")
 pytest.importorskip("numkong", reason="needs claprt[library]")
 
-from claprt.library.store import Store
+from claprt.library.search.query import Query
+from claprt.library.search.searcher import Request
+from claprt.library.store import PartGoneError, Store
 from tests.library.conftest import DIM, rows_of
 
 MakeStore = Callable[..., Store]
@@ -224,6 +227,51 @@ def test_threads_search_while_the_library_changes(make_store: MakeStore) -> None
             reader.join()
     assert wrong == []
     check(library)
+
+
+class ModelBesideWriter:
+    """Gives the query's vector, after a writer has replaced a part and another search has removed what was of it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.calls = store, 0
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 1:
+            with self.store.writing() as writer:
+                writer.commit(rows=[rows_of(self.store, ["/new"], seed=1)], remove=[self.store.parts()[-1]])
+            claprt.open_library(self.store.folder).search(vector=QUERY)
+        return QUERY[None].astype(np.float32)
+
+
+def test_a_search_that_a_writer_passes_is_done_again(make_store: MakeStore) -> None:
+    store = make_store(["/always"], ["/old"])
+    model = ModelBesideWriter(store)
+    searcher = claprt.open_library(store.folder).searcher
+    hits = searcher.search(Request(query=Query(text="a")), lambda: cast("claprt.Clap", model))
+    assert {hit.path for hit in hits} == {"/always", "/new"}
+    assert model.calls == 2
+
+
+def test_facts_of_a_part_that_is_gone_are_of_before(make_store: MakeStore) -> None:
+    store = make_store(["/always"], ["/old"])
+    snapshot = claprt.open_library(store.folder).searcher.snapshot()
+    ModelBesideWriter(store).embed_text([])
+    with pytest.raises(PartGoneError, match="was replaced while the library was read"):
+        snapshot.facts(1)
+    assert len(snapshot.facts(0)) == 1
+
+
+def test_facts_that_cannot_be_written_again(make_store: MakeStore) -> None:
+    store = make_store(["/a"])
+    snapshot = claprt.open_library(store.folder).searcher.snapshot()
+    facts = store.folder / "index" / "facts"
+    shutil.rmtree(facts)
+    facts.write_bytes(b"")
+    with pytest.raises(
+        LibraryWriteError, match="cannot be written to .*index: File exists. The library itself is as it was"
+    ):
+        snapshot.facts(0)
 
 
 _SEARCH = """

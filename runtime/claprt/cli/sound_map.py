@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
     words = given_words(options)
     with open_library_of(options) as library:
-        sounds = make_map(
-            library.searcher.snapshot(),
+        work = partial(
+            make_map,
             method=options.method,
             most=options.most,
             clusters=options.count,
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
             word_vectors=library.model.embed_text(words) if words else None,
             seed=options.seed,
         )
+        sounds = library.searcher.read(work)
     write_map(sounds, Path(options.output), f"Sounds of {Path(options.library).name}")
     report_written(options, options.output, f"{len(sounds.paths):,} sounds in {len(sounds.labels)} groups")
     if len(sounds.paths) < sounds.total:

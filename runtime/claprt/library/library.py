@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +184,7 @@ class Library:
         """
         from claprt.library.duplicates import find_duplicates
 
-        return find_duplicates(self.searcher.snapshot(), threshold=threshold)
+        return self.searcher.read(partial(find_duplicates, threshold=threshold))
 
     def clusters(self, count: int | None = None, *, words: Sequence[str] = (), seed: int = 0) -> list[Cluster]:
         """Divide the sounds into groups that are alike; see `claprt.library.clusters.find_clusters`.
@@ -201,7 +202,8 @@ class Library:
         from claprt.library.clusters import find_clusters
 
         vectors = self.model.embed_text(list(words)) if words else None
-        return find_clusters(self.searcher.snapshot(), count, words=list(words), word_vectors=vectors, seed=seed)
+        work = partial(find_clusters, count=count, words=list(words), word_vectors=vectors, seed=seed)
+        return self.searcher.read(work)
 
     def vectors(self) -> NDArray[np.floating]:
         """All vectors [rows, dim] as they are stored, float32 or float16, memory-mapped for reading.

@@ -127,10 +127,7 @@ class DerivedFiles:
             except PartGoneError:  # a writer of the library was at work
                 continue
             except OSError as error:
-                raise LibraryWriteError(
-                    f"What searches need cannot be written to {self.folder}: {error.strerror or error}. The library itself "
-                    "is as it was."
-                ) from error
+                raise self._unwritable(error) from error
         raise PartGoneError(f"{self.store.folder} changed {_TRIES} times while it was read; try again.")
 
     def _read(self) -> State | None:
@@ -256,12 +253,22 @@ class DerivedFiles:
         """Write the facts of a part again.
 
         Raises:
-            OSError: If they cannot be written.
+            LibraryWriteError: If they cannot be written.
+            PartGoneError: If the part was replaced since the state was read.
             LibraryError: If the part cannot be read.
         """
-        with self.lock():
-            stored = Part(Path(part.file).name, part.rows)
-            self._write_facts(stored, derive_part(self.store.read(stored), self._empty.dtype))
+        stored = Part(Path(part.file).name, part.rows)
+        try:
+            with self.lock():
+                self._write_facts(stored, derive_part(self.store.read(stored), self._empty.dtype))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LibraryWriteError:
+        return LibraryWriteError(
+            f"What searches need cannot be written to {self.folder}: {error.strerror or error}. The library itself is "
+            "as it was."
+        )
 
     def _write(self, state: State) -> None:
         with atomic_file(self.folder / STATE) as new, new.open("wb") as file:

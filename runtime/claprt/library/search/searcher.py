@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.library.search.approximate import ApproximateIndex, BuildOptions, IndexInfo
+
+T = TypeVar("T")
 
 FOLDER = "index"
 """Subfolder of a library that holds what searches derive."""
@@ -106,6 +109,24 @@ class Searcher:
                 return self._snapshot
         raise PartGoneError(f"{self.store.folder} changed {_TRIES} times while it was opened; try again.")
 
+    def read(self, work: Callable[[Snapshot], T]) -> T:
+        """Do some work on the library as it is now, and again on its next state if a part is replaced meanwhile.
+
+        Args:
+            work: Takes a snapshot and reads from it.
+
+        Returns:
+            What the work returns.
+
+        Raises:
+            PartGoneError: If the library changes all the time.
+            LibraryError: If the library cannot be read, or the derived files cannot be written.
+        """
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(PartGoneError):
+                return work(self.snapshot())
+        return work(self.snapshot())
+
     def search(self, request: Request, model: Callable[[], Clap]) -> list[Hit]:
         """The sounds that are nearest to a query, best first.
 
@@ -119,7 +140,9 @@ class Searcher:
             ClaprtError: If a text or a sound cannot be embedded.
         """
         _validate(request)
-        snapshot = self.snapshot()
+        return self.read(lambda snapshot: self._search(snapshot, request, model))
+
+    def _search(self, snapshot: Snapshot, request: Request, model: Callable[[], Clap]) -> list[Hit]:
         query = request.query
         sounds_of = SoundsById(snapshot)
         vector = query_vector(query, snapshot.state.dim, model, sounds_of.vectors)

@@ -15,6 +15,7 @@ from claprt.errors import LibraryCorruptError
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.derived import KINDS, DerivedFiles, State
 from claprt.library.search.derived_part import ROW, Codes, Vectors
+from claprt.library.store import PartGoneError
 from claprt.system.foreign_errors import describe_error
 
 _DTYPES = {"codes": np.dtype(np.int8), "rows": ROW}
@@ -98,6 +99,7 @@ class Snapshot:
         """Values of the columns but the vector, for some rows.
 
         Raises:
+            PartGoneError: If the part, and its facts with it, was replaced since the snapshot was taken.
             LibraryError: If the facts of a part are damaged, and so is the part.
         """
         asked = np.array(rows, np.int64)
@@ -113,6 +115,7 @@ class Snapshot:
 
         Raises:
             LibraryCorruptError: If they are damaged, and so is the part.
+            PartGoneError: If the part, and they with it, was replaced since the snapshot was taken.
             LibraryError: If the part cannot be read.
         """
         if part not in self._facts:
@@ -122,6 +125,8 @@ class Snapshot:
             pa = arrow()
             try:
                 self._facts[part] = pa.ipc.open_file(pa.memory_map(str(self.files.facts_path(info)))).get_batch(0)
+            except FileNotFoundError as error:  # it was there a moment ago
+                raise PartGoneError(f"{info.file} was replaced while the library was searched; search again.") from error
             except (OSError, ValueError) as error:
                 raise LibraryCorruptError(
                     f"{self.files.facts_path(info)} cannot be read: {describe_error(error)}. Delete {self.files.folder}; "

@@ -65,10 +65,13 @@ class ServedLibrary:
 
     def find(self, sound_id: str) -> SoundFacts | None:
         """The sound of an id, or None."""
-        snapshot = self._snapshot()
+        self._snapshot()
         with self._lock:
             if (kept := self._kept.get(sound_id)) is not None:
                 return kept
+        return self._searcher.read(lambda snapshot: self._found(snapshot, sound_id))
+
+    def _found(self, snapshot: Snapshot, sound_id: str) -> SoundFacts | None:
         rows = rows_of_id(snapshot, sound_id)
         return self._keep(_facts(*snapshot.facts_of(rows[:1])), snapshot) if rows else None
 
