@@ -54,7 +54,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a browser."""
     program = find_chromium()
     if program is None:
-        pytest.skip("needs a Chromium (apt-get install chromium)")
+        pytest.skip("needs a Chromium (apt-get install chromium-headless-shell)")
     with browser(program, tmp_path_factory.mktemp("chromium") / "profile") as address:
         yield address
 
