@@ -50,7 +50,7 @@ class CollapsedTowerError(ParityError):
 
 
 class PrecisionError(ExportError):
-    """A lowered graph was refused by the judge, or there was nothing to judge it by."""
+    """A lowered graph was refused by the quality gate, or there was nothing to measure it by."""
 
 
 class OutputError(ExportError, OSError):

@@ -80,7 +80,7 @@ def export_bundle(
         calibration: sounds to take the ranges of int8 from, beside synthesised ones.
         judged_on: labelled sounds to judge lowered precisions by, instead of synthesised ones.
         force: replaces a bundle that is already there; of the same checkpoint, its projection and calibration are kept.
-        force_precision: keeps and marks a precision that the judge refuses.
+        force_precision: keeps and marks a precision that the quality gate refuses.
         report: is told what is being done.
 
     Returns:

@@ -84,12 +84,12 @@ def audio_only(file: str) -> bool:
 
 
 def with_fp16(bundle: Path) -> Any:
-    """The bundle with its graphs a second time as what fp16 would be, accepted by the judge."""
+    """The bundle with its graphs a second time as what fp16 would be, accepted by the quality gate."""
     return with_second(bundle, Precision.FP16, "onnxruntime 1.31.1")
 
 
 def with_second(bundle: Path, precision: Precision, engine: str) -> Any:
-    """The bundle with its graphs a second time as what another precision would be, accepted by the judge on an engine."""
+    """The bundle with its graphs a second time as another precision, accepted by the quality gate on an engine."""
     found = read_bundle(bundle)
     manifest = found.manifest
     graphs = {

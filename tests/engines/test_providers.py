@@ -128,10 +128,10 @@ def test_old_openvino_does_not_read_int8(manifest: Manifest, version: str, provi
             choose("openvino", machine, judged(manifest), precision="int8")
 
 
-def test_only_what_the_judge_accepted(manifest: Manifest) -> None:
+def test_only_what_the_quality_gate_accepted(manifest: Manifest) -> None:
     choice = choose("auto", AMX, judged(manifest, forced=(Precision.BF16,)), precision="auto")
     assert (choice.provider, choice.audio) == ("openvino", "int8")
-    assert any("bf16 on openvino: the bundle's judge did not accept it" in line for line in choice.rejected)
+    assert any("bf16 on openvino: the bundle's quality gate did not accept it" in line for line in choice.rejected)
     plain = choose("auto", AMX, manifest, precision="auto")  # a bundle of fp32 alone
     assert (plain.provider, plain.precision) == ("cpu", "fp32")
     assert any("claprt-export --precision fp32,int8" in line for line in plain.rejected)

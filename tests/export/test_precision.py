@@ -1,4 +1,4 @@
-"""Lowered precisions: what is lowered, that it stays the same function, and a judge that can say no."""
+"""Lowered precisions: what is lowered, that it stays the same function, and a quality gate that can refuse."""
 
 from __future__ import annotations
 

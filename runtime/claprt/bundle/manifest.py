@@ -69,7 +69,7 @@ class Manifest:
     files: dict[str, FileInfo]
     parity: tuple[ParityReport, ...]
     quality: tuple[QualityReport, ...] = ()
-    """The judge's findings on every precision but fp32."""
+    """The quality gate's findings on every precision but fp32."""
     tagging: TaggingCalibration | None = None
     """How cosines become probabilities of tags; None where nobody has calibrated."""
     projection: ProjectionInfo | None = None
@@ -137,13 +137,13 @@ class Manifest:
         return None
 
     def accepted(self, stage: Stage, precision: Precision) -> bool:
-        """Whether the bundle has this graph and the judge accepted it wherever it was run; fp32 is its own measure."""
+        """Whether the bundle has this graph and the quality gate accepted it wherever it ran; fp32 is its own measure."""
         rows = self._findings(stage, precision)
         judged = precision is Precision.FP32 or bool(rows)
         return precision in self.graphs[stage] and judged and all(row.accepted for row in rows)
 
     def judged_on(self, stage: Stage, precision: Precision, engine: str) -> str | None:
-        """What ran this graph for the judge: this engine, or what stood in for it; None if neither did.
+        """What ran this graph for the quality gate: this engine, or what stood in for it; None if neither did.
 
         bf16 has a stand-in, torch's autocast, where the exporting machine had nothing that computes in it. So has
         everything on TensorRT-RTX, which no exporting machine needs to have: onnxruntime with the same graph. What another

@@ -31,29 +31,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from claprt._version import __version__
-from claprt.cli import (
-    calibrate,
-    classify,
-    cluster,
-    demo,
-    duplicates,
-    embed,
-    evaluate,
-    index,
-    inspect,
-    latency,
-    library,
-    listen,
-    rank,
-    score,
-    search,
-    serve,
-    similarity,
-    sound_map,
-    tag,
-    timeline,
-    triton,
-)
 from claprt.cli.parsing import CommandParser, Parser
 from claprt.errors import ClaprtError
 from claprt.system.terminal import discard_output, flush_errors, prepare_streams, printable, say
@@ -66,6 +43,32 @@ _EPILOG = (
 )
 
 
+_MODULES = {
+    "demo": "demo",
+    "embed": "embed",
+    "classify": "classify",
+    "tag": "tag",
+    "timeline": "timeline",
+    "listen": "listen",
+    "similarity": "similarity",
+    "index": "index",
+    "search": "search",
+    "duplicates": "duplicates",
+    "cluster": "cluster",
+    "map": "sound_map",
+    "library": "library",
+    "rank": "rank",
+    "score": "score",
+    "serve": "serve",
+    "evaluate": "evaluate",
+    "calibrate": "calibrate",
+    "inspect": "inspect",
+    "latency": "latency",
+    "triton": "triton",
+}
+"""The module of each command, in the order of the help. Only that of the command that is run is imported."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or a missed target, 2 for wrong usage."""
     prepare_streams()
@@ -76,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    command = parser()
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow: eval "$(register-python-argcomplete claprt)"
+    arguments = sys.argv[1:] if arguments is None else arguments
+    completing = "_ARGCOMPLETE" in os.environ
+    command = parser(None if completing or not arguments or arguments[0] not in _MODULES else arguments[0])
+    if completing:  # the shell asks what may follow: eval "$(register-python-argcomplete claprt)"
         importlib.import_module("argcomplete").autocomplete(command)
     options = command.parse_args(arguments)
     with warnings.catch_warnings():
@@ -120,8 +125,12 @@ def _warning_printer(default: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of `claprt`."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The command line of `claprt`.
+
+    Args:
+        only: The one command that it is to have; by default all.
+    """
     command = Parser(
         prog="claprt",
         usage="claprt COMMAND ...",
@@ -132,30 +141,8 @@ def parser() -> argparse.ArgumentParser:
     commands = command.add_subparsers(
         title="commands", prog="claprt", metavar="COMMAND", required=True, parser_class=CommandParser
     )
-    for module in (
-        demo,
-        embed,
-        classify,
-        tag,
-        timeline,
-        listen,
-        similarity,
-        index,
-        search,
-        duplicates,
-        cluster,
-        sound_map,
-        library,
-        rank,
-        score,
-        serve,
-        evaluate,
-        calibrate,
-        inspect,
-        latency,
-        triton,
-    ):
-        module.add(commands)
+    for name in _MODULES if only is None else [only]:
+        importlib.import_module(f"claprt.cli.{_MODULES[name]}").add(commands)
     for each in commands.choices.values():
         each.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress on standard error")
     return command

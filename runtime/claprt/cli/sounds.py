@@ -9,10 +9,9 @@ import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from claprt.arrays import Embeddings
 from claprt.audio.files.folders import sounds_in
@@ -21,6 +20,9 @@ from claprt.errors import OptionError
 from claprt.model.clap import Clap
 from claprt.model.results import EmbeddedSound
 from claprt.system.terminal import printable, say
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _FEW = 4
 _FORM = "{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit} [{elapsed}<{remaining}]"
@@ -77,7 +79,7 @@ def each_sound(options: argparse.Namespace, clap: Clap, files: Sequence[str]) ->
     """
     shown = sys.stderr.isatty() and not options.quiet
     with _Progress(files) if shown else _NoProgress() as progress:
-        sounds = clap.iter_audio(map(sound_source, files), progress=progress.heard if shown else None)
+        sounds = clap.iter_audio(map(sound_source, files), progress=progress.read if shown else None)
         for file, sound in zip(files, sounds, strict=True):
             if sound.error is not None and options.on_error == "raise":
                 raise sound.error
@@ -102,7 +104,7 @@ def sound_progress(options: argparse.Namespace, file: str) -> Generator[Callable
     """Progress through one sound on a terminal; gives what is to be called with the seconds that were read."""
     shown = sys.stderr.isatty() and not options.quiet
     with _Progress([file]) if shown else _NoProgress() as progress:
-        yield progress.heard
+        yield progress.read
 
 
 class _NoProgress:
@@ -114,7 +116,7 @@ class _NoProgress:
     def __exit__(self, *_: object) -> None:
         return
 
-    def heard(self, seconds: float) -> None:
+    def read(self, seconds: float) -> None:
         """Count sound that was read."""
 
     def done(self, file: str) -> None:
@@ -134,12 +136,14 @@ class _Progress(_NoProgress):
         form = _FORM
         if self._lengths and not total:
             total, form = None, "{n_fmt} {unit} [{elapsed}]"
+        from tqdm import tqdm
+
         self._bar: tqdm[Any] = tqdm(total=total, unit="s of sound" if self._lengths else "files", bar_format=form, **_bar())
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def heard(self, seconds: float) -> None:
+    def read(self, seconds: float) -> None:
         """Count sound that was read, in seconds."""
         self._read_s += seconds
         if self._lengths:
@@ -164,7 +168,11 @@ class _Progress(_NoProgress):
 
 def file_progress(items: Iterable[Any], total: int, *, quiet: bool) -> Iterable[Any]:
     """Pass the results for files through, with a bar on a terminal."""
-    return tqdm(items, total=total, unit="files", bar_format=_FORM, disable=quiet or not sys.stderr.isatty(), **_bar())
+    if quiet or not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, unit="files", bar_format=_FORM, **_bar())
 
 
 def _bar() -> dict[str, Any]:

@@ -75,8 +75,10 @@ def run(options: argparse.Namespace) -> int:
     status, warned = 0, False
     for number, file in enumerate(files):
         try:
-            with sound_progress(options, file) as heard:
-                found = timeline(sound_source(file), labels=labels, model=clap, progress=heard, **time_arguments(options))
+            with sound_progress(options, file) as progress:
+                found = timeline(
+                    sound_source(file), labels=labels, model=clap, progress=progress, **time_arguments(options)
+                )
         except AudioError as error:
             if options.on_error == "raise":
                 raise

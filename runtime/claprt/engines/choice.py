@@ -176,19 +176,19 @@ def _choice(pair: Pair, options: EngineOptions, machine: Hardware, manifest: Man
 
 
 def _stand_in_note(provider: Provider, towers: tuple[tuple[Stage, Precision], ...], manifest: Manifest) -> str:
-    """What to add to a reason where the judge had no more than a stand-in for the engine."""
+    """What to add to a reason where the quality gate had no more than a stand-in for the engine."""
     found = {
-        f"; {precision} was judged by {judge}, which stood in for {engine}"
+        f"; {precision} was judged by {measured_on}, which stood in for {engine}"
         for stage, precision in towers
         if (engine := _engine(provider_of(provider, stage)))
-        and (judge := manifest.judged_on(stage, precision, engine.lower()))
-        and not judge.startswith(engine.lower())
+        and (measured_on := manifest.judged_on(stage, precision, engine.lower()))
+        and not measured_on.startswith(engine.lower())
     }
     return "".join(sorted(found))
 
 
 def _text_precision(provider: Provider, machine: Hardware, manifest: Manifest) -> Precision:
-    """The fastest precision that the judge accepted for text; it need not be that of audio."""
+    """The fastest precision that the quality gate accepted for text; it need not be that of audio."""
     provider = provider_of(provider, Stage.TEXT)
     for precision in PRECISIONS[provider]:
         pair = provider, precision
@@ -229,17 +229,17 @@ def _not_packed(pair: Pair, manifest: Manifest) -> str | None:
 
 
 def _audio_objection(pair: Pair, precision: str, manifest: Manifest) -> str | None:
-    """Why the judge's findings forbid what nobody asked for by name; None if they do not."""
+    """Why the quality gate's findings forbid what nobody asked for by name; None if they do not."""
     return None if precision != AUTO else _quality_objection(pair, Stage.AUDIO, manifest)
 
 
 def _quality_objection(pair: Pair, stage: Stage, manifest: Manifest) -> str | None:
-    """Why the judge's findings do not speak for a graph on a pair's own engine; None if they do."""
+    """Why the quality gate's findings do not speak for a graph on a pair's own engine; None if they do."""
     provider, precision = pair
     if precision not in manifest.graphs[stage]:
         return f"the bundle does not have it (claprt-export --precision fp32,{precision})"
     if not manifest.accepted(stage, precision):
-        return "the bundle's judge did not accept it"
+        return "the bundle's quality gate did not accept it"
     engine = _engine(provider)
     if precision is not Precision.FP32 and manifest.judged_on(stage, precision, engine.lower()) is None:
         return f"it was not judged on {engine} when it was exported; export it again on a machine that has it"
@@ -247,7 +247,7 @@ def _quality_objection(pair: Pair, stage: Stage, manifest: Manifest) -> str | No
 
 
 def _engine(provider: Provider) -> str:
-    """The runtime of a provider by its own name; in lower case it is the one that the judge writes down."""
+    """The runtime of a provider by its own name; in lower case it is the one that the quality gate writes down."""
     return _OWN_RUNTIMES.get(provider, "onnxruntime")
 
 

@@ -70,8 +70,8 @@ def calibrate(
     names, truth = tags_of(dataset)
     templates = validate_labels(templates, "templates")
     sounds = dataset_vectors(clap, dataset, progress).rows
-    asked = [clap.embed_text(apply_template(template, names)) for template in templates]
-    cosines = np.concatenate([np.einsum("sd,td->st", sounds, texts) for texts in asked], axis=1)
+    text_vectors = [clap.embed_text(apply_template(template, names)) for template in templates]
+    cosines = np.concatenate([np.einsum("sd,td->st", sounds, texts) for texts in text_vectors], axis=1)
     truth = np.tile(truth, (1, len(templates)))
     share = float(truth.mean())
     wanted = share if prevalence is None else _checked_share(prevalence)

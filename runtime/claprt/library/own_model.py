@@ -37,10 +37,10 @@ def reference(clap: Clap, bundle: str | None) -> ModelReference:
     )
 
 
-def _named(loaded_from: str, asked: str | None) -> str:
+def _named(loaded_from: str, given: str | None) -> str:
     """What names a model wherever the library is: a published name as it is, a path in full."""
-    if asked is not None:
-        return os.path.abspath(asked) if os.path.exists(asked) else asked  # noqa: PTH100, PTH110
+    if given is not None:
+        return os.path.abspath(given) if os.path.exists(given) else given  # noqa: PTH100, PTH110
     return _SMALL if is_shipped(Path(loaded_from)) else loaded_from
 
 

@@ -21,12 +21,12 @@ WHOLE_SOUND = -1
 """`window` of a row whose vector is that of the whole sound."""
 
 
-def arrow(*parts: str, asked: str = "A library is read and written") -> Any:
+def arrow(*parts: str, purpose: str = "A library is read and written") -> Any:
     """The module `pyarrow`. A search, which reads no Parquet, starts a tenth of a second earlier without the rest.
 
     Args:
         parts: Modules of it that are imported as well, `compute` or `parquet`.
-        asked: What it is needed for, the begin of the message where it is missing.
+        purpose: What it is needed for, the begin of the message where it is missing.
 
     Raises:
         MissingDependencyError: If it is not installed.
@@ -36,7 +36,7 @@ def arrow(*parts: str, asked: str = "A library is read and written") -> Any:
             importlib.import_module(f"pyarrow.{part}")
         return importlib.import_module("pyarrow")
     except ImportError as error:
-        raise MissingDependencyError(f"{asked} with pyarrow: {install_hint('library')}") from error
+        raise MissingDependencyError(f"{purpose} with pyarrow: {install_hint('library')}") from error
 
 
 def row_schema(dim: int, dtype: str) -> Schema:

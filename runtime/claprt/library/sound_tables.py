@@ -31,7 +31,7 @@ def table_sounds(table: str | IO[bytes], stored: str, mtime: float, wanted: Want
         LibraryError: If it is no such file, or is damaged; the sounds before the damage are given.
         MissingDependencyError: If pyarrow is not installed.
     """
-    pa, row = arrow(asked=f"{stored} is read"), 0
+    pa, row = arrow(purpose=f"{stored} is read"), 0
     try:
         with open_table(table, stored) as file:
             column, kind = _sound_column(pa, file.schema, stored)
@@ -59,7 +59,7 @@ def open_table(table: str | IO[bytes], stored: str) -> ParquetTable | ArrowTable
         OSError: If it cannot be read; damaged content may raise ValueError, or pyarrow's ArrowException.
         MissingDependencyError: If pyarrow is not installed.
     """
-    pa = arrow("parquet", asked=f"{stored} is read")
+    pa = arrow("parquet", purpose=f"{stored} is read")
     return ArrowTable(pa, table) if stored.lower().endswith(ARROW_TABLES) else ParquetTable(pa, table)
 
 

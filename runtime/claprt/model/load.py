@@ -181,10 +181,10 @@ def _projecting(folder: str | os.PathLike[str], model: Bundle) -> Bundle:
     return found
 
 
-def _vector_cache(asked: VectorCache | str | os.PathLike[str] | bool | None) -> VectorCache | None:
-    if asked is None or asked is False or isinstance(asked, VectorCache):
-        return asked or None
-    return VectorCache() if asked is True else VectorCache(asked)
+def _vector_cache(given: VectorCache | str | os.PathLike[str] | bool | None) -> VectorCache | None:
+    if given is None or given is False or isinstance(given, VectorCache):
+        return given or None
+    return VectorCache() if given is True else VectorCache(given)
 
 
 def _in_process(found: Bundle, options: EngineOptions, *, lazy: bool) -> InProcessEngine:
@@ -200,7 +200,7 @@ def _in_process(found: Bundle, options: EngineOptions, *, lazy: bool) -> InProce
     return InProcessEngine(found, choice, cache=cache, preload=() if lazy else (Stage.AUDIO,))
 
 
-def _served(url: str, precision: str | None, asked: EngineOptions, options: dict[str, Any]) -> TritonEngine:
+def _served(url: str, precision: str | None, given: EngineOptions, options: dict[str, Any]) -> TritonEngine:
     """Connect to the engine on a server.
 
     Raises:
@@ -210,7 +210,7 @@ def _served(url: str, precision: str | None, asked: EngineOptions, options: dict
     from claprt.engines.triton.engine import TritonEngine
 
     for name in ("provider", "threads", "fallback"):
-        if getattr(asked, name) != getattr(EngineOptions(), name):
+        if getattr(given, name) != getattr(EngineOptions(), name):
             raise OptionError(f"{name} is the server's own with {url}; leave it out.")
     unknown = options.keys() - inspect.signature(TritonEngine).parameters.keys()
     if unknown:

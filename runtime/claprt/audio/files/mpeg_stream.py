@@ -143,21 +143,21 @@ def streams(name: str, file: BinaryFile, begin: int = 0, end: int | None = None)
     parts: list[Part] = []
     for stream in found:
         counted = stream.counted
-        heard = stream.frames - (stream.info is not None)
-        if counted is not None and heard < counted - _TOLERATED_FRAMES:
+        frames = stream.frames - (stream.info is not None)
+        if counted is not None and frames < counted - _TOLERATED_FRAMES:
             seconds = stream.samples / max(1, stream.frames) / stream.kind[2]
             raise AudioDecodeError(
-                f"{name} is truncated: its encoder counted {counted} frames ({counted * seconds:.1f} s) and {heard} are "
-                f"there ({heard * seconds:.1f} s). Get the whole file, or rewrite it (ffmpeg -i FILE out.wav) if what is "
+                f"{name} is truncated: its encoder counted {counted} frames ({counted * seconds:.1f} s) and {frames} are "
+                f"there ({frames * seconds:.1f} s). Get the whole file, or rewrite it (ffmpeg -i FILE out.wav) if what is "
                 "left is all you want."
             )
-        if stream.damaged > _TOLERATED_FRAMES + heard // 100:
+        if stream.damaged > _TOLERATED_FRAMES + frames // 100:
             raise AudioDecodeError(
-                f"{name} is damaged: {stream.damaged} of {heard} frames of MPEG audio say of themselves what cannot be. "
+                f"{name} is damaged: {stream.damaged} of {frames} frames of MPEG audio say of themselves what cannot be. "
                 "Get it again."
             )
-        if heard:
-            parts.append(_part(window, stream, heard))
+        if frames:
+            parts.append(_part(window, stream, frames))
     if not parts:
         raise AudioDecodeError(
             f"{name} is MPEG audio (MP3) by its beginning, and no frames of it follow each other: it is cut off, damaged, "
@@ -238,28 +238,28 @@ def _counted(content: bytes, header: MpegHeader) -> int | None:
     return None
 
 
-def _part(window: _Window, stream: _Stream, heard: int) -> Part:
+def _part(window: _Window, stream: _Stream, frames: int) -> Part:
     """The frames, with a count that is right: libmpg123 stops at it, and libsndfile at an estimate where there is none."""
     begin, length = stream.pieces[0]
     if not stream.counted or window.at(begin + 36, 4) == b"VBRI":  # which libmpg123 does not know
-        if heard == 1 and stream.info is None:  # libmpg123 believes in a frame if another follows
+        if frames == 1 and stream.info is None:  # libmpg123 believes in a frame if another follows
             return Part(Spliced(window.file, stream.pieces * 2), limit=stream.samples)
         first = window.header(begin)
-        size = heard * (window.size(first, begin) if first else 0) * 17 // 16
+        size = frames * (window.size(first, begin) if first else 0) * 17 // 16
         return Part(_Overstated(Spliced(window.file, stream.pieces), size))
-    tag = _true_tag(window, stream, heard)
+    tag = _true_tag(window, stream, frames)
     return Part(Spliced(window.file, [tag, (begin + len(tag), length - len(tag)), *stream.pieces[1:]]))
 
 
-def _true_tag(window: _Window, stream: _Stream, heard: int) -> bytes:
+def _true_tag(window: _Window, stream: _Stream, frames: int) -> bytes:
     """The beginning of the frame with the encoder's tag, which may state less than there is, and another size."""
     if stream.info is None:
         return b""
     offset, header = stream.info
     at = header.info_at + 8
     tag = bytearray(window.at(offset, at + 8))
-    if stream.counted and stream.counted < heard:
-        tag[at : at + 4] = heard.to_bytes(4, "big")
+    if stream.counted and stream.counted < frames:
+        tag[at : at + 4] = frames.to_bytes(4, "big")
     if tag[at - 1] & 2:
         tag[at + 4 : at + 8] = min(sum(size for _, size in stream.pieces), 0xFFFF_FFFF).to_bytes(4, "big")
     return bytes(tag)

@@ -45,28 +45,28 @@ class Chosen:
         return list(dict.fromkeys(name for name in (self.label, *self.captions, self.fold) if name is not None))
 
 
-def choose(where: str, found: Sequence[str], asked: Columns, *, wordless: Iterable[str] = ()) -> Chosen:
+def choose(where: str, found: Sequence[str], wanted: Columns, *, wordless: Iterable[str] = ()) -> Chosen:
     """Choose the columns of a table.
 
     Args:
         where: What the table is called in messages.
         found: Its columns.
-        asked: Those that the caller names.
+        wanted: Those that the caller names.
         wordless: Columns that hold numbers or bytes, which are taken only if they are asked for.
 
     Raises:
         DatasetError: If one that was asked for is not there, or there is neither a class nor a caption.
     """
-    for name in (asked.label, *asked.captions):
+    for name in (wanted.label, *wanted.captions):
         if name is not None and _match(name, found) is None:
             raise DatasetError(f"{where} has no column {name!r}; it has {_listed(found)}.")
     counted = set(wordless)
     words = [name for name in found if name not in counted]
     label = next((match for name in LABELS if (match := _match(name, words)) is not None), None)
-    label = _match(asked.label, found) if asked.label is not None else label
+    label = _match(wanted.label, found) if wanted.label is not None else label
     captions = [name for name in words if name.lower().startswith(_CAPTION) and name != label]
-    if asked.captions:
-        captions = [match for name in asked.captions if (match := _match(name, found)) is not None]
+    if wanted.captions:
+        captions = [match for name in wanted.captions if (match := _match(name, found)) is not None]
     if label is None and not captions and (text := _match(_TEXT, words)) is not None:
         captions = [text]
     if label is None and not captions:

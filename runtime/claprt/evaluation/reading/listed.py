@@ -15,7 +15,7 @@ from claprt.evaluation.reading.columns import Columns, choose, filled, merged
 _FILE_COLUMNS = ("file", "filename", "file_name", "path", "audio")
 
 
-def csv_items(table: Path, asked: Columns) -> list[Item]:
+def csv_items(table: Path, wanted: Columns) -> list[Item]:
     """The sounds that a CSV file names; rows of one file are one sound.
 
     Raises:
@@ -36,7 +36,7 @@ def csv_items(table: Path, asked: Columns) -> list[Item]:
     file_column = next((column for column in _FILE_COLUMNS if column in found), None)
     if file_column is None:
         raise DatasetError(f"{table} has the columns {', '.join(found)}; one of {', '.join(_FILE_COLUMNS)} is needed.")
-    columns = choose(str(table), found, asked)
+    columns = choose(str(table), found, wanted)
     places = [table.parent, table.parent / "audio", table.parent.parent / "audio"]
     return merged(
         str(table),

@@ -19,7 +19,7 @@ _TEXT = {"txt": "text", "cls": "cls"}
 _MOST_BYTES = 16 << 20
 
 
-def shard_items(archive: Path, asked: Columns) -> list[Item]:
+def shard_items(archive: Path, wanted: Columns) -> list[Item]:
     """The sounds of a tar archive with what the files beside each say.
 
     Raises:
@@ -30,7 +30,7 @@ def shard_items(archive: Path, asked: Columns) -> list[Item]:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DatasetError(f"{archive} cannot be read as a tar archive: {error}") from error
     found = list(dict.fromkeys(name for row in beside.values() for name in row))
-    columns = choose(str(archive), found, asked, wordless=[name for name in found if _all_numbers(beside, name)])
+    columns = choose(str(archive), found, wanted, wordless=[name for name in found if _all_numbers(beside, name)])
     stored = stored_path(str(archive))
     items: list[Item] = []
     for number, name in enumerate(sounds):

@@ -17,19 +17,19 @@ from claprt.library.sound_tables import open_table
 _SHOWN = 3
 
 
-def table_items(table: Path, asked: Columns) -> list[Item]:
+def table_items(table: Path, wanted: Columns) -> list[Item]:
     """The sounds of a Parquet or Arrow file, one a row, or one for each file where it names files.
 
     Raises:
         DatasetError: If it cannot be read, a column is missing, or it names files that are not there.
         MissingDependencyError: If pyarrow is not installed.
     """
-    pa = arrow(asked=f"{table} is read")
+    pa = arrow(purpose=f"{table} is read")
     try:
         with open_table(str(table), table.name) as file:
             schema = file.schema
             named = _named_classes(schema)
-            columns = choose(str(table), _columns(pa, schema), asked, wordless=_wordless(pa, schema, named))
+            columns = choose(str(table), _columns(pa, schema), wanted, wordless=_wordless(pa, schema, named))
             content: Mapping[str, list[Any]] = file.columns(columns.names)
         sounds = list(sounds_within(table))
     except DatasetError:

@@ -118,10 +118,12 @@ def metrics_of(metric: str | Sequence[str]) -> tuple[str, ...]:
         OptionError: If a name is not known, or there is none.
     """
     named = metric.split(",") if isinstance(metric, str) else list(metric)
-    asked = {_ALIASES.get(name.strip().lower().replace("_", "-"), name.strip().lower().replace("_", "-")) for name in named}
-    unknown = sorted(asked - set(METRICS))
-    if unknown or not asked:
+    chosen = {
+        _ALIASES.get(name.strip().lower().replace("_", "-"), name.strip().lower().replace("_", "-")) for name in named
+    }
+    unknown = sorted(chosen - set(METRICS))
+    if unknown or not chosen:
         raise OptionError(
             f"metric={metric!r} is not known; give one or more of {', '.join(METRICS)} (or prdc), with commas."
         )
-    return tuple(name for name in METRICS if name in asked)
+    return tuple(name for name in METRICS if name in chosen)

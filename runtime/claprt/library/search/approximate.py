@@ -183,8 +183,8 @@ def build(
     with atomic_file(folder / name) as new:
         faiss.write_index(index, str(new))
     del index
-    asked = np.sort(generator.choice(usable, min(len(usable), _QUERIES), replace=False))
-    queries = {"sounds": snapshot.read_vectors(asked)}
+    chosen = np.sort(generator.choice(usable, min(len(usable), _QUERIES), replace=False))
+    queries = {"sounds": snapshot.read_vectors(chosen)}
     if texts is not None and len(texts):
         queries["texts"] = texts
     info = IndexInfo(

@@ -54,10 +54,10 @@ def name_scores(snapshot: Snapshot, texts: list[str]) -> NDArray[np.float32]:
     words = {word for text in texts for word in words_of(f"{text} ")} - _EMPTY_WORDS
     if not words or not len(scores):
         return scores
-    asked = " OR ".join(f'"{word}"' for word in sorted(words))
+    expression = " OR ".join(f'"{word}"' for word in sorted(words))
     try:
         with snapshot.files.lock(), contextlib.closing(_opened(snapshot)) as table:
-            found = table.execute("SELECT rowid, bm25(names) FROM names WHERE names MATCH ?", [asked]).fetchall()
+            found = table.execute("SELECT rowid, bm25(names) FROM names WHERE names MATCH ?", [expression]).fetchall()
     except sqlite3.Error as error:
         raise OptionError(f"Names cannot be searched with this Python's SQLite: {describe_error(error)}.") from error
     if found:

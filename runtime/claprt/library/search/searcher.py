@@ -196,16 +196,16 @@ class Searcher:
         index: ApproximateIndex | None,
     ) -> Found:
         """The k best sounds; rows of one sound that lie in different places count as one."""
-        asked = k
+        count = k
         while True:
-            found = None if index is None else self._probably_nearest(index, snapshot, query, asked, allowed, bonus)
-            found = found or self._nearest(snapshot, query, asked, allowed, bonus)
+            found = None if index is None else self._probably_nearest(index, snapshot, query, count, allowed, bonus)
+            found = found or self._nearest(snapshot, query, count, allowed, bonus)
             ids = [facts["id"] for facts in snapshot.facts_of([int(row) for row in found.rows], ["id"])]
             first = {each: at for at, each in reversed(list(enumerate(ids)))}
-            if len(first) >= k or len(ids) < asked:
+            if len(first) >= k or len(ids) < count:
                 chosen = np.array(sorted(first.values())[:k], np.int64)
                 return Found(found.sounds[chosen], found.scores[chosen], found.rows[chosen])
-            asked *= 2
+            count *= 2
 
     def _nearest(
         self, snapshot: Snapshot, query: Embedding, k: int, allowed: Mask, bonus: NDArray[np.float32] | None

@@ -102,10 +102,10 @@ class Snapshot:
             PartGoneError: If the part, and its facts with it, was replaced since the snapshot was taken.
             LibraryError: If the facts of a part are damaged, and so is the part.
         """
-        asked = np.array(rows, np.int64)
-        parts = np.searchsorted(self._part_rows, asked, side="right") - 1
+        numbers = np.array(rows, np.int64)
+        parts = np.searchsorted(self._part_rows, numbers, side="right") - 1
         found: list[dict[str, Any]] = []
-        for row, part in zip((asked - self._part_rows[parts]).tolist(), parts.tolist(), strict=True):
+        for row, part in zip((numbers - self._part_rows[parts]).tolist(), parts.tolist(), strict=True):
             batch = self.facts(part)
             found.append({name: batch[name][row].as_py() for name in columns or batch.schema.names})
         return found

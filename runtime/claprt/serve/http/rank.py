@@ -57,9 +57,9 @@ class RankApi:
         async def work() -> Response:
             limits = shared.limits
             most = limits.texts + limits.sounds
-            asked = await shared.threads.run(lambda: decode_json(body, RankRequest, most))
-            service = self._models.choose(asked.model)
-            texts, sounds = _listed(asked.texts), _listed(asked.sounds)
+            given = await shared.threads.run(lambda: decode_json(body, RankRequest, most))
+            service = self._models.choose(given.model)
+            texts, sounds = _listed(given.texts), _listed(given.sounds)
             check_count(len(sounds), limits.sounds, "sounds")  # before texts cost anything
             of_texts = await service.embed_texts(texts)
             try:

@@ -84,8 +84,8 @@ class TimelineApi:
             size = len(body)
 
             def decoded() -> tuple[TimelineForm, AudioInput]:
-                asked = decode_json(body, TimelineRequest, most)
-                return asked, AudioInput(asked.audio, encoding=Encoding.BASE64)
+                given = decode_json(body, TimelineRequest, most)
+                return given, AudioInput(given.audio, encoding=Encoding.BASE64)
         else:
             form = await read_form(request)
             size = form.size
@@ -97,18 +97,18 @@ class TimelineApi:
 
         async def work() -> Response:
             def parsed() -> tuple[TimelineForm, AudioInput, list[str], list[str]]:
-                asked, audio = decoded()
-                return asked, audio, split_labels(asked.labels, most), split_labels(asked.background or [], most)
+                given, audio = decoded()
+                return given, audio, split_labels(given.labels, most), split_labels(given.background or [], most)
 
-            asked, audio, labels, background = await threads.run(parsed)
-            service = self._models.choose(asked.model)
+            given, audio, labels, background = await threads.run(parsed)
+            service = self._models.choose(given.model)
             if not labels:
                 raise OptionError("labels is empty; give at least one label.")
-            options = asked.event_options()
-            hop_s = 1.0 if asked.hop_s is None else asked.hop_s
-            policy = dense_policy(service.clap.manifest.audio, hop_s, asked.window_s)
+            options = given.event_options()
+            hop_s = 1.0 if given.hop_s is None else given.hop_s
+            policy = dense_policy(service.clap.manifest.audio, hop_s, given.window_s)
             # texts first: errors in them are found before the audio costs anything
-            scorer = await scorer_of(service, labels, background, asked.scores or "tag", asked.template, times)
+            scorer = await scorer_of(service, labels, background, given.scores or "tag", given.template, times)
             windows = await service.embed_windows(audio, policy, times)
 
             def reply() -> Response:

@@ -123,16 +123,16 @@ class KServeApi:
         most = limits.texts + limits.sounds + _ENTRIES
 
         def decoded() -> tuple[InferRequest, Inputs]:
-            asked, inputs = decode_request(body, json_bytes, most, model.texts)
-            model.check(inputs, {tensor.name: tensor.datatype for tensor in asked.inputs})
-            check_outputs(asked, [name for name, _ in model.outputs])
-            return asked, inputs
+            given, inputs = decode_request(body, json_bytes, most, model.texts)
+            model.check(inputs, {tensor.name: tensor.datatype for tensor in given.inputs})
+            check_outputs(given, [name for name, _ in model.outputs])
+            return given, inputs
 
         async def work() -> Response:
-            asked, inputs = await service.threads.run(decoded)
+            given, inputs = await service.threads.run(decoded)
             outputs = await model.infer(service, inputs)
             names = {"model_name": model.name, "model_version": MODEL_VERSION}
-            parts, head = await service.threads.run(lambda: encode_response(asked, names, outputs))
+            parts, head = await service.threads.run(lambda: encode_response(given, names, outputs))
             if head is None:
                 return Response(parts[0], media_type=JSON)
             return Response(b"".join(parts), media_type=_BINARY, headers={LENGTH_HEADER: str(head)})

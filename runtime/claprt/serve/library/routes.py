@@ -103,11 +103,11 @@ class LibraryApi:
         times = times_of(request)
 
         async def work() -> Response:
-            asked = await service.threads.run(decoded)
-            hits = await self._library.search(asked, times)
+            wanted = await service.threads.run(decoded)
+            hits = await self._library.search(wanted, times)
             # hits of long sounds have many windows
             response = await service.threads.run(
-                lambda: json_response([self._hit(hit, with_windows=asked.windows) for hit in hits])
+                lambda: json_response([self._hit(hit, with_windows=wanted.windows) for hit in hits])
             )
             response.headers["server-timing"] = _server_timing(times)
             return response

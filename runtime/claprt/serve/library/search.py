@@ -105,29 +105,29 @@ class LibraryService:
             raise UnknownSoundError(f"The library has no sound {sound_id[:100]!r}.")
         return facts
 
-    async def search(self, asked: Search, times: Times) -> list[FoundSound]:
+    async def search(self, wanted: Search, times: Times) -> list[FoundSound]:
         """The sounds that fit best, best first.
 
         Raises:
             OptionError: If nothing is searched for, too much is, or the filter is not valid.
             ClaprtError: If a text or a sound cannot be embedded.
         """
-        self._check(asked)
-        words, none = [*asked.texts, *asked.minus], np.zeros((0, self.service.clap.dim), np.float32)
+        self._check(wanted)
+        words, none = [*wanted.texts, *wanted.minus], np.zeros((0, self.service.clap.dim), np.float32)
         texts = await self.service.embed_texts(words, times) if words else none
-        sounds = np.stack(await self.service.embed_all(asked.sounds)) if asked.sounds else none
+        sounds = np.stack(await self.service.embed_all(wanted.sounds)) if wanted.sounds else none
         began = time.perf_counter()
         query = Query(
-            texts=asked.texts,
-            minus=asked.minus,
+            texts=wanted.texts,
+            minus=wanted.minus,
             text_vectors=texts,
             sounds=sounds,
-            like=asked.ids,
-            unlike=asked.minus_ids,
-            k=asked.k,
-            where=asked.where,
-            windows=asked.windows,
-            names=asked.names,
+            like=wanted.ids,
+            unlike=wanted.minus_ids,
+            k=wanted.k,
+            where=wanted.where,
+            windows=wanted.windows,
+            names=wanted.names,
         )
         hits = await self._read(self._searching, lambda: self.library.search(query))
         took = time.perf_counter() - began
@@ -210,17 +210,17 @@ class LibraryService:
                 "This service does not serve the library's sounds; its operator can allow it (--allow-audio)."
             )
 
-    def _check(self, asked: Search) -> None:
+    def _check(self, wanted: Search) -> None:
         limits = self.service.limits
-        if not (asked.texts or asked.sounds or asked.ids):
+        if not (wanted.texts or wanted.sounds or wanted.ids):
             raise OptionError("There is nothing to search for: give text, audio or ids.")
-        check_count(asked.k, limits.hits, "hits")
-        for many, called in ((asked.sounds, "sounds"), (asked.ids, "ids"), (asked.minus_ids, "minus_ids")):
+        check_count(wanted.k, limits.hits, "hits")
+        for many, called in ((wanted.sounds, "sounds"), (wanted.ids, "ids"), (wanted.minus_ids, "minus_ids")):
             if many:
                 check_count(len(many), limits.sounds, called)
         most = limits.filter_characters
-        if asked.where is not None and len(asked.where) > most:
-            raise OptionError(f"A filter may have up to {most} characters here; this one has {len(asked.where)}.")
+        if wanted.where is not None and len(wanted.where) > most:
+            raise OptionError(f"A filter may have up to {most} characters here; this one has {len(wanted.where)}.")
 
     async def _read(self, thread: FairThread, work: Callable[[], T]) -> T:
         """Run work on the library in one of its threads.
