@@ -25,8 +25,8 @@ HALVES = 2
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
 EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py", "tests/integrations/test_shapes.py")
-SERVICES, SERVERS = ("tests/serve", "tests/browser"), ("tests/triton", "tests/project", "tests/cli")
-"""Paths that share what is expensive: torch's import, services, a Triton server; `cli` is where there is time left."""
+SERVICES, SERVERS = ("tests/serve", "tests/browser"), ("tests/triton", "tests/project", "tests/cli", "tests/checkpoints")
+"""Paths that share what is expensive: torch's import, services, a Triton server; others are where there is time left."""
 Part = tuple[str, ...]
 """Options of pytest that name the tests of a part."""
 

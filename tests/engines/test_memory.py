@@ -46,10 +46,10 @@ print(after - before)
 def test_the_process_that_prepares_a_graph_gives_the_memory_back(tmp_path: Path) -> None:
     """A prepared graph is mapped from its file; what preparing it took is not kept for ever by the C library."""
     random = np.random.default_rng(0)
-    weights = [random.normal(0, _WIDTH**-0.5, (_WIDTH, _WIDTH)).astype(np.float32) for _ in range(_LAYERS)]
+    weight = random.normal(0, _WIDTH**-0.5, (_WIDTH, _WIDTH)).astype(np.float32)
     names = ["x", *(f"h{layer}" for layer in range(1, _LAYERS)), "y"]
     graph = [onnx_file.node("MatMul", [names[k], f"w{k}"], [names[k + 1]]) for k in range(_LAYERS)]
-    graph += [onnx_file.initializer(f"w{k}", weight) for k, weight in enumerate(weights)]
+    graph += [onnx_file.initializer(f"w{k}", weight) for k in range(_LAYERS)]
     graph += [onnx_file.end(name, ["batch", _WIDTH], output=name == "y") for name in ("x", "y")]
     path = tmp_path / "deep.onnx"
     path.write_bytes(onnx_file.model(onnx_file.field(2, "deep") + b"".join(graph)))
