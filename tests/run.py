@@ -25,7 +25,10 @@ HALVES = 2
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
 EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py", "tests/integrations/test_shapes.py")
-SERVICES, SERVERS = ("tests/serve", "tests/browser"), ("tests/triton", "tests/project", "tests/cli", "tests/checkpoints")
+SERVICES, SERVERS = (
+    ("tests/serve", "tests/browser"),
+    ("tests/triton", "tests/project", "tests/cli", "tests/checkpoints", "tests/golden"),
+)
 """Paths that share what is expensive: torch's import, services, a Triton server; others are where there is time left."""
 Part = tuple[str, ...]
 """Options of pytest that name the tests of a part."""

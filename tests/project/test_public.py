@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-import statistics
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -80,15 +79,6 @@ def test_using_it_brings_no_torch(bundle: Path) -> None:
     )
     assert "onnxruntime" in brought
     assert not brought & {"torch", "onnx", "transformers", "scipy", "librosa", "claprt_export"}
-
-
-@pytest.mark.timing
-def test_import_time() -> None:
-    """At most 0.3 s, the median of five processes, interpreter start left out."""
-    program = "import time; t = time.perf_counter(); import claprt; print(time.perf_counter() - t)"
-    command = [sys.executable, "-c", program]
-    times = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
-    assert statistics.median(times) <= 0.3
 
 
 def test_nothing_lies_directly_in_a_source_root() -> None:
