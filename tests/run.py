@@ -6,22 +6,27 @@ Every part is a pytest process of its own, which prints what it has to say when 
 half of the processors each, so that onnxruntime starts as many threads as there are processors for them: threads that wait
 for their turn cost a fifth of the time of all. Those of services and of servers, which wait for much, have what is left of
 all processors. OPTIONs go to each of them; a part in which they select no test passes if another ran some. With `--slow`
-the tests marked `slow` run too. Where a test takes ten minutes, the stacks of its threads are printed.
+the tests marked `slow` run too. Where a test takes ten minutes, the stacks of its threads are printed. Unless `TMPDIR` says
+where, the gigabytes that tests write lie in memory if the system has a folder there with room, and are removed at the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HALVES = 2
+_IN_MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
 _NO_TESTS = 5
 """Exit status of pytest where no test was selected."""
 EXPORT = ("tests/export", "benchmarks", "tests/audio/test_tensors.py", "tests/integrations/test_shapes.py")
@@ -51,6 +56,20 @@ def keep_to(share: int, shares: int = HALVES) -> None:
     size = len(processors) // shares
     if size:
         os.sched_setaffinity(0, processors[share * size : (share + 1) * size])
+
+
+@contextlib.contextmanager
+def files_in_memory() -> Generator[None]:
+    """Let temporary files lie in memory, if nothing says where and there is room for several times what tests write."""
+    if "TMPDIR" in os.environ or not _IN_MEMORY.is_dir() or shutil.disk_usage(_IN_MEMORY).free < _ROOM:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="claprt-tests-", dir=_IN_MEMORY, ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TMPDIR"]
 
 
 def timed_files() -> list[str]:
@@ -94,10 +113,11 @@ def main(arguments: list[str]) -> int:
         title = ", ".join(name for name in names if not name.startswith("--"))
         return run(title, marks, [*options, *names])
 
-    with ThreadPoolExecutor(max_workers=len(parts())) as pool:
-        statuses = list(pool.map(run_part, parts()))
-    marks = " and ".join(filter(None, ("timing", chosen)))
-    statuses.append(run("tests of durations", marks, [*options, *timed_files()]))
+    with files_in_memory():
+        with ThreadPoolExecutor(max_workers=len(parts())) as pool:
+            statuses = list(pool.map(run_part, parts()))
+        marks = " and ".join(filter(None, ("timing", chosen)))
+        statuses.append(run("tests of durations", marks, [*options, *timed_files()]))
     well = passed(statuses, selected=bool(options))
     print("all parts passed" if well else "some parts failed: see above", flush=True)
     return int(not well)

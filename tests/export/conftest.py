@@ -37,7 +37,7 @@ from tests.export.traced import Made, keep  # noqa: E402
 
 SMALL_AUDIO = AudioArchitecture(embed_dim=32, depths=(1, 2, 1, 1), heads=(2, 4, 8, 16))
 """mini's widths, which the native engine runs: layers of its first two stages stay in float32."""
-SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), fused=True)
+SMALL_FUSED = AudioArchitecture(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), fused=True)
 SMALL_TEXT = TextArchitecture(vocabulary=261, width=64, layers=2, heads=1, hidden=128, positions=80)
 
 
