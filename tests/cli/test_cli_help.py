@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +37,30 @@ def test_every_default_is_stated_and_true() -> None:
         elif action.choices is not None and action.dest != "precision":  # which means fp32 where it is left out
             assert not any(f"({choice})" in shown for choice in action.choices), where
     assert seen >= 15
+
+
+_IMPORTED = """
+import contextlib, sys
+from claprt.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
+    main(sys.argv[1:])
+print(*sys.modules)
+"""
+
+
+def test_a_command_imports_its_own_module_alone() -> None:
+    command = [sys.executable, "-c", _IMPORTED, "classify", "--help"]
+    found = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    modules = {name: f"claprt.cli.{name.replace('map', 'sound_map')}" for name in commands()}
+    assert [name for name, module in modules.items() if module in found] == ["classify"]
+    assert not found & {"tqdm", "claprt.library", "claprt.evaluation", "claprt.serve", "claprt.triton", "onnxruntime"}
+
+
+@pytest.mark.parametrize("name", list(commands()))
+def test_the_parser_of_one_command_is_that_of_all(name: str) -> None:
+    (one,) = [action.choices for action in parser(name)._actions if isinstance(action.choices, dict)]
+    assert list(one) == [name]
+    assert one[name].format_help() == commands()[name].format_help()
 
 
 def test_serve_states_its_own_recipe() -> None:
