@@ -56,7 +56,7 @@ class Engine:
     ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
     def ask(self, case: str) -> dict[str, Any]:
-        """Runs a case once; an engine that fails is asked nothing more."""
+        """Run a case once; an engine that fails is asked nothing more."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps({"case": case}), file=self.process.stdin, flush=True)
@@ -144,7 +144,7 @@ def alive(found: dict[str, Engine]) -> list[Engine]:
 
 
 def take_turns(found: dict[str, Engine], case: str, trials: int) -> None:
-    """Times a case: one call each to warm up (to compile, for who does), but where a call takes a minute; then turns."""
+    """Time a case: one call each to warm up (to compile, for who does), but where a call takes a minute; then turns."""
     for trial in range(-1 if trials > 1 or case == "64 labels" else 0, trials):
         for engine in alive(found):
             time.sleep(PAUSE_S)

@@ -46,7 +46,7 @@ class _Text(_Audio):
 
 
 def main() -> None:
-    """Writes what is not there yet."""
+    """Write what is not there yet."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--size", choices=list(SIZES), required=True)

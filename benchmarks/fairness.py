@@ -103,7 +103,7 @@ async def compared(service: Process, kind: str, seconds: float) -> bool:
 
 
 def main() -> int:
-    """Measures each kind on a service of its own."""
+    """Measure each kind on a service of its own."""
     parser = argparse.ArgumentParser(description="Measure one client beside sixteen that cost much.")
     parser.add_argument("--only", nargs="*", choices=CLIENTS, default=list(CLIENTS))
     parser.add_argument("--seconds", type=float, default=20)

@@ -21,7 +21,7 @@ RATE = 48_000
 
 
 def main() -> None:
-    """Runs the benchmark: trials of both programs alternate, so that a slow moment of the machine meets both."""
+    """Run the benchmark: trials of both programs alternate, so that a slow moment of the machine meets both."""
     parser = argparse.ArgumentParser(description="Time `claprt classify` of one file in a fresh process.")
     parser.add_argument("--bundle", help="bundle to use (the small model that ships with claprt)")
     parser.add_argument("--trials", type=int, default=15)

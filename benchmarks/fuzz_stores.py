@@ -82,7 +82,7 @@ def damage(draw: Draw, content: bytes) -> bytes:
 
 
 def overwrite(draw: Draw, path: Path, content: bytes) -> None:
-    """Gives a file another content: in place, or as another file of that name.
+    """Give a file another content: in place, or as another file of that name.
 
     SQLite's index of its log is mapped into memory: who cuts it short under a process ends that process, whatever it does.
     """
@@ -109,7 +109,7 @@ class Vectors:
             cache.put(key, value)
 
     def try_one(self, draw: Draw) -> str:
-        """Damages a copy of it and asks for everything; what came of it."""
+        """Damage a copy of it and ask for everything; what came of it."""
         shutil.rmtree(self._work, ignore_errors=True)
         shutil.copytree(self._whole, self._work)
         opened = VectorCache(self._work, memory_mb=1e-9) if draw.random() < 0.4 else None
@@ -141,7 +141,7 @@ class Model:
         self._vectors, self.fingerprint = self._asked(self.whole)
 
     def fresh(self) -> None:
-        """Brings the work folder back to the undamaged bundle."""
+        """Bring the work folder back to the undamaged bundle."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         for name in self.files:
@@ -179,7 +179,7 @@ class Graphs:
         os.environ["CLAPRT_GRAPH_CACHE"] = str(self._work)
 
     def try_one(self, draw: Draw) -> str:
-        """Damages one file of a copy, and loads."""
+        """Damage one file of a copy, and load."""
         shutil.rmtree(self._work, ignore_errors=True)
         shutil.copytree(self._whole, self._work)
         path = draw.choice([path for path in sorted(self._work.rglob("*")) if path.is_file() and path.stat().st_size])
@@ -195,7 +195,7 @@ class Bundles:
         os.environ["CLAPRT_GRAPH_CACHE"] = "off"
 
     def try_one(self, draw: Draw) -> str:
-        """Damages one file, or facts of the manifest, and loads."""
+        """Damage one file, or facts of the manifest, and load."""
         model = self._model
         model.fresh()
         name = draw.choice(model.files)
@@ -227,7 +227,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def change_a_fact(draw: Draw, facts: dict[str, Any]) -> None:
-    """Removes one, doubles it or gives it another value."""
+    """Remove one, double it or give it another value."""
     container, key = draw.choice(list(places(facts)))
     value = container[key]
     match draw.randrange(3):
@@ -240,7 +240,7 @@ def change_a_fact(draw: Draw, facts: dict[str, Any]) -> None:
 
 
 def fit(facts: Any, name: str, content: bytes) -> None:
-    """Gives a file of a manifest the digest and size of another content."""
+    """Give a file of a manifest the digest and size of another content."""
     for container, key in list(places(facts)):
         stated = container[key]
         if isinstance(stated, dict) and (key == name or stated.get("file") == name):

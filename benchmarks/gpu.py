@@ -102,7 +102,7 @@ class Measured:
         return self.sizes.setdefault(size, {}).setdefault(engine, {"cases": {}})
 
     def failed(self, size: str, engine: str, what: str, error: Exception) -> None:
-        """Records what an engine raised."""
+        """Record what an engine raised."""
         said = f"{what}: {type(error).__name__}: {error}"
         self.row(size, engine).setdefault("errors", []).append(said)
         print(f"{size}: {engine}: {said}", file=sys.stderr)
@@ -124,7 +124,7 @@ class Measured:
         )
 
     def write(self) -> None:
-        """Writes the file."""
+        """Write the file."""
         self._path.write_text(json.dumps({**self._facts, "sizes": self.sizes}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -235,13 +235,13 @@ def whole_cases(clap: claprt.Clap, batches: list[int]) -> Iterator[Case]:
 
 
 def compared_and_timed(size: str, calls: dict[str, Call], case: Case, turns: int, found: Measured) -> None:
-    """Records what engines give for a case, and how fast those that give something are."""
+    """Record what engines give for a case, and how fast those that give something are."""
     calls = {engine: call for engine, call in calls.items() if compared(size, engine, call, case, found)}
     timed(size, calls, case, turns, found)
 
 
 def compared(size: str, engine: str, call: Call, case: Case, found: Measured) -> bool:
-    """Records the smallest cosine of a case, every row of it; False if the engine raised something."""
+    """Record the smallest cosine of a case, every row of it; False if the engine raised something."""
     try:
         cosines = [cosine(call(case.given), case.expected) for _ in range(WARM_UPS)]
     except Exception as error:  # noqa: BLE001

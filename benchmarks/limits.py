@@ -122,7 +122,7 @@ def shown(name: str, found: Operator, total_ms: float) -> str:
 
 
 def throughput(folder: str, provider: str, precision: str) -> tuple[float, float]:
-    """Sounds a second, one after the other and side by side: medians of two turns."""
+    """Sounds per second, one after the other and side by side: medians of two turns."""
     clap = claprt.load(folder, provider=provider, precision=precision)
     given = sounds(48, 10)
     rates: dict[int, list[float]] = {1 << 30: [], 8: []}
@@ -137,7 +137,7 @@ def throughput(folder: str, provider: str, precision: str) -> tuple[float, float
 
 
 def main() -> None:
-    """Prints all of it."""
+    """Print all of it."""
     parser = argparse.ArgumentParser(description="Measure what limits the audio tower here.")
     parser.add_argument("--bundle", nargs="+", required=True)
     options = parser.parse_args()

@@ -77,7 +77,7 @@ def _turns(runs: Mapping[str, Runner], feeds: Mapping[str, Any], sounds: int) ->
 
 
 def compare(path: Path, threads: int) -> None:
-    """Prints one graph's rows."""
+    """Print one graph's rows."""
     load = _load(path, threads)
     sessions = {form: OpenVinoSession(replace(load, single=single), _precision(path)) for form, single in FORMS.items()}
     for rows in (1, BATCH):
@@ -100,7 +100,7 @@ def compare(path: Path, threads: int) -> None:
 
 
 def main() -> None:
-    """Measures every graph that is named."""
+    """Measure every graph that is named."""
     parser = argparse.ArgumentParser(description="Compare OpenVINO's form for one row with the graph as it is.")
     parser.add_argument("graphs", type=Path, nargs="+")
     parser.add_argument("--threads", type=int, default=1)

@@ -54,7 +54,7 @@ def _colour(engine: str) -> str:
 
 
 def main() -> None:
-    """Draws it."""
+    """Draw it."""
     results = json.loads((ROOT / "benchmarks" / "results" / "bench.json").read_text(encoding="utf-8"))
     figure(results).savefig(ROOT / "docs" / "bench.svg", metadata={"Date": None})
 

@@ -51,7 +51,7 @@ def measure(graph: str, setting: str) -> list[float]:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures all settings, or one in a process of its own."""
+    """Measure all settings, or one in a process of its own."""
     if len(arguments) == 2:
         print(json.dumps(measure(*arguments)))
         return 0

@@ -65,7 +65,7 @@ def rendered(document: str, found: dict[str, str]) -> str:
 
 
 def main() -> int:
-    """Rewrites the documents, or with `--check` compares them; the exit status is 1 if they are out of date."""
+    """Rewrite the documents, or with `--check` compare them; the exit status is 1 if they are out of date."""
     found = tables()
     status = 0
     for path in (

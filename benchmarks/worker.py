@@ -232,7 +232,7 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
-    """Loads the engine and answers."""
+    """Load the engine and answer."""
     parser = argparse.ArgumentParser()
     parser.add_argument("engine", choices=list(ENGINES))
     parser.add_argument("--work", type=Path, required=True)

@@ -27,7 +27,7 @@ QUERIES = ("an emergency siren", "birds singing in a tree", "someone walking", "
 
 
 def main() -> None:
-    """Runs the demonstration."""
+    """Run the demonstration."""
     parser = argparse.ArgumentParser(description="Say what sounds are, rank them and compare them.")
     parser.add_argument("--bundle", help="bundle to use (the small model that ships with claprt)")
     parser.add_argument("--save", type=Path, help="folder for the synthesised sounds, as WAV files")

@@ -31,7 +31,7 @@ PAIRS = ((1.0, 0.0), (0.5, 0.0), (0.2, 0.0), (0.05, 0.0), (1.0, 0.5), (0.5, 0.5)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description="Measure what margin and spread do to a projection.")
     parser.add_argument("--bundle", default="mini", help="bundle to embed with (mini)")
     parser.add_argument("--each", type=int, default=16, help="sounds of each kind (16)")

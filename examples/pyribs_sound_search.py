@@ -247,7 +247,7 @@ def _installed(package: str) -> bool:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains the map if there is none, searches, and writes what was found."""
+    """Train the map if there is none, search, and write what was found."""
     if min(options.evaluations, options.cells) < 1 or options.train_on < 40:
         raise ClaprtError("--evaluations and --cells must be 1 or more, --train-on 40 or more.")
     if not _installed("ribs"):
@@ -280,7 +280,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Runs the search; the exit status is 1 where it could not."""
+    """Run the search; the exit status is 1 where it could not."""
     parser = argparse.ArgumentParser(description="Fill a map with different sounds for a description, with CMA-MAE.")
     parser.add_argument("--prompt", default="a bright bell", help="what to look for (a bright bell)")
     parser.add_argument("--bundle", default="mini", help="bundle to use (mini)")

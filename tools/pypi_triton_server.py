@@ -92,7 +92,7 @@ class TritonServer:
     """Shared memory that the server and its steps had when they were last looked at; killed, they leave it behind."""
 
     def start(self) -> TritonServer:
-        """Starts the process without waiting for it.
+        """Start the process without waiting for it.
 
         Raises:
             MissingDependencyError: this environment does not have the server, or not the numpy that its steps need.
@@ -122,7 +122,7 @@ class TritonServer:
         raise ServerError(f"tritonserver was not ready within {timeout_s:g} s. Its log says why.")
 
     def stop(self) -> None:
-        """Ends the server as an operator would, and harder where it does not obey."""
+        """End the server as an operator would, and harder where it does not obey."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGINT)
@@ -133,7 +133,7 @@ class TritonServer:
         self._end_steps()
 
     def kill(self) -> None:
-        """Ends the server and its python steps at once."""
+        """End the server and its python steps at once."""
         if self.process is not None:
             self._end_steps()
             self.process.wait()
@@ -236,7 +236,7 @@ def _environment() -> dict[str, str]:
 
 
 def serve(server: TritonServer) -> int:
-    """Runs the server until it ends by itself; where it or one of its steps was killed, starts it again.
+    """Run the server until it ends by itself; where it or one of its steps was killed, start it again.
 
     This server does not start a step again that has died: its model then answers with errors for ever, and the server
     goes on saying that it is ready.

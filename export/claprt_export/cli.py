@@ -84,7 +84,7 @@ def _export(options: argparse.Namespace, report: Report) -> Iterator[str]:
 
 
 def _interrupt(*_: object) -> None:
-    """Ends an export that is told to stop as Ctrl-C does, so that what it has begun is cleared away.
+    """End an export that is told to stop as Ctrl-C does, so that what it has begun is cleared away.
 
     Raises:
         KeyboardInterrupt: Always.
@@ -93,7 +93,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _end_with_stdin() -> None:
-    """Stops the export when standard input ends, as it does when the process that started this one has ended."""
+    """Stop the export when standard input ends, as it does when the process that started this one has ended."""
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

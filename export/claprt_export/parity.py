@@ -103,7 +103,7 @@ class Graph:
 
 
 def check_log_mel(path: Path, facts: AudioConfig) -> ParityReport:
-    """Holds the log-mel graph against `claprt.audio.log_mel`.
+    """Hold the log-mel graph against `claprt.audio.log_mel`.
 
     Raises:
         ParityError: it is further away than the table allows.

@@ -68,7 +68,7 @@ def export_bundle(
     force_precision: bool = False,
     report: Report = _say_nothing,
 ) -> Manifest:
-    """Exports one checkpoint.
+    """Export one checkpoint.
 
     Args:
         out: folder of the bundle; it appears when the export has succeeded, whole.

@@ -16,6 +16,7 @@ ARRAYS = re.compile(
     r"\b(ndarray|NDArray|Tensor|Samples|Waveforms?|LogMels|Embeddings?|TokenIds|AttentionMask|IsLonger|BehaviorDescriptors|Array)\b"
 )
 SHAPE = re.compile(r"\[[^\[\]]*\]")
+THIRD_PERSON = re.compile(r"[A-Z][a-z]+[^s]s (a|an|the|what|it|its|them|every|each|all|one)\b(?! of)")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -30,6 +31,13 @@ def public_functions(source: str) -> Iterator[tuple[str, Function, str]]:
                 yield prefix + node.name, node, f"{ast.get_docstring(node) or ''}\n{outer}"
 
     yield from within(ast.parse(source).body, "", "")
+
+
+def in_the_third_person(source: str) -> Iterator[str]:
+    """First lines of functions such as "Reads a file": they are in the imperative, or say what is returned."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function) and THIRD_PERSON.match(first := (ast.get_docstring(node) or "").partition("\n")[0]):
+            yield f"{node.name}: {first}"
 
 
 def overrides_or_accessor(node: Function) -> bool:
@@ -52,6 +60,19 @@ def faults(source: str) -> list[str]:
         if len(arguments) > 3 and "Args:" not in doc:
             found.append(f"{name}: {len(arguments)} parameters without Args:")
     return found
+
+
+def test_functions_are_not_described_in_the_third_person() -> None:
+    assert list(in_the_third_person('def f():\n    """Reads a file."""\ndef g():\n    """Rows of a file."""')) == [
+        "f: Reads a file."
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}: {fault}"
+        for folder in (*PACKAGES, ROOT / "benchmarks", ROOT / "examples", ROOT / "native", ROOT / "tools")
+        for path in sorted(folder.rglob("*.py"))
+        for fault in in_the_third_person(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_the_check_finds_what_it_is_for() -> None:

@@ -93,7 +93,7 @@ class _Uninitialised(TorchFunctionMode):
 
 
 def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
-    """Reads a LAION `.pt` file, a transformers folder, or the weight file of one.
+    """Read a LAION `.pt` file, a transformers folder, or the weight file of one.
 
     Args:
         path: the file or folder.
@@ -130,7 +130,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
-    """Compares the checkpoint's names and shapes with what the two towers need, and its constants with their definition.
+    """Compare the checkpoint's names and shapes with what the two towers need, and its constants with their definition.
 
     Raises:
         CheckpointError: something is missing, unexpected, of another shape, or defined otherwise.

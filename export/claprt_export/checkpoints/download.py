@@ -52,7 +52,7 @@ def is_published(path: Path, variant: Variant) -> bool:
 
 
 def check_published(file: Path, variant: Variant) -> None:
-    """Compares a file with the sha256 that is known of the variant, if one is.
+    """Compare a file with the sha256 that is known of the variant, if one is.
 
     Raises:
         CheckpointError: they differ.

@@ -66,7 +66,7 @@ _MARK = _Value("mark")
 
 
 def check_pickles(file: Path) -> None:
-    """Follows the instructions of a `.pt` file, zipped or not.
+    """Follow the instructions of a `.pt` file, zipped or not.
 
     Raises:
         pickle.UnpicklingError: it names what no checkpoint holds.
@@ -107,7 +107,7 @@ def _zipped_pickles(archive: zipfile.ZipFile) -> list[bytes]:
 
 
 class _Check:
-    """Follows pickles of one file."""
+    """Follow pickles of one file."""
 
     def __init__(self, file_bytes: int) -> None:
         self._file_bytes = file_bytes
@@ -115,11 +115,12 @@ class _Check:
         self._called = 0
         self._tensors = 0
         self._storages: dict[object, int] = {}
+        self._stored = 0
         self._stack: list[_Value] = []
         self._marks = 0
 
     def follow(self, content: io.BytesIO) -> None:
-        """Follows one pickle to its end.
+        """Follow one pickle to its end.
 
         Raises:
             ValueError: If the pickle is damaged, too long, or does what `torch.save` does not.
@@ -174,7 +175,9 @@ class _Check:
             raise pickle.UnpicklingError(f"it has the instruction {name}, which torch.save does not write.")
 
     def _to_mark(self) -> list[_Value]:
-        place = max(index for index in range(len(self._stack) - 1, -1, -1) if self._stack[index] is _MARK)
+        place = next((index for index in range(len(self._stack) - 1, -1, -1) if self._stack[index] is _MARK), None)
+        if place is None:
+            raise IndexError("no mark")
         items = self._stack[place + 1 :]
         del self._stack[place:]
         self._marks -= 1
@@ -205,13 +208,15 @@ class _Check:
         if len(parts) < 5 or parts[1] not in _STORAGES or not isinstance(parts[4], int) or parts[4] < 0:
             raise ValueError("it names weights otherwise than torch.save does")
         item_bytes = _STORAGES[parts[1]]
-        self._storages[parts[2]] = max(self._storages.get(parts[2], 0), parts[4] * item_bytes)
-        if sum(self._storages.values()) > self._file_bytes:
+        known = self._storages.get(parts[2], 0)
+        self._storages[parts[2]] = max(known, parts[4] * item_bytes)
+        self._stored += self._storages[parts[2]] - known
+        if self._stored > self._file_bytes:
             raise ValueError(f"it states more weights than its {self._file_bytes} bytes can hold")
         return _Value(_Storage(parts[4], item_bytes))
 
     def _tensor(self, arguments: Any) -> None:
-        """Checks that a tensor lies in its storage.
+        """Check that a tensor lies in its storage.
 
         Raises:
             ValueError: If the tensor is not within its storage, or too large for the file.

@@ -51,7 +51,7 @@ def seeded_checkpoint(name: str, audio: AudioArchitecture, text: TextArchitectur
 
 @torch.no_grad()
 def _enliven(tower: nn.Module) -> None:
-    """Replaces the parts of torch's default initialisation that would make every input look alike."""
+    """Replace the parts of torch's default initialisation that would make every input look alike."""
     for name, parameter in tower.named_parameters():
         if name.endswith("relative_position_bias_table"):
             parameter.normal_(std=0.5)

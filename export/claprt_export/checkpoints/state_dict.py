@@ -85,7 +85,7 @@ def _read_safetensors(file: Path) -> dict[Any, Any]:
 
 
 def read_pickle(file: Path) -> Any:
-    """Unpickles tensors and plain values only: nothing in the file is run, and no more is allocated than it has bytes for.
+    """Unpickle tensors and plain values only: nothing in the file is run, and no more is allocated than it has bytes for.
 
     Raises:
         CheckpointError: it is not a checkpoint, or holds more than that.
@@ -130,11 +130,11 @@ class _Dtype:
         self.numpy = np.dtype(str(name))
 
     def __setstate__(self, state: object) -> None:
-        """Leaves the type as it is."""
+        """Leave the type as it is."""
 
 
 def _scalar(dtype: object, content: object) -> Any:
-    """Stands in for what numpy pickles a single number as.
+    """Stand in for what numpy pickles a single number as.
 
     Raises:
         UnpicklingError: If the content is not one number of the dtype.

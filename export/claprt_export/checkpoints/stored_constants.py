@@ -28,7 +28,7 @@ _FRONT_END = {
 
 
 def check_stored_constants(name: str, weights: Weights, audio: AudioArchitecture, mel: MelSpec) -> None:
-    """Compares the constants that a checkpoint holds with those that follow from its architecture.
+    """Compare the constants that a checkpoint holds with those that follow from its architecture.
 
     Args:
         name: of the checkpoint, for the message.

@@ -65,7 +65,7 @@ def roberta(bpe: models.BPE) -> tokenizers.Tokenizer:
 
 
 def check_tokenizer(tokenizer: tokenizers.Tokenizer, text: TextArchitecture) -> None:
-    """Compares a tokenizer with the text tower that shall read its ids.
+    """Compare a tokenizer with the text tower that shall read its ids.
 
     Raises:
         TokenizerError: it has ids without an embedding, another pad id, or does not mark begin and end.

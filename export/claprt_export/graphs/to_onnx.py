@@ -63,7 +63,7 @@ def _traced(
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Keeps the exporter's progress reports and its notes about packages that are not installed off the terminal."""
+    """Keep the exporter's progress reports and its notes about packages that are not installed off the terminal."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)

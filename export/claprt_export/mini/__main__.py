@@ -35,7 +35,7 @@ SHIPPED = replace(
 
 
 def main() -> None:
-    """Runs the command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m claprt_export.mini", description="Train the small CLAP.")
     parser.add_argument("--esc10", type=Path, metavar="FOLDER", help="labels.csv (file, fold, label) and the clips")
     parser.add_argument("--berklee", type=Path, metavar="FOLDER", help="MP3s named after what they are")

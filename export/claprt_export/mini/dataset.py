@@ -170,7 +170,7 @@ def make_store(
     synthesised: int = SYNTHESISED,
     processes: int = 2,
 ) -> Store:
-    """Reads the store from its file, or computes it and writes it there.
+    """Read the store from its file, or compute it and write it there.
 
     Args:
         file: `.npz`; what it was made of is kept beside it, and a store of something else is refused.
@@ -207,7 +207,7 @@ def make_store(
 
 
 def claim(file: Path, facts: dict[str, Any]) -> None:
-    """Writes down what a result is made with, beside where it will lie; a result made with something else is refused.
+    """Write down what a result is made with, beside where it will lie; a result made with something else is refused.
 
     Raises:
         ExportError: the file says something else.

@@ -68,7 +68,7 @@ def write(folder: Path, sounds: int, seed: str, wordings: str = "wordings") -> N
 
 
 def main() -> None:
-    """Runs the command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m claprt_export.mini.multilabel_set", description="Write tagged sounds.")
     parser.add_argument("folder", type=Path, help="where to write")
     parser.add_argument("--sounds", type=int, default=600, help="how many (600)")

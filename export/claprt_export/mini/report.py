@@ -126,7 +126,7 @@ def _shown(value: object) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Measure the figures of docs/mini.md.")
     parser.add_argument("--bundle", required=True, help="bundle of a run that held out what is asked here")
     parser.add_argument("--esc10", type=Path, required=True)

@@ -92,7 +92,7 @@ class Averages:
 
     @torch.no_grad()
     def take(self, model: torch.nn.Module, step: int) -> None:
-        """Moves the means towards the model's weights; faster at the beginning."""
+        """Move the means towards the model's weights; faster at the beginning."""
         share = min(self.share, (1 + step) / (10 + step))
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():

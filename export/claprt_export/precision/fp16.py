@@ -59,7 +59,7 @@ class _Halving:
         self._nodes: list[onnx.NodeProto] = []
 
     def add(self, node: onnx.NodeProto, *, lowered: bool) -> None:
-        """Adds a node, its inputs cast to what it computes in."""
+        """Add a node, its inputs cast to what it computes in."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         floats = [name for name in node.input if name in self._floats]
@@ -92,7 +92,7 @@ class _Halving:
         return output
 
     def finish(self, outputs: list[str]) -> None:
-        """Gives outputs their float32 back, and drops what nothing uses any more."""
+        """Give outputs their float32 back, and drop what nothing uses any more."""
         for name in outputs:
             if name not in self._half:
                 continue

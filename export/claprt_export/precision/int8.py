@@ -95,7 +95,7 @@ class Quantiser:
         return watched
 
     def observe(self, run: Run, inputs: Iterable[Feeds]) -> None:
-        """Takes the ranges of channels over all inputs; `run` gives every output of `watched` by name."""
+        """Take the ranges of channels over all inputs; `run` gives every output of `watched` by name."""
         for feeds in inputs:
             outputs = run(feeds)
             for linear in self.linears:
@@ -155,7 +155,7 @@ class Quantiser:
         return (factor / np.exp(np.log(factor).mean())).astype(np.float32)
 
     def _divide(self, model: onnx.ModelProto, norm: onnx.NodeProto, position: int, factor: Array) -> None:
-        """Gives a normalisation a scale or shift of its own: equal ones of several are one constant in a traced graph."""
+        """Give a normalisation a scale or shift of its own: equal ones of several are one constant in a traced graph."""
         values = numpy_helper.to_array(self._constants[norm.input[position]]) / factor
         norm.input[position] = f"{norm.name}/smoothed.{position}"
         model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), norm.input[position]))
@@ -209,7 +209,7 @@ class _Lowering:
         return self._inputs[name]
 
     def linear(self, node: onnx.NodeProto, weight: Array, bias: Array | None, low: float, high: float) -> None:
-        """Replaces a Gemm, given its weight [inputs, outputs] and the range of its input."""
+        """Replace a Gemm, given its weight [inputs, outputs] and the range of its input."""
         taken, scale, middle = self._input(node.input[0], low, high)
         scales = (np.maximum(np.abs(weight).max(0), 1e-8) / 127).astype(np.float32)
         stored = np.clip(np.rint(weight / scales), -127, 127).astype(np.int8)

@@ -58,7 +58,7 @@ def projection_graph(network: ProjectionNetwork) -> onnx.ModelProto:
 
 
 def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionInfo:
-    """Writes the graph to `path`, checks it there, and gives what a manifest says of it under the name `file`.
+    """Write the graph to `path`, check it there, and give what a manifest says of it under the name `file`.
 
     Raises:
         ParityError: it does not compute what torch does; the file is then not to be used.
@@ -84,7 +84,7 @@ def write_graph(stored: StoredProjection, path: Path, file: str) -> ProjectionIn
 
 @torch.inference_mode()
 def check_projection(path: Path, network: ProjectionNetwork) -> ParityReport:
-    """Holds a written graph against its network on random and extreme inputs, in batches of every size.
+    """Hold a written graph against its network on random and extreme inputs, in batches of every size.
 
     Raises:
         ParityError: it is further away than `TOLERANCE`.

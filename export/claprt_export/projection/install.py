@@ -34,7 +34,7 @@ def open_bundle(folder: Path, *, force: bool) -> Bundle:
 
 
 def put_projection(stored: StoredProjection, folder: Path, *, force: bool = False) -> ProjectionInfo:
-    """Writes the graph into the bundle and names it in the manifest, after it was checked against torch.
+    """Write the graph into the bundle and name it in the manifest, after it was checked against torch.
 
     Each file appears whole. A bundle that had a projection is one without for the moment between the two, so that no
     manifest ever states another graph than the one that is there.

@@ -86,7 +86,7 @@ class StoredProjection:
 
 
 def read_projection(path: Path, activation: str | None = None) -> StoredProjection:
-    """Reads a checkpoint without running anything that it may hold.
+    """Read a checkpoint without running anything that it may hold.
 
     Args:
         path: a file that kromosynth's trainer, or `claprt-export train-projection`, wrote.

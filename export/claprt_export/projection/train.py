@@ -80,7 +80,7 @@ def train_projection(
     plan: Plan,
     report: Callable[[str], None] = lambda _: None,
 ) -> Trained:
-    """Trains on one thread of the CPU; the same seed gives the same network on the same machine.
+    """Train on one thread of the CPU; the same seed gives the same network on the same machine.
 
     Args:
         material: the sounds. The network's `input_dim` is theirs.
@@ -225,7 +225,7 @@ def unevenness(descriptors: Tensor) -> Tensor:
 
 
 def save_trained(trained: Trained, out: Path) -> StoredProjection:
-    """Writes the checkpoint where kromosynth's service and `claprt-export projection` read it, and its graph beside it.
+    """Write the checkpoint where kromosynth's service and `claprt-export projection` read it, and its graph beside it.
 
     Raises:
         OutputError: one of the two cannot be written.

@@ -87,7 +87,7 @@ def decay(time: Signal, rate: float, attack: float = 0.002) -> Signal:
 
 
 def swell(time: Signal, attack: float, release: float) -> Signal:
-    """Fades in and out over the given seconds."""
+    """Fade in and out over the given seconds."""
     end = time[-1] if len(time) > 1 else 1.0
     return np.clip(time / max(attack, 1e-4), 0, 1) * np.clip((end - time) / max(release, 1e-4), 0, 1)
 

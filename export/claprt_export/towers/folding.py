@@ -48,7 +48,7 @@ def normalisation(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def freeze(tower: nn.Module) -> nn.Module:
-    """Puts a tower into inference mode: derived constants stored, no gradients, running statistics used."""
+    """Put a tower into inference mode: derived constants stored, no gradients, running statistics used."""
     for module in tower.modules():
         if isinstance(module, Folding):
             for name, tensor in zip(module.folded_names, module.fold(), strict=True):

@@ -11,7 +11,7 @@ from claprt.bundle.manifest import TOKENIZER_FILE, Manifest
 
 
 def fingerprint_of(manifest: Manifest, recipe: str, long: str, precision: str) -> str:
-    """Names the checkpoint, recipe, treatment of long clips and precision, and ends in a digest of these and the front end.
+    """The checkpoint, recipe, treatment of long clips and precision by name, and a digest of these and the front end.
 
     The provider is no part of it.
 

@@ -202,7 +202,7 @@ def _is_trusted(folder: Path) -> bool:
 
 @functools.cache
 def temporary_folder() -> Path:
-    """Makes a folder that goes with this process."""
+    """Make a folder that goes with this process."""
     folder, owner = Path(tempfile.mkdtemp(prefix="claprt-")), os.getpid()
 
     def remove() -> None:

@@ -23,7 +23,7 @@ def exporter_command() -> list[str]:
 
 
 def run_exporter(arguments: list[str], name: str, *, quiet: bool = False) -> None:
-    """Runs the exporter and shows its progress on standard error; it ends when this process does.
+    """Run the exporter and show its progress on standard error; it ends when this process does.
 
     Args:
         arguments: Of `claprt-export`.
@@ -63,7 +63,7 @@ def _environment() -> dict[str, str]:
 
 
 def _relayed(child: subprocess.Popen[bytes], *, quiet: bool) -> str:
-    """Passes on what the exporter says while it works; returns the end of it, with the error that it ends with."""
+    """Pass on what the exporter says while it works, and return the end of it, with the error that it ends with."""
     assert child.stderr is not None
     said, pending = "", ""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -96,7 +96,7 @@ def _reason(said: str, status: int) -> str:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Lets the exporter clear away what it has begun, and ends it if it does not."""
+    """Let the exporter clear away what it has begun, and end it if it does not."""
     child.terminate()
     try:
         child.communicate(timeout=_LEAVING_S)

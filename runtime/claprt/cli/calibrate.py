@@ -93,7 +93,7 @@ def _check_place(named: str | None) -> None:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Puts a manifest into a bundle, whole or not at all.
+    """Put a manifest into a bundle, whole or not at all.
 
     Raises:
         OptionError: the folder cannot be written.

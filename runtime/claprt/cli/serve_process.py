@@ -141,7 +141,7 @@ def _beside(work: Callable[[], T]) -> T:
 
 
 async def _drain(shared: Shared, seconds: float) -> None:
-    """Answers what was accepted, or says how much was not."""
+    """Answer what was accepted, or say how much was not."""
     if late := await shared.drain(timeout_s=seconds):
         print(f"warning: {late} requests were not answered within {seconds:g} s.", file=sys.stderr)
 

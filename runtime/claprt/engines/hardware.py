@@ -113,7 +113,7 @@ def nvidia_cards() -> tuple[str, ...]:
 
 
 def trim_heap() -> None:
-    """Gives freed memory back to the system: glibc would keep the hundreds of megabytes that loading a graph took."""
+    """Give freed memory back to the system: glibc would keep the hundreds of megabytes that loading a graph took."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):  # not in every C library

@@ -187,7 +187,7 @@ def ort_providers() -> frozenset[str]:
 
 @cache
 def preload_gpu_libraries() -> None:
-    """Loads CUDA and cuDNN from the packages that the extra `gpu` installs, where onnxruntime itself would not look.
+    """Load CUDA and cuDNN from the packages that the extra `gpu` installs, where onnxruntime itself would not look.
 
     What cannot be loaded shows when a session is created. onnxruntime prints what it misses, which must not land among
     a command's answers.

@@ -36,7 +36,7 @@ Output = Any
 
 
 def form_digest() -> str:
-    """Names the form in keys of prepared graphs, and changes with this module."""
+    """The name of the form in keys of prepared graphs; it changes with this module."""
     try:
         return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     except OSError:  # in an archive

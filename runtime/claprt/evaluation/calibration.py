@@ -53,7 +53,7 @@ def calibrate(
     prevalence: float | None = None,
     progress: Report = no_progress,
 ) -> TaggingCalibration:
-    """Asks labelled sounds, and says how cosines become probabilities.
+    """Ask labelled sounds, and say how cosines become probabilities.
 
     Args:
         clap: The model.

@@ -87,7 +87,7 @@ def measure_latency(
     progress: Callable[[str], None] = lambda _: None,
     calls: Sequence[tuple[int, int]] = CALLS,
 ) -> Latency:
-    """Measures one sound of 1 s, one of 10 s, and ten of 10 s in one call.
+    """Measure one sound of 1 s, one of 10 s, and ten of 10 s in one call.
 
     Args:
         clap: The model to measure.

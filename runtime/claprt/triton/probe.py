@@ -26,7 +26,7 @@ _LIMIT = 0.98
 
 
 def probe(url: str, timeout_s: float = 4.0) -> float:
-    """Asks every model once; returns the seconds that it took.
+    """Ask every model once, and return the seconds that it took.
 
     Raises:
         ServerError: a model did not answer, or not with what another says.

@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def kind(wordings: str, held_out: str) -> Callable[[Make], Make]:
-    """Registers a function under its own name, with wordings separated by bars."""
+    """Register a function under its own name, with wordings separated by bars."""
 
     def register(make: Make) -> Make:
         name = make.__name__.removeprefix("_").replace("_", " ")

@@ -75,7 +75,7 @@ class AsyncTritonEngine:
         return self._served
 
     async def connect(self) -> AsyncTritonEngine:
-        """Reads what is served.
+        """Read what is served.
 
         Raises:
             ServerUnavailableError: the server cannot be reached.
@@ -98,7 +98,7 @@ class AsyncTritonEngine:
         return await self._vectors(TEXT, {"token_ids": token_ids, "attention_mask": attention_mask})
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """End the connection."""
         if self._client is not None:
             await self._client.close()
 

@@ -176,13 +176,13 @@ class TritonEngine:
         return found
 
     def forget_after_fork(self) -> None:
-        """Begins anew in the child of a fork: connections and shared memory are its parent's, and are not ended here."""
+        """Begin anew in the child of a fork: connections and shared memory are its parent's, and are not ended here."""
         self._transport.forget_after_fork()
         never_end(self._transport, self._regions, self._doubts)
         self._begin()
 
     def close(self) -> None:
-        """Gives shared memory back and ends the connections; requests after that raise `ClosedError`."""
+        """Give shared memory back and end the connections; requests after that raise `ClosedError`."""
         self._closed = True
         self._regions.end()
         self._doubts.shutdown()

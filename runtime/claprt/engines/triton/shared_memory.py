@@ -67,7 +67,7 @@ class Region:
         return np.ndarray(place.shape, place.dtype, buffer=self.memory.buf, offset=place.offset)
 
     def end(self) -> None:
-        """Gives the memory back; a server that still has it mapped keeps its own view."""
+        """Give the memory back; a server that still has it mapped keeps its own view."""
         with contextlib.suppress(FileNotFoundError):
             self.memory.unlink()
         with contextlib.suppress(BufferError):  # a view is still in use; the memory goes with it
@@ -106,12 +106,12 @@ class Regions:
         return region
 
     def give_back(self, region: Region) -> None:
-        """Keeps a region for the next request."""
+        """Keep a region for the next request."""
         with self._lock:
             self._free.append(region)
 
     def give_up(self, region: Region) -> None:
-        """Ends a region that a server may still write into."""
+        """End a region that a server may still write into."""
         try:
             self._unregister(region.name)
         except Exception:  # noqa: BLE001 - a lost server has forgotten it, others are told once more
@@ -127,7 +127,7 @@ class Regions:
                 self._unregister(name)
 
     def end(self) -> None:
-        """Ends all of them."""
+        """End all of them."""
         while self._free:
             self.give_up(self._free.pop())
         self._forget_lingering()

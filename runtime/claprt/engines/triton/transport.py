@@ -176,11 +176,11 @@ class GrpcTransport(Transport):
         self._under_way = 0
 
     def forget_after_fork(self) -> None:
-        """Leaves the channel to the parent; gRPC's own handlers make it ready for another one, if it was idle."""
+        """Leave the channel to the parent; gRPC's own handlers make it ready for another one, if it was idle."""
         GrpcTransport._broken |= self._under_way > 0
 
     def close(self) -> None:
-        """Ends the channel."""
+        """End the channel."""
         with self._opening:
             client, self._client = self._client, None
         if client is not None:
@@ -229,13 +229,13 @@ class HttpTransport(Transport):
         self._of_thread = threading.local()
 
     def forget_after_fork(self) -> None:
-        """Leaves the connections to the parent; gevent, which they run on, would wait for ever without being told."""
+        """Leave the connections to the parent; gevent, which they run on, would wait for ever without being told."""
         import gevent
 
         gevent.reinit()
 
     def close(self) -> None:
-        """Ends this thread's connection; those of others end with their threads."""
+        """End this thread's connection; those of others end with their threads."""
         client = getattr(self._of_thread, "client", None)
         if client is not None:
             client.close()

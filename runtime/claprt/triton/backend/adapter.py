@@ -61,11 +61,11 @@ class Steps:
     """The backend's side of a step: requests in, responses out."""
 
     def __init__(self, backend: Any) -> None:
-        """Takes `triton_python_backend_utils`, which exists only inside the backend."""
+        """Take `triton_python_backend_utils`, which exists only inside the backend."""
         self._backend = backend
 
     def each(self, requests: Sequence[Any], answer: Answer) -> list[Any]:
-        """Answers one request after the other."""
+        """Answer one request after the other."""
         return [self._response(lambda r=request: _chosen(answer, *self._inputs(r))) for request in requests]
 
     def merged(self, requests: Sequence[Any], run: Callable[[Inputs], Mapping[str, Array]]) -> list[Any]:
@@ -107,7 +107,7 @@ def _chosen(answer: Answer, inputs: Inputs, wanted: frozenset[str]) -> Mapping[s
 
 
 def check_distinct(texts: Embeddings) -> None:
-    """Refuses texts that would share their probability, as `claprt.classify` refuses labels that are there twice.
+    """Refuse texts that would share their probability, as `claprt.classify` refuses labels that are there twice.
 
     Args:
         texts: [texts, dim]. Equal texts may differ in their last bits, where they were run in unlike batches.

@@ -74,7 +74,7 @@ def source_folder() -> Path:
 
 
 def build(wanted: Build, out: Path, source: Path | None = None) -> Path:
-    """Writes the repository to `out`; other versions that are there already are kept.
+    """Write the repository to `out`; other versions that are there already are kept.
 
     Args:
         wanted: the bundle, and how to serve it.

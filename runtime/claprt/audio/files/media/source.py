@@ -39,7 +39,7 @@ class References(list[str]):
     """
 
     def __call__(self, url: str, flags: int, options: object) -> io.BytesIO:
-        """Notes the address; the other two are FFmpeg's."""
+        """Note the address; the other two are FFmpeg's."""
         del flags, options
         self.append(url)
         return io.BytesIO()
