@@ -17,7 +17,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Generator, Sequence
@@ -64,12 +63,14 @@ def files_in_memory() -> Generator[None]:
     if "TMPDIR" in os.environ or not _IN_MEMORY.is_dir() or shutil.disk_usage(_IN_MEMORY).free < _ROOM:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="claprt-tests-", dir=_IN_MEMORY, ignore_cleanup_errors=True) as folder:
-        os.environ["TMPDIR"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["TMPDIR"]
+    folder = _IN_MEMORY / f"claprt-tests-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["TMPDIR"]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def timed_files() -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests import run
@@ -29,3 +32,23 @@ def test_every_test_is_in_one_part() -> None:
     assert len(set(apart)) == len(apart)
     assert all((run.ROOT / name).exists() for name in apart)
     assert sorted(others) == sorted(["tests", *(f"--ignore={name}" for name in apart)])
+
+
+def test_files_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go with the run; a folder of the caller's own choice stays what it is, and one without room is not used."""
+    monkeypatch.setattr(run, "_IN_MEMORY", tmp_path)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(run, "_ROOM", 1)
+    with run.files_in_memory():
+        (folder,) = tmp_path.iterdir()
+        assert os.environ["TMPDIR"] == str(folder)
+        (folder / "file").write_bytes(b"x")
+    assert "TMPDIR" not in os.environ
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(run, "_ROOM", 1 << 60)
+    with run.files_in_memory():
+        assert "TMPDIR" not in os.environ
+    monkeypatch.setattr(run, "_ROOM", 1)
+    monkeypatch.setenv("TMPDIR", "chosen")
+    with run.files_in_memory():
+        assert (os.environ["TMPDIR"], list(tmp_path.iterdir())) == ("chosen", [])
