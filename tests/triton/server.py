@@ -66,13 +66,23 @@ class Server:
             time.sleep(0.05)
         return found[0]
 
+    def steps(self, model: str) -> list[int]:
+        """Pids of a model's python step, one for each instance."""
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in children(self.pid)}
+        return [pid for pid, command in commands.items() if re.search(rf"/{model}/1/model\.py", command)]
+
     def step(self, model: str) -> int:
         """Pid of a model's python step."""
-        for pid in children(self.pid):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-            if re.search(rf"/{model}/1/model\.py", command):
-                return pid
-        raise AssertionError(f"no step of {model} runs")
+        found = self.steps(model)
+        assert found, f"no step of {model} runs"
+        return found[0]
+
+    def wait_until_busy(self, model: str, before: dict[int, float], timeout_s: float = 20) -> None:
+        """Return once every instance of a python step has computed since its processor times were `before`."""
+        until = time.monotonic() + timeout_s
+        while any(processor_s(pid) <= taken for pid, taken in before.items()):
+            assert time.monotonic() < until, f"no request has reached every instance of {model}"
+            time.sleep(0.005)
 
     def kill(self) -> None:
         """As the kernel would, without a goodbye; what watches over it goes first, so that it stays away."""
@@ -111,6 +121,12 @@ class Server:
         """At once: an orderly end takes seconds, and the server that all tests share ends in order."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that a process has taken, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:

@@ -14,7 +14,7 @@ from tritonclient import grpc
 from claprt.bundle.folder import read_bundle
 from claprt.triton.repository.builder import Build, build
 from tests.triton.asking import Array, inputs_of, strings, wav
-from tests.triton.server import Server
+from tests.triton.server import Server, processor_s
 
 LIMIT = 12
 CROWD = 20
@@ -80,8 +80,10 @@ class Asking:
 def test_a_crowd_is_turned_away_at_the_door(limited: Server, model: str, step: str) -> None:
     """While a step is busy, as many requests wait as its queue holds; the others are rejected at once, and none is lost."""
     asking = Asking(limited)
+    before = {pid: processor_s(pid) for pid in limited.steps(step)}
+    assert len(before) == INSTANCES[step]
     asking.send(step, LONG[step], INSTANCES[step])
-    time.sleep(0.05)
+    limited.wait_until_busy(step, before)
     asking.send(model, SHORT[model], LIMIT + CROWD)
     refusals = asking.refusals()
     assert all("Exceeds maximum queue size" in sentence for sentence in refusals)
