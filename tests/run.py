@@ -85,7 +85,9 @@ def run(title: str, marks: str, arguments: Sequence[str]) -> int:
     started = time.monotonic()
     # parts run side by side: torch gets its half of the processors
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // HALVES)), **os.environ}
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=600", "-m", marks, *arguments]
+    # what a test that passed has written is removed at once, before the system brings it to a disk
+    settings = ["-o", "faulthandler_timeout=600", "-o", "tmp_path_retention_policy=failed"]
+    command = [sys.executable, "-m", "pytest", "-q", *settings, "-m", marks, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         encoding="utf-8", errors="replace",
