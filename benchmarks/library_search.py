@@ -33,7 +33,7 @@ from claprt.library.manifest import LibraryManifest, ModelReference  # noqa: E40
 from claprt.library.schema import Table, arrow  # noqa: E402
 from claprt.library.search.approximate import BuildOptions  # noqa: E402
 from claprt.library.search.query import Query  # noqa: E402
-from claprt.library.search.searcher import Request  # noqa: E402
+from claprt.library.search.request import Request  # noqa: E402
 from claprt.library.store import Store, create_store  # noqa: E402
 
 DIM = 512

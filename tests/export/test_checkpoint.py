@@ -408,6 +408,7 @@ BOMBS = {
     "a long word": (b"X\xff\xff\xff\xffabc", "expected 4294967295 bytes"),
     "unknown instruction": (b"\x8c\x01a\x93", "the instruction SHORT_BINUNICODE, which torch.save does not write"),
     "nothing on the stack": (b"R", "uses something that is not there"),
+    "no mark": (b"]e", "uses something that is not there"),
     "nothing remembered": (b"h\x07", "uses something that is not there"),
 }  # fmt: skip
 

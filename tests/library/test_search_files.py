@@ -23,7 +23,7 @@ pytest.importorskip("pyarrow", reason="needs claprt[library]")
 pytest.importorskip("numkong", reason="needs claprt[library]")
 
 from claprt.library.search.query import Query
-from claprt.library.search.searcher import Request
+from claprt.library.search.request import Request
 from claprt.library.store import PartGoneError, Store
 from tests.library.conftest import DIM, rows_of
 
@@ -251,6 +251,23 @@ def test_a_search_that_a_writer_passes_is_done_again(make_store: MakeStore) -> N
     hits = searcher.search(Request(query=Query(text="a")), lambda: cast("claprt.Clap", model))
     assert {hit.path for hit in hits} == {"/always", "/new"}
     assert model.calls == 2
+
+
+def test_a_library_that_changes_all_the_time_is_given_up(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = claprt.open_library(make_store(["/a"]).folder).searcher
+    calls: list[str] = []
+
+    def passed(*_: object) -> None:
+        calls.append("part")
+        raise PartGoneError("a part is gone")
+
+    with pytest.raises(PartGoneError, match="a part is gone"):
+        searcher.read(passed)
+    assert len(calls) == 5
+    monkeypatch.setattr(searcher, "snapshot", passed)  # which has tried often enough itself
+    with pytest.raises(PartGoneError, match="a part is gone"):
+        searcher.read(lambda _: None)
+    assert len(calls) == 6
 
 
 def test_facts_of_a_part_that_is_gone_are_of_before(make_store: MakeStore) -> None:

@@ -191,7 +191,7 @@ class _Texts:
 
 def request(names: float, **query: Any) -> Any:
     from claprt.library.search.query import Query
-    from claprt.library.search.searcher import Request
+    from claprt.library.search.request import Request
 
     return Request(query=Query(**query), names=names)
 

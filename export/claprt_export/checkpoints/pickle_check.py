@@ -107,7 +107,7 @@ def _zipped_pickles(archive: zipfile.ZipFile) -> list[bytes]:
 
 
 class _Check:
-    """Follow pickles of one file."""
+    """The pickles of one file, followed with sizes in place of values."""
 
     def __init__(self, file_bytes: int) -> None:
         self._file_bytes = file_bytes

@@ -19,7 +19,8 @@ from claprt.library.own_model import load_own_model
 from claprt.library.schema import RecordBatch, Table, arrow
 from claprt.library.search.hits import Hit
 from claprt.library.search.query import Query
-from claprt.library.search.searcher import Request, Searcher, SearchOptions
+from claprt.library.search.request import Request, SearchOptions
+from claprt.library.search.searcher import Searcher
 from claprt.library.store import FAILURES, Store
 from claprt.library.tables import read_batches, read_table
 from claprt.model.clap import Clap

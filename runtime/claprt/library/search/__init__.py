@@ -1,6 +1,7 @@
 """Search of a library: derived files that may be deleted at any time, exact scan, filters, names, approximate index.
 
 searcher     a query's hits, from all of the below
+request      one search, and the options of all
 query        texts, sounds and vectors to one unit vector
 hits         what a search gives, with facts and windows
 sound_vectors one vector for each sound, and sounds by their ids

@@ -7,7 +7,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,14 +20,14 @@ from claprt.library.search.derived import STATE, DerivedFiles
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.filters import Filter
 from claprt.library.search.hits import Hit, hits_of
-from claprt.library.search.query import Query, query_vector
+from claprt.library.search.query import query_vector
+from claprt.library.search.request import Request, SearchOptions
 from claprt.library.search.scan import Found, Mask, nearest_sounds, rank
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.search.sound_vectors import SoundsById
 from claprt.library.store import PartGoneError, Store
 from claprt.model.clap import Clap
 from claprt.system.cache_folder import default_cache_folder
-from claprt.validation import whole_number
 
 if TYPE_CHECKING:
     from claprt.library.search.approximate import ApproximateIndex, BuildOptions, IndexInfo
@@ -41,38 +40,6 @@ _BUILD_LOCK = ".build.lock"
 _TRIES = 5
 _MANY = 1000
 """Hits above which a search is exact: an index would be asked for most of its rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """How a library is searched."""
-
-    threads: int | None = None
-    """Of the scan; by default the physical cores that this process may use."""
-    memory_mb: float = 1000
-    """Bound on the pages of the scanned file that stay in memory while it is searched; a larger file is read again from the
-    system's cache for every query."""
-    filter_s: float = 30.0
-    """Seconds that a filter may take."""
-    plain_filters: bool = False
-    """Whether filters are limited to functions that take little time and memory, as those of strangers should be."""
-
-    def __post_init__(self) -> None:
-        if not self.memory_mb >= 0:
-            raise OptionError(f"memory_mb={self.memory_mb:g} is not possible; give megabytes, 0 or more.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One search."""
-
-    query: Query
-    k: int = 10
-    where: str | None = None
-    windows: bool = True
-    names: float = 0.0
-    missing: bool = False
-    exact: bool = False
 
 
 class Searcher:
@@ -123,8 +90,9 @@ class Searcher:
             LibraryError: If the library cannot be read, or the derived files cannot be written.
         """
         for _ in range(_TRIES - 1):
+            snapshot = self.snapshot()
             with contextlib.suppress(PartGoneError):
-                return work(self.snapshot())
+                return work(snapshot)
         return work(self.snapshot())
 
     def search(self, request: Request, model: Callable[[], Clap]) -> list[Hit]:
@@ -135,11 +103,10 @@ class Searcher:
             model: Gives the library's model, where words or sounds are to be embedded.
 
         Raises:
-            OptionError: If an option has no such value, or there is nothing to look for.
+            OptionError: If there is nothing to look for, or the filter is not valid.
             LibraryError: If the library cannot be read.
             ClaprtError: If a text or a sound cannot be embedded.
         """
-        _validate(request)
         return self.read(lambda snapshot: self._search(snapshot, request, model))
 
     def _search(self, snapshot: Snapshot, request: Request, model: Callable[[], Clap]) -> list[Hit]:
@@ -304,15 +271,3 @@ def derived_folder(library: Path) -> Path:
     if os.access(library, os.W_OK) or (inside / STATE).exists() or cache is None:
         return inside
     return cache / "libraries" / hashlib.sha256(os.fsencode(library.resolve())).hexdigest()[:16]
-
-
-def _validate(request: Request) -> None:
-    """Check the options of a search.
-
-    Raises:
-        OptionError: If one has no such value.
-    """
-    if whole_number("k", request.k) < 1:
-        raise OptionError(f"k={request.k} is not possible; give the number of hits that you want, 1 or more.")
-    if not 0 <= request.names < np.inf:
-        raise OptionError(f"names={request.names} is not possible; give 0 or more.")

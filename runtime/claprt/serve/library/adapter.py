@@ -16,7 +16,8 @@ from claprt.library.paths import local_path
 from claprt.library.roots import read_roots
 from claprt.library.search.derived_part import VANISHED
 from claprt.library.search.query import Query as LibraryQuery
-from claprt.library.search.searcher import Request, Searcher
+from claprt.library.search.request import Request
+from claprt.library.search.searcher import Searcher
 from claprt.library.search.snapshot import Snapshot
 from claprt.library.search.sound_vectors import rows_of_id
 from claprt.model.clap import Clap
